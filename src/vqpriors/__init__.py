@@ -1,0 +1,1 @@
+"""Discrete-token image generation: tokenizers, priors, samplers and their evaluation."""

@@ -1,0 +1,134 @@
+"""The image schema, and the contract of a kind of image source.
+
+A source module exports `Config` (a `Section`) and `build(config, *, seed) -> Source`. It yields
+encoded or drawn pictures with what is known of them; decoding, resizing, splits and captions are
+the same for every source. On disk an image set is a folder of shards of `SCHEMA` with what they
+were made from in `source.json`.
+"""
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from vqpriors.artifact import verify
+from vqpriors.shards import read_split
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("image", pa.binary(), nullable=False),
+        pa.field("caption", pa.string(), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("attributes", pa.map_(pa.string(), pa.string())),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One picture as its source has it.
+
+    Attributes:
+        id: Unique within the source, and the same on every run.
+        image: Encoded bytes as found, or pixels that the source has drawn.
+        caption: Its caption; None where the source has none.
+        label: The name of its class; None where the source has none.
+        attributes: Named facts that a judge can learn, such as {"color": "red"}; empty where the
+            source has none.
+    """
+
+    id: str
+    image: bytes | Image.Image
+    caption: str | None
+    label: str | None
+    attributes: Mapping[str, str]
+
+
+class Source(Protocol):
+    """Where pictures come from."""
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Number of records of each split that the source has, by its own name of the split."""
+        ...
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """What the pictures were made from: the resolved commit or a content hash; JSON values."""
+        ...
+
+    def records(self, split: str) -> Iterator[Record]:
+        """Yield the records of one of the source's splits, in a fixed order."""
+        ...
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """One split in memory.
+
+    Attributes:
+        ids: M ids.
+        pixels: (M, C, H, W) uint8.
+        captions: M captions, some possibly empty.
+        labels: M class names, or None for each row that has none.
+        attributes: M mappings, empty for rows that have none.
+    """
+
+    ids: list[str]
+    pixels: np.ndarray
+    captions: list[str]
+    labels: list[str | None]
+    attributes: list[dict[str, str]]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def read_images(folder: Path, split: str) -> ImageSet:
+    """Read one split of an image set into memory.
+
+    Args:
+        folder: What the download stage made.
+        split: "train", "validation" or "test".
+
+    Raises:
+        ValueError: If the folder is damaged or not of `SCHEMA`.
+    """
+    verify(folder)
+    table = read_split(folder, split)
+    if not table.schema.equals(SCHEMA):
+        raise ValueError(f"{folder}: its {split!r} columns are not those of the image schema; make it again with `dvc repro`")
+    columns = table.to_pydict()
+    return ImageSet(
+        ids=columns["id"],
+        pixels=np.stack([decode_pixels(data) for data in columns["image"]]),
+        captions=columns["caption"],
+        labels=columns["label"],
+        attributes=[dict(pairs or ()) for pairs in columns["attributes"]],
+    )
+
+
+def read_source(folder: Path) -> dict[str, Any]:
+    """Return what an image set was made from; at least `name`, `image_size` and `channels`."""
+    return json.loads((folder / "source.json").read_text())
+
+
+def decode_pixels(data: bytes) -> np.ndarray:
+    """Decode a PNG of our own making to (C, H, W) uint8 with C = 1 or 3."""
+    pixels = np.asarray(Image.open(io.BytesIO(data)))
+    return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """Encode (C, H, W) uint8 with C = 1 or 3 as PNG."""
+    image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()

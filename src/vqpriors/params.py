@@ -1,0 +1,120 @@
+"""The params of a stage, exactly as DVC records them, checked against frozen schemas.
+
+A stage sees only what `dvc.yaml` declares for it, so a param that it reads without declaring
+is an error at once instead of a result that goes stale. Values live in params.yaml alone:
+no schema has a default.
+"""
+
+import os
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from vqpriors.plugins import load_kind
+
+
+class Section(BaseModel):
+    """A section of params.yaml: frozen, every key required, no other key allowed, no coercion."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+SectionT = TypeVar("SectionT", bound=Section)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind that a param chose: its name, its module and its checked config."""
+
+    name: str
+    module: ModuleType
+    config: Any
+
+
+@dataclass(frozen=True)
+class Params:
+    """The declared params of one stage as a nested mapping, read through typed views."""
+
+    values: dict[str, Any]
+
+    def raw(self, path: str) -> Any:
+        """Return what stands at a dotted path.
+
+        Raises:
+            ValueError: If nothing does.
+        """
+        value: Any = self.values
+        for part in path.split("."):
+            if not isinstance(value, dict) or part not in value:
+                raise ValueError(f"{path}: missing from params.yaml; add it (or declare it in dvc.yaml)")
+            value = value[part]
+        return value
+
+    def value(self, path: str, expected: type[T]) -> T:
+        """Return one scalar, checked against its type without coercion."""
+        try:
+            return TypeAdapter(expected).validate_python(self.raw(path), strict=True)
+        except ValidationError as error:
+            raise ValueError(_explain(path, error)) from None
+
+    def section(self, path: str, schema: type[SectionT]) -> SectionT:
+        """Return the section at a dotted path, checked against its schema.
+
+        Raises:
+            ValueError: For the first key that is missing, unknown, of the wrong type or out of
+                range; names the key, the expectation and the value.
+        """
+        return check(path, self.raw(path), schema)
+
+    def kind(self, chooser: str, package: str) -> Kind:
+        """Load the kind that a param names, with the sibling section of that name as its config.
+
+        Args:
+            chooser: Dotted path of the param that names the kind, such as "prior.arch".
+            package: The package of kinds, such as "vqpriors.priors".
+        """
+        name = self.value(chooser, str)
+        module = load_kind(package, name, param=chooser)
+        section = f"{chooser.rpartition('.')[0]}.{name}"
+        return Kind(name, module, self.section(section, module.Config))
+
+
+def check(path: str, values: Any, schema: type[SectionT]) -> SectionT:
+    """Check a mapping against a schema; errors name keys below `path`.
+
+    Raises:
+        ValueError: As `Params.section`.
+    """
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(_explain(path, error)) from None
+
+
+def read_params(stage: str) -> Params:
+    """Read the params that `dvc.yaml` declares for a stage.
+
+    Under DVC the stage's name comes from DVC itself, so that a renamed stage cannot read another's.
+
+    Args:
+        stage: The stage's name where DVC does not run it.
+    """
+    import dvc.api  # here, so that nothing else pays for it
+
+    return Params(dvc.api.params_show(stages=os.environ.get("DVC_STAGE", stage)))
+
+
+def _explain(path: str, error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join([path, *(str(part) for part in first["loc"])])
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        return f"{key}: missing from params.yaml; add it"
+    if first["type"] == "extra_forbidden":
+        return f"{key}: unknown key; remove it or correct its name in params.yaml"
+    if first["type"] == "value_error":
+        return f"{key}: {message}; change it in params.yaml"
+    return f"{key}: {message[0].lower()}{message[1:]}, got {first['input']!r}; change it in params.yaml"

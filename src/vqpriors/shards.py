@@ -1,0 +1,65 @@
+"""Parquet shards by split, in a folder that is whole or absent.
+
+A split is `SPLIT-00000-of-00003.parquet` and so on; its rows keep their order over the shards.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SPLITS = ("train", "validation", "test")
+
+
+def write_split(folder: Path, split: str, table: pa.Table, *, rows_per_shard: int) -> None:
+    """Write one split's rows as shards.
+
+    Args:
+        folder: An existing folder, usually the temporary one of `artifact.new_folder`.
+        split: One of `SPLITS`.
+        table: The rows, in order.
+        rows_per_shard: Rows in every shard but the last.
+    """
+    count = max(1, -(-table.num_rows // rows_per_shard))
+    for shard in range(count):
+        rows = table.slice(shard * rows_per_shard, rows_per_shard)
+        pq.write_table(rows, folder / f"{split}-{shard:05d}-of-{count:05d}.parquet", compression="zstd")
+
+
+def read_split(folder: Path, split: str, *, columns: list[str] | None = None) -> pa.Table:
+    """Read one split's rows, in order.
+
+    Args:
+        folder: A folder of shards.
+        split: One of `SPLITS`.
+        columns: The columns to read; all where None.
+
+    Raises:
+        ValueError: If the folder has no complete set of shards of that split, or one can't be read.
+    """
+    tables = [_read(path, columns) for path in shard_paths(folder, split)]
+    return pa.concat_tables(tables)
+
+
+def shard_paths(folder: Path, split: str) -> Iterator[Path]:
+    """Yield the shards of a split in order.
+
+    Raises:
+        ValueError: If there is none, or one is missing.
+    """
+    paths = sorted(folder.glob(f"{split}-*-of-*.parquet"))
+    expected = [f"{split}-{i:05d}-of-{len(paths):05d}.parquet" for i in range(len(paths))]
+    if not paths or [path.name for path in paths] != expected:
+        raise ValueError(
+            f"{folder}: no complete set of {split!r} shards; make it again with `dvc repro`"
+        )
+    yield from paths
+
+
+def _read(path: Path, columns: list[str] | None) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path}: not readable as parquet ({reason}); restore it with `dvc checkout`") from None
