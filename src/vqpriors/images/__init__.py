@@ -1,14 +1,14 @@
 """The image schema, and the contract of a kind of image source.
 
-A source module exports `Config` (a `Section`) and `build(config, *, seed) -> Source`. It yields
-encoded or drawn pictures with what is known of them; decoding, resizing, splits and captions are
-the same for every source. On disk an image set is a folder of shards of `SCHEMA` with what they
-were made from in `source.json`.
+A source module exports `Config` (a `Section`) and `build(config, *, seed, param) -> Source`, where
+`param` is the dotted path of the config, for errors. It yields encoded or drawn pictures with what
+is known of them; decoding, resizing, splits and captions are the same for every source. On disk
+an image set is a folder of shards of `SCHEMA` with what they were made from in `source.json`.
 """
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,7 +37,8 @@ class Record:
 
     Attributes:
         id: Unique within the source, and the same on every run.
-        image: Encoded bytes as found, or pixels that the source has drawn.
+        image: Encoded bytes as found, or pixels that the source has drawn; None where the source
+            has no bytes, which makes it a bad row.
         caption: Its caption; None where the source has none.
         label: The name of its class; None where the source has none.
         attributes: Named facts that a judge can learn, such as {"color": "red"}; empty where the
@@ -45,7 +46,7 @@ class Record:
     """
 
     id: str
-    image: bytes | Image.Image
+    image: bytes | Image.Image | None
     caption: str | None
     label: str | None
     attributes: Mapping[str, str]
@@ -64,8 +65,8 @@ class Source(Protocol):
         """What the pictures were made from: the resolved commit or a content hash; JSON values."""
         ...
 
-    def records(self, split: str) -> Iterator[Record]:
-        """Yield the records of one of the source's splits, in a fixed order."""
+    def records(self, split: str, rows: Sequence[int]) -> Iterator[Record]:
+        """Yield the records at some rows, ascending, of one of the source's splits."""
         ...
 
 
@@ -104,7 +105,8 @@ def read_images(folder: Path, split: str) -> ImageSet:
     verify(folder)
     table = read_split(folder, split)
     if not table.schema.equals(SCHEMA):
-        raise ValueError(f"{folder}: its {split!r} columns are not those of the image schema; make it again with `dvc repro`")
+        problem = f"its {split!r} columns are not those of the image schema"
+        raise ValueError(f"{folder}: {problem}; make it again with `dvc repro`")
     columns = table.to_pydict()
     return ImageSet(
         ids=columns["id"],

@@ -1,0 +1,25 @@
+"""Bring the data set that `data.name` names to one schema, in `data/images/`."""
+
+from pathlib import Path
+
+from stages.command import run
+from vqpriors.artifact import new_folder
+from vqpriors.images._prepare import Decoding, Recipe, prepare, section_path
+from vqpriors.params import Params
+
+
+def main(params: Params) -> None:
+    """Read a source and write its pictures as an image set."""
+    section = section_path(params)
+    seed = params.value("seed", int)
+    recipe = params.section(section, Recipe)
+    decoding = params.section("data.decoding", Decoding)
+    kind = params.kind(f"{section}.source", "vqpriors.images")
+    source = kind.module.build(kind.config, seed=seed, param=f"{section}.{kind.name}")
+    with new_folder(Path("data/images")) as folder:
+        summary = prepare(source, recipe, decoding, param=section, seed=seed, folder=folder)
+    print(f"{section}: {summary}")
+
+
+if __name__ == "__main__":
+    run("download", main)
