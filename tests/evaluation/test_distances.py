@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+
+from vqpriors.evaluation import distances
+from vqpriors.evaluation.distances import frechet_distance, kernel_distance
+
+
+def normal(count, width, seed=0):
+    return np.random.default_rng(seed).standard_normal((count, width))
+
+
+def whitened(count, width, seed=0):
+    """Draw points whose sample mean is 0 and whose sample covariance is the identity."""
+    points = normal(count, width, seed)
+    points -= points.mean(axis=0)
+    orthogonal, _ = np.linalg.qr(points)
+    return orthogonal * np.sqrt(count - 1)
+
+
+def test_frechet_distance_of_equal_sets_is_zero():
+    features = normal(200, 16)
+    assert frechet_distance(features, features) == pytest.approx(0, abs=1e-10)
+    assert frechet_distance(features, features[::-1]) == pytest.approx(0, abs=1e-10)
+
+
+def test_frechet_distance_of_one_feature_by_hand():
+    first, second = np.array([[-1.0], [1.0]]), np.array([[1.0], [5.0]])
+    # means 0 and 3; variances 2 and 8; 9 + 2 + 8 - 2 * sqrt(16)
+    assert frechet_distance(first, second) == pytest.approx(11)
+
+
+def test_frechet_distance_of_known_gaussians():
+    first = whitened(100, 3) * [1, 2, 3] + [0, 0, 1]
+    second = whitened(50, 3, seed=1) * [4, 2, 1] + [2, 0, 0]
+    # squared offsets 4 + 1; squared differences of deviations 9 + 0 + 4
+    assert frechet_distance(first, second) == pytest.approx(18)
+
+
+def test_frechet_distance_of_covariances_that_do_not_commute():
+    points = whitened(60, 2)
+    first = points @ np.diag([1.0, 2.0])
+    second = points @ np.array([[2.0, 1.0], [1.0, 2.0]])
+    # S1 = diag(1, 4), S2 = [[5, 4], [4, 5]]: the product's eigenvalues sum to 25, multiply to 36
+    shared = np.sqrt(25 + 2 * np.sqrt(36))
+    assert frechet_distance(first, second) == pytest.approx(5 + 10 - 2 * shared)
+
+
+def test_frechet_distance_works_with_fewer_rows_than_features():
+    first, second = normal(3, 64), normal(4, 64, seed=1)
+    distance = frechet_distance(first, second)
+    assert np.isfinite(distance)
+    assert distance == pytest.approx(frechet_distance(second, first))
+    assert frechet_distance(first, first) == pytest.approx(0, abs=1e-9)
+
+
+def test_kernel_distance_of_three_points_by_hand():
+    first, second = np.array([[0.0], [1.0], [2.0]]), np.array([[0.0], [0.0], [1.0]])
+    # (x y + 1)^3 over pairs: first 1, 1, 27; second 1, 1, 1; across 1 1 1, 1 1 8, 1 1 27
+    assert kernel_distance(first, second) == pytest.approx(29 / 3 + 1 - 2 * 42 / 9)
+
+
+def test_kernel_distance_divides_products_by_the_width():
+    first, second = np.array([[1.0, 1.0], [1.0, 0.0]]), np.array([[0.0, 0.0], [0.0, 0.0]])
+    assert kernel_distance(first, second) == pytest.approx(1.5**3 + 1 - 2)
+
+
+def test_kernel_distance_is_unbiased():
+    draws = [kernel_distance(normal(5, 3, s), normal(5, 3, 1000 + s)) for s in range(400)]
+    assert abs(np.mean(draws)) < 3 * np.std(draws) / 20
+    assert min(draws) < 0
+
+
+def test_kernel_distance_grows_with_the_offset():
+    first, second = normal(300, 8), normal(300, 8, seed=1)
+    near, far = (kernel_distance(first, second + offset) for offset in (0.1, 0.5))
+    assert near < far
+
+
+def test_chunks_change_nothing(monkeypatch):
+    first, second = normal(30, 4), normal(21, 4, seed=1)
+    whole = kernel_distance(first, second)
+    monkeypatch.setattr(distances, "KERNEL_CHUNK", 8)
+    assert kernel_distance(first, second) == pytest.approx(whole)
+
+
+@pytest.mark.parametrize("distance", [frechet_distance, kernel_distance])
+def test_sets_that_cannot_be_compared_are_refused(distance):
+    features = normal(4, 3)
+    with pytest.raises(ValueError, match="M at least 2"):
+        distance(features, features[:1])
+    with pytest.raises(ValueError, match="equally wide"):
+        distance(features, features[:, :2])
+    with pytest.raises(ValueError, match="finite"):
+        distance(features, np.full((4, 3), np.nan))

@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+
+from vqpriors.evaluation import memorisation
+from vqpriors.evaluation.memorisation import nearest_training_distance, nearest_training_images
+
+
+def pictures(*shape, seed=0):
+    return np.random.default_rng(seed).integers(256, size=shape, dtype=np.uint8)
+
+
+def test_copies_are_at_distance_zero():
+    training = pictures(20, 3, 8, 8)
+    assert nearest_training_distance(training[[3, 17, 3]], training) == 0
+
+
+def test_distance_to_the_nearest_by_hand():
+    images = np.array([0, 100, 255], np.uint8).reshape(3, 1, 1, 1)
+    training = np.array([51, 102], np.uint8).reshape(2, 1, 1, 1)
+    expected = (51 + 2 + 153) / 3 / 255
+    assert nearest_training_distance(images, training) == pytest.approx(expected)
+
+
+def test_distance_is_root_mean_square_over_pixels_then_mean_over_images():
+    training = np.zeros((1, 1, 1, 2), np.uint8)
+    images = np.array([[30, 40], [0, 0]], np.uint8).reshape(2, 1, 1, 2)
+    expected = (np.sqrt((30**2 + 40**2) / 2) + 0) / 2 / 255
+    assert nearest_training_distance(images, training) == pytest.approx(expected)
+
+
+def test_chunks_change_nothing(monkeypatch):
+    images, training = pictures(9, 3, 6, 6), pictures(50, 3, 6, 6, seed=1)
+    pairs = (images[:, None].astype(int) - training[None]) ** 2
+    expected = pairs.sum(axis=(2, 3, 4)).argmin(axis=1)
+    np.testing.assert_array_equal(nearest_training_images(images, training), expected)
+    monkeypatch.setattr(memorisation, "CHUNK_VALUES", 108 * 7)
+    monkeypatch.setattr(memorisation, "CHUNK_IMAGES", 4)
+    np.testing.assert_array_equal(nearest_training_images(images, training), expected)
+
+
+def test_images_of_other_shapes_are_refused():
+    with pytest.raises(ValueError, match="all of one shape"):
+        nearest_training_distance(pictures(2, 1, 8, 8), pictures(2, 3, 8, 8))
+    with pytest.raises(ValueError, match="all of one shape"):
+        nearest_training_distance(pictures(0, 1, 8, 8), pictures(2, 1, 8, 8))
