@@ -117,6 +117,16 @@ def read_images(folder: Path, split: str) -> ImageSet:
     )
 
 
+def read_captions(folder: Path, split: str) -> list[str]:
+    """Read the captions of one split, without its pictures.
+
+    Raises:
+        ValueError: If the folder is damaged.
+    """
+    verify(folder)
+    return read_split(folder, split, columns=["caption"]).column("caption").to_pylist()
+
+
 def read_source(folder: Path) -> dict[str, Any]:
     """Return what an image set was made from; at least `name`, `image_size` and `channels`."""
     return json.loads((folder / "source.json").read_text())

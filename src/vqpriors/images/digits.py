@@ -21,7 +21,7 @@ WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 COLORS = {
     "red": (232, 36, 48),
     "orange": (255, 124, 0),
-    "yellow": (246, 200, 0),
+    "yellow": (255, 208, 0),
     "green": (34, 188, 80),
     "blue": (52, 120, 255),
     "purple": (184, 80, 238),

@@ -118,7 +118,7 @@ def _commit(config: Config, param: str) -> str | None:
     try:
         return HfApi().dataset_info(config.location, revision=config.revision, timeout=_TIMEOUT).sha
     except errors.HFValidationError:
-        problem = f"no folder {name}, and it is no hub id either; correct it"
+        problem = f"no folder {name}, and it is no hub id either; correct its path"
     except errors.RevisionNotFoundError:
         key, problem = (
             f"{param}.revision",
@@ -127,7 +127,7 @@ def _commit(config: Config, param: str) -> str | None:
     except errors.RepositoryNotFoundError:
         problem = f"no folder {name}, and no such data set on the hub; correct it, or {local}"
     except Exception:  # the network fails in as many ways as there are client libraries
-        problem = f"no folder {name}, and could not reach the hub for it; {local}"
+        problem = f"could not reach the hub for {name}, and no such folder is here; {local}"
     raise ValueError(f"{key}: {problem}")
 
 
