@@ -208,7 +208,9 @@ def test_too_many_bad_rows_stop_and_leave_the_earlier_output(tmp_path):
 
 
 def test_split_without_a_usable_row_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"^data\.x: no train row can be used \(first: no bytes\)"):
+    with pytest.raises(
+        ValueError, match=r"^data\.x: no train row can be used \(first: no bytes \("
+    ):
         made(tmp_path, [bad(i, None) for i in range(20)], decoding={"max_bad_share": 1})
 
 

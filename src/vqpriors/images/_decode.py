@@ -46,7 +46,7 @@ def decode(data: bytes | None, *, max_pixels: int) -> Image.Image:
         BadImageError: If it is missing, of another format, too large, truncated or broken.
     """
     if not data:
-        raise BadImageError("no bytes")
+        raise BadImageError("no bytes (a path is never opened)")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > max_pixels:

@@ -90,8 +90,8 @@ def section_path(params: Params) -> str:
         key for key, value in sections.items() if isinstance(value, dict) and "source" in value
     ]
     if name not in names:
-        known = ", ".join(names) or "none is declared"
-        raise ValueError(f"data.name: no data set {name!r} in params.yaml; choose one of {known}")
+        fix = f"choose one of {', '.join(names)}" if names else "add its section"
+        raise ValueError(f"data.name: no data set {name!r} in params.yaml; {fix}")
     return f"data.{name}"
 
 

@@ -46,19 +46,20 @@ class HubDataset:
     def records(self, split: str, rows: Sequence[int]) -> Iterator[Record]:
         """Yield some rows of a split."""
         chosen = self._splits[split].select(rows)
+        features = chosen.features  # once: every access copies it
         position = 0
         for batch in chosen.iter(batch_size=_BATCH):
             columns: dict[str, list[Any]] = dict(batch)
             for values in zip(*columns.values(), strict=True):
                 row = dict(zip(columns, values, strict=True))
-                yield self._record(f"{split}-{rows[position]:07d}", row, chosen)
+                yield self._record(f"{split}-{rows[position]:07d}", row, features)
                 position += 1
 
-    def _record(self, row_id: str, row: Mapping[str, Any], data: "Dataset") -> Record:
+    def _record(self, row_id: str, row: Mapping[str, Any], features: Mapping[str, Any]) -> Record:
         config = self._config
 
         def text(column: str | None) -> str | None:
-            return None if column is None else _text(data.features[column], row[column])
+            return None if column is None else _text(features[column], row[column])
 
         attributes = {column: text(column) for column in config.attribute_columns}
         return Record(
