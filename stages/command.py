@@ -16,7 +16,9 @@ def run(stage: str, main: Callable[[Params], None]) -> None:
         stage: The stage's name in dvc.yaml.
         main: Does the stage's work.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m stages.{stage}", description=_description(main))
+    parser = argparse.ArgumentParser(
+        prog=f"python -m stages.{stage}", description=_description(main)
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     debug = parser.parse_args().debug
     try:
@@ -39,7 +41,9 @@ def _one_line(error: Exception) -> str:
         return f"{error.filename or 'file'}: {error.strerror.lower()}; {_os_fix(error)}"
     if isinstance(error, ValueError):
         return text
-    return f"{type(error).__name__}: {text}; run `python -m stages.<stage> --debug` for the traceback"
+    return (
+        f"{type(error).__name__}: {text}; run `python -m stages.<stage> --debug` for the traceback"
+    )
 
 
 def _os_fix(error: OSError) -> str:

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,23 +84,23 @@ def save_model(
     *,
     config: dict[str, Any],
     weights: "dict[str, Tensor]",
-    extra: Callable[[Path], None] | None = None,
+    last: "dict[str, Tensor] | None" = None,
 ) -> None:
     """Write a model folder.
 
     Args:
         path: The folder to make or replace.
-        config: What `load_model` needs to build the module again; JSON values.
-        weights: The module's state by name.
-        extra: Writes further files into the folder.
+        config: What is needed to build the module again; JSON values.
+        weights: The module's state by name, which `load_model` reads.
+        last: The state after the last update, kept beside the best in last.safetensors.
     """
     from safetensors.torch import save_file
 
     with new_folder(path) as folder:
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-        save_file({name: value.contiguous() for name, value in weights.items()}, folder / "model.safetensors")
-        if extra:
-            extra(folder)
+        save_file(weights, folder / "model.safetensors")
+        if last is not None:
+            save_file(last, folder / "last.safetensors")
 
 
 def load_model(path: Path) -> Model:

@@ -6,6 +6,7 @@ no schema has a default.
 """
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, TypeVar
@@ -49,7 +50,9 @@ class Params:
         value: Any = self.values
         for part in path.split("."):
             if not isinstance(value, dict) or part not in value:
-                raise ValueError(f"{path}: missing from params.yaml; add it (or declare it in dvc.yaml)")
+                raise ValueError(
+                    f"{path}: missing from params.yaml; add it (or declare it in dvc.yaml)"
+                )
             value = value[part]
         return value
 
@@ -60,14 +63,24 @@ class Params:
         except ValidationError as error:
             raise ValueError(_explain(path, error)) from None
 
-    def section(self, path: str, schema: type[SectionT]) -> SectionT:
+    def section(
+        self, path: str, schema: type[SectionT], *, besides: Collection[str] = ()
+    ) -> SectionT:
         """Return the section at a dotted path, checked against its schema.
+
+        Args:
+            path: Dotted path of the section.
+            schema: What it must look like.
+            besides: Keys that stand in the section but are sections of their own.
 
         Raises:
             ValueError: For the first key that is missing, unknown, of the wrong type or out of
                 range; names the key, the expectation and the value.
         """
-        return check(path, self.raw(path), schema)
+        values = self.raw(path)
+        if besides and isinstance(values, dict):
+            values = {key: value for key, value in values.items() if key not in besides}
+        return check(path, values, schema)
 
     def kind(self, chooser: str, package: str) -> Kind:
         """Load the kind that a param names, with the sibling section of that name as its config.

@@ -24,7 +24,9 @@ def write_split(folder: Path, split: str, table: pa.Table, *, rows_per_shard: in
     count = max(1, -(-table.num_rows // rows_per_shard))
     for shard in range(count):
         rows = table.slice(shard * rows_per_shard, rows_per_shard)
-        pq.write_table(rows, folder / f"{split}-{shard:05d}-of-{count:05d}.parquet", compression="zstd")
+        pq.write_table(
+            rows, folder / f"{split}-{shard:05d}-of-{count:05d}.parquet", compression="zstd"
+        )
 
 
 def read_split(folder: Path, split: str, *, columns: list[str] | None = None) -> pa.Table:
@@ -62,4 +64,6 @@ def _read(path: Path, columns: list[str] | None) -> pa.Table:
         return pq.read_table(path, columns=columns)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"{path}: not readable as parquet ({reason}); restore it with `dvc checkout`") from None
+        raise ValueError(
+            f"{path}: not readable as parquet ({reason}); restore it with `dvc checkout`"
+        ) from None

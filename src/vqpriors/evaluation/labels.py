@@ -1,0 +1,86 @@
+"""Attributes by name, and the columns of class indices that a judge learns and predicts."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+UNKNOWN = -1
+
+
+def judged_attributes(
+    labels: Sequence[str | None], attributes: Sequence[Mapping[str, str]]
+) -> list[dict[str, str]]:
+    """Join what is known of each picture: its attributes, and its label as the attribute "label".
+
+    The label stays out where some attribute is the same in every picture: it would count twice.
+
+    Args:
+        labels: Class names of M pictures, None where a picture has none.
+        attributes: Their attributes; one named "label" is kept as it is.
+
+    Returns:
+        M mappings, empty for pictures of which nothing is known.
+    """
+    rows = list(zip(labels, attributes, strict=True))
+    names = {name for known in attributes for name in known}
+    if any(all(known.get(name) == label for label, known in rows) for name in names):
+        return [dict(known) for known in attributes]
+    return [({} if label is None else {"label": label}) | dict(known) for label, known in rows]
+
+
+def class_lists(attributes: Iterable[Mapping[str, str]]) -> dict[str, list[str]]:
+    """List the values of each attribute, both sorted by name.
+
+    Args:
+        attributes: The attributes of every training picture.
+
+    Returns:
+        Class names by attribute; empty where there is no attribute.
+    """
+    values: dict[str, set[str]] = {}
+    for row in attributes:
+        for name, value in row.items():
+            values.setdefault(name, set()).add(value)
+    return {name: sorted(values[name]) for name in sorted(values)}
+
+
+def label_matrix(
+    attributes: Sequence[Mapping[str, str]], classes: Mapping[str, Sequence[str]]
+) -> np.ndarray:
+    """Turn attributes into class indices.
+
+    Args:
+        attributes: The attributes of M pictures of any split.
+        classes: A class names by attribute, as `class_lists` gives them.
+
+    Returns:
+        One column an attribute in sorted order, -1 where it is missing or its value isn't among the
+        classes; (M, A) int64.
+    """
+    columns = [
+        [indices.get(row.get(name), UNKNOWN) for row in attributes]
+        for name, indices in _indices(classes).items()
+    ]
+    return np.array(columns, dtype=np.int64).reshape(len(classes), len(attributes)).T
+
+
+def attributes_of(labels: np.ndarray, classes: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
+    """Turn class indices back into attributes.
+
+    Args:
+        labels: One column an attribute in sorted order, -1 where unknown; (M, A) int64.
+        classes: Class names by attribute, as `class_lists` gives them.
+
+    Returns:
+        M mappings, without what is unknown.
+    """
+    names = sorted(classes)
+    rows: list[list[int]] = labels.tolist()
+    return [
+        {name: classes[name][i] for name, i in zip(names, row, strict=True) if i != UNKNOWN}
+        for row in rows
+    ]
+
+
+def _indices(classes: Mapping[str, Sequence[str]]) -> dict[str, dict[str | None, int]]:
+    return {name: {value: i for i, value in enumerate(classes[name])} for name in sorted(classes)}

@@ -1,0 +1,34 @@
+"""The device at hand and the precision that it is fast at."""
+
+from contextlib import AbstractContextManager
+from typing import Literal
+
+import torch
+
+Precision = Literal["auto", "no", "bf16", "fp16"]
+
+
+def best_device() -> torch.device:
+    """Return the first GPU, or the CPU where there is none."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def resolve_precision(precision: Precision, device: torch.device) -> Precision:
+    """Replace "auto" by "bf16" where the device computes faster in it, else by "no"."""
+    if precision != "auto":
+        return precision
+    return "bf16" if _has_fast_bfloat16(device) else "no"
+
+
+def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
+    """Compute products in a lower precision inside the block."""
+    resolved = resolve_precision(precision, device)
+    dtype = torch.float16 if resolved == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=resolved != "no")
+
+
+def _has_fast_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # Without these instructions the CPU emulates bfloat16 and is slower than in float32.
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

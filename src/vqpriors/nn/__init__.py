@@ -1,0 +1,1 @@
+"""Building blocks that tokenizers and priors share; they take flat keyword arguments."""

@@ -1,0 +1,144 @@
+"""Attention for priors: rotary positions over a grid, QK normalisation, a preallocated cache.
+
+References:
+    Su et al. 2021, RoFormer, arXiv:2104.09864 (rotary positions);
+    Sun et al. 2024, LlamaGen, arXiv:2406.06525 (rotary positions over two axes);
+    Dehghani et al. 2023, ViT-22B, arXiv:2302.05442 (QK normalisation).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class KeyValueCache:
+    """Keys and values of the positions decoded so far, written in place.
+
+    Attributes:
+        length: Positions filled.
+    """
+
+    def __init__(self, *, batch: int, heads: int, positions: int, head_width: int, like: Tensor):
+        shape = (batch, heads, positions, head_width)
+        self.keys = torch.zeros(shape, dtype=like.dtype, device=like.device)
+        self.values = torch.zeros_like(self.keys)
+        self.length = 0
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Write one position's (B, heads, 1, head_width) and return all that are filled."""
+        self.keys[:, :, self.length] = keys[:, :, 0]
+        self.values[:, :, self.length] = values[:, :, 0]
+        self.length += 1
+        return self.keys[:, :, : self.length], self.values[:, :, : self.length]
+
+
+def grid_rotation(rows: int, columns: int, head_width: int, *, base: float = 1e4) -> Tensor:
+    """Angles of the rotary positions of a grid in raster order, preceded by an unrotated start.
+
+    Half of a head's pairs turn with the row, half with the column.
+
+    Args:
+        rows: Rows of the grid.
+        columns: Columns of the grid.
+        head_width: Width of a head; a multiple of 4.
+        base: Ratio of the slowest turn to the fastest.
+
+    Returns:
+        (1 + rows * columns, head_width / 2) float, radians.
+    """
+    quarter = head_width // 4
+    rates = base ** (-torch.arange(quarter) / quarter)
+    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    angles = torch.cat([row.reshape(-1, 1) * rates, column.reshape(-1, 1) * rates], dim=1)
+    return torch.cat([torch.zeros(1, 2 * quarter), angles])
+
+
+def rotate(x: Tensor, angles: Tensor) -> Tensor:
+    """Turn each pair (i, i + D/2) of a head's channels by its position's angle.
+
+    Args:
+        x: (B, heads, N, D).
+        angles: (N, D / 2), radians.
+    """
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention, causal or not, with an optional cache for step-by-step decoding."""
+
+    def __init__(self, *, width: int, heads: int, dropout: float):
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.query_norm = nn.RMSNorm(width // heads, eps=1e-6)
+        self.key_norm = nn.RMSNorm(width // heads, eps=1e-6)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        is_causal: bool,
+        angles: Tensor | None = None,
+        is_real: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> Tensor:
+        """Attend over the positions of `x`, or of the cache and `x` together.
+
+        Args:
+            x: (B, N, D); N = 1 with a cache.
+            is_causal: Whether a position sees only itself and those before it.
+            angles: Rotary angles of these positions, (N, head_width / 2).
+            is_real: False at padding, (B, N) bool.
+            cache: Keys and values of the positions before; `x` is appended to it.
+
+        Returns:
+            (B, N, D).
+        """
+        batch, length, width = x.shape
+        qkv = self.qkv(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        query, key, value = qkv.unbind(0)  # (B, heads, N, head_width) each
+        query, key = self.query_norm(query).to(value.dtype), self.key_norm(key).to(value.dtype)
+        if angles is not None:
+            query, key = rotate(query, angles), rotate(key, angles)
+        if cache is not None:
+            key, value = cache.append(key, value)
+        mask = None if is_real is None else is_real[:, None, None, :]
+        mixed = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, is_causal=is_causal and cache is None
+        )
+        return self.dropout(self.out(mixed.transpose(1, 2).reshape(batch, length, width)))
+
+
+class CrossAttention(nn.Module):
+    """Attention from image positions to caption tokens; keys and values are made once a picture."""
+
+    def __init__(self, *, width: int, heads: int, dropout: float):
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width, bias=False)
+        self.key_value = nn.Linear(width, 2 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.query_norm = nn.RMSNorm(width // heads, eps=1e-6)
+        self.key_norm = nn.RMSNorm(width // heads, eps=1e-6)
+        self.dropout = nn.Dropout(dropout)
+
+    def keys_values(self, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Project the text, (B, L, D), to keys and values, (B, heads, L, head_width) each."""
+        batch, length, _ = text.shape
+        pair = self.key_value(text).view(batch, length, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+        key, value = pair.unbind(0)
+        return self.key_norm(key).to(value.dtype), value
+
+    def forward(self, x: Tensor, keys_values: tuple[Tensor, Tensor], is_real: Tensor) -> Tensor:
+        """Attend from `x`, (B, N, D), to the text where `is_real`, (B, L) bool, says so."""
+        batch, length, width = x.shape
+        key, value = keys_values
+        query = self.query(x).view(batch, length, self.heads, -1).transpose(1, 2)
+        mixed = F.scaled_dot_product_attention(
+            self.query_norm(query).to(key.dtype), key, value, attn_mask=is_real[:, None, None, :]
+        )
+        return self.dropout(self.out(mixed.transpose(1, 2).reshape(batch, length, width)))

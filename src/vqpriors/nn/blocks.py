@@ -1,0 +1,87 @@
+"""Pre-norm transformer blocks: self-attention, optional cross-attention to text, SwiGLU.
+
+References:
+    Zhang & Sennrich 2019, RMSNorm, arXiv:1910.07467;
+    Shazeer 2020, GLU Variants Improve Transformer, arXiv:2002.05202.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vqpriors.nn.attention import CrossAttention, KeyValueCache, SelfAttention
+
+
+class SwiGLU(nn.Module):
+    """Gated feed-forward layer, about as large as a plain one of 4 x width."""
+
+    def __init__(self, *, width: int, dropout: float):
+        super().__init__()
+        hidden = 32 * -(-width * 8 // (3 * 32))
+        self.gate_up = nn.Linear(width, 2 * hidden, bias=False)
+        self.down = nn.Linear(hidden, width, bias=False)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., D) to (..., D)."""
+        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        return self.dropout(self.down(F.silu(gate) * up))
+
+
+class Block(nn.Module):
+    """One layer; with `has_text` it also attends to the caption."""
+
+    def __init__(self, *, width: int, heads: int, dropout: float, has_text: bool):
+        super().__init__()
+        self.self_norm = nn.RMSNorm(width, eps=1e-6)
+        self.self_attention = SelfAttention(width=width, heads=heads, dropout=dropout)
+        self.cross_norm = nn.RMSNorm(width, eps=1e-6) if has_text else None
+        self.cross_attention = (
+            CrossAttention(width=width, heads=heads, dropout=dropout) if has_text else None
+        )
+        self.feed_norm = nn.RMSNorm(width, eps=1e-6)
+        self.feed_forward = SwiGLU(width=width, dropout=dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        is_causal: bool,
+        angles: Tensor | None = None,
+        is_real: Tensor | None = None,
+        text: tuple[tuple[Tensor, Tensor], Tensor] | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> Tensor:
+        """Map (B, N, D) to (B, N, D).
+
+        Args:
+            x: The layer's input.
+            is_causal: As `SelfAttention.forward`.
+            angles: As `SelfAttention.forward`.
+            is_real: As `SelfAttention.forward`.
+            text: The text's keys and values for this layer, and where it is real, (B, L) bool.
+            cache: As `SelfAttention.forward`.
+        """
+        x = x + self.self_attention(
+            self.self_norm(x), is_causal=is_causal, angles=angles, is_real=is_real, cache=cache
+        )
+        if self.cross_norm is not None and self.cross_attention is not None and text is not None:
+            x = x + self.cross_attention(self.cross_norm(x), *text)
+        return x + self.feed_forward(self.feed_norm(x))
+
+
+def initialise(module: nn.Module, *, depth: int) -> None:
+    """Initialise a transformer's weights, residual outputs scaled down by depth.
+
+    Args:
+        module: The whole network.
+        depth: Number of blocks on the residual path.
+
+    Reference:
+        Radford et al. 2019, GPT-2 (std 0.02, residual layers divided by sqrt(2 depth)).
+    """
+    for name, child in module.named_modules():
+        if isinstance(child, nn.Linear):
+            is_residual = name.endswith((".out", ".down"))
+            nn.init.normal_(child.weight, std=0.02 / (2 * depth) ** 0.5 if is_residual else 0.02)
+        elif isinstance(child, nn.Embedding):
+            nn.init.normal_(child.weight, std=0.02)

@@ -1,0 +1,32 @@
+"""The text side of a prior: tokens or features of a caption to vectors of the prior's width."""
+
+from torch import Tensor, nn
+
+from vqpriors.conditioning import TextInput, TextShape
+from vqpriors.nn.blocks import Block
+
+
+class TextTower(nn.Module):
+    """Embeds a caption and lets its tokens see each other."""
+
+    def __init__(self, *, shape: TextShape, width: int, depth: int, heads: int, dropout: float):
+        super().__init__()
+        has_features = shape.feature_width > 0
+        self.project = nn.Linear(shape.feature_width, width, bias=False) if has_features else None
+        self.embedding = None if has_features else nn.Embedding(shape.vocabulary, width)
+        self.positions = nn.Embedding(shape.length, width)
+        block = {"width": width, "heads": heads, "dropout": dropout, "has_text": False}
+        self.blocks = nn.ModuleList(Block(**block) for _ in range(depth))  # pyright: ignore
+        self.norm = nn.RMSNorm(width, eps=1e-6)
+
+    def forward(self, text: TextInput) -> Tensor:
+        """Return the caption's vectors, (B, L, D)."""
+        if self.embedding is not None:
+            x = self.embedding(text.tokens)
+        else:
+            assert self.project is not None and text.features is not None
+            x = self.project(text.features)
+        x = x + self.positions.weight[: x.shape[1]]
+        for block in self.blocks:
+            x = block(x, is_causal=False, is_real=text.is_real)
+        return self.norm(x)

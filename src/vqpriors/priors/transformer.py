@@ -1,0 +1,174 @@
+"""GPT over the grid of codes in raster order; the caption comes in by cross-attention.
+
+References:
+    Radford et al. 2019, GPT-2; Sun et al. 2024, LlamaGen, arXiv:2406.06525 (the modern block and
+    rotary positions over the grid).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from vqpriors.conditioning import TextInput, TextShape
+from vqpriors.nn.attention import KeyValueCache, grid_rotation
+from vqpriors.nn.blocks import Block, initialise
+from vqpriors.nn.text import TextTower
+from vqpriors.params import Section
+from vqpriors.phases import Phase
+from vqpriors.priors import Batch, text_of
+
+
+class Config(Section):
+    """`prior.transformer` of params.yaml."""
+
+    width: int = Field(ge=8)
+    depth: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    text_depth: int = Field(ge=0)
+    positions: Literal["rope", "learned"]
+    dropout: float = Field(ge=0, lt=1)
+    phases: dict[str, Phase] = Field(min_length=1)
+
+
+@dataclass
+class State:
+    """What one step needs of the steps before: caches, and the text's keys and values."""
+
+    caches: list[KeyValueCache]
+    text: list[tuple[tuple[Tensor, Tensor], Tensor] | None]
+
+
+class Transformer(nn.Module):
+    """A causal transformer; see `StepwisePrior` for what it offers.
+
+    Attributes:
+        length: Number of tokens N.
+        begin: The token that stands before the first code.
+    """
+
+    sampler = "autoregressive"
+    angles: Tensor | None
+
+    def __init__(
+        self,
+        *,
+        grid: tuple[int, int],
+        codebook_size: int,
+        text: TextShape,
+        width: int,
+        depth: int,
+        heads: int,
+        text_depth: int,
+        positions: str,
+        dropout: float,
+    ):
+        super().__init__()
+        if width % heads or (positions == "rope" and width // heads % 4):
+            raise ValueError(
+                "prior.transformer.heads: must divide width into heads of a multiple of 4, "
+                f"got heads={heads}, width={width}; change one of them in params.yaml"
+            )
+        self.length, self.begin, self.heads = grid[0] * grid[1], codebook_size, heads
+        has_text = text.length > 0
+        self.text_tower = (
+            TextTower(shape=text, width=width, depth=text_depth, heads=heads, dropout=dropout)
+            if has_text
+            else None
+        )
+        self.embedding = nn.Embedding(codebook_size + 1, width)
+        self.positions = nn.Embedding(self.length, width) if positions == "learned" else None
+        angles = (
+            grid_rotation(*grid, width // heads)[: self.length] if positions == "rope" else None
+        )
+        self.register_buffer("angles", angles, persistent=False)
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(
+            Block(width=width, heads=heads, dropout=dropout, has_text=has_text)
+            for _ in range(depth)
+        )
+        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.head = nn.Linear(width, codebook_size, bias=False)
+        initialise(self, depth=depth)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Return "nats_per_token", the mean negative log-likelihood of a code given those before."""
+        logits = self.logits(batch["codes"], text_of(batch))
+        return {
+            "nats_per_token": F.cross_entropy(
+                logits.flatten(0, 1).float(), batch["codes"].flatten()
+            )
+        }
+
+    def nats(self, codes: Tensor, text: TextInput) -> Tensor:
+        """Return each picture's exact negative log-likelihood in nats, (B,) float32."""
+        logits = self.logits(codes, text).float()
+        return F.cross_entropy(logits.transpose(1, 2), codes, reduction="none").sum(1)
+
+    def logits(self, codes: Tensor, text: TextInput) -> Tensor:
+        """Return the logits of every code given those before it.
+
+        Args:
+            codes: (B, N) int64, raster order; the last is not looked at.
+            text: The captions.
+
+        Returns:
+            (B, N, K) float.
+        """
+        begin = torch.full_like(codes[:, :1], self.begin)
+        x = self._embed(torch.cat([begin, codes[:, :-1]], dim=1), position=0)
+        for block, side in zip(self.blocks, self._text_sides(text), strict=True):
+            x = block(x, is_causal=True, angles=self.angles, text=side)
+        return self.head(self.norm(x))
+
+    def start(self, text: TextInput) -> State:
+        """Return the state before the first step, with the text's keys and values computed once."""
+        weight = self.embedding.weight
+        dtype = (
+            torch.get_autocast_dtype(weight.device.type) if _is_autocast(weight) else weight.dtype
+        )
+        shape = {"batch": len(text.tokens), "heads": self.heads, "positions": self.length}
+        shape |= {"head_width": weight.shape[1] // self.heads}
+        like = weight.new_empty(0, dtype=dtype)
+        caches = [KeyValueCache(**shape, like=like) for _ in self.blocks]
+        return State(caches, self._text_sides(text))
+
+    def step(self, token: Tensor, state: State) -> Tensor:
+        """Return the next code's logits, (B, K) float, given the token before, (B,) int64."""
+        position = state.caches[0].length
+        x = self._embed(token[:, None], position=position)
+        angles = None if self.angles is None else self.angles[position : position + 1]
+        for block, side, cache in zip(self.blocks, state.text, state.caches, strict=True):
+            x = block(x, is_causal=True, angles=angles, text=side, cache=cache)
+        return self.head(self.norm(x[:, -1]))
+
+    def _embed(self, tokens: Tensor, *, position: int) -> Tensor:
+        x = self.embedding(tokens)
+        if self.positions is not None:
+            x = x + self.positions.weight[position : position + tokens.shape[1]]
+        return self.dropout(x)
+
+    def _text_sides(self, text: TextInput) -> list[tuple[tuple[Tensor, Tensor], Tensor] | None]:
+        if self.text_tower is None:
+            return [None] * len(self.blocks)
+        vectors = self.text_tower(text)
+        return [(b.cross_attention.keys_values(vectors), text.is_real) for b in self.blocks]  # pyright: ignore
+
+
+def _is_autocast(like: Tensor) -> bool:
+    return torch.is_autocast_enabled(like.device.type)
+
+
+def build(
+    config: Config, *, grid: tuple[int, int], codebook_size: int, text: TextShape
+) -> Transformer:
+    """Build the prior that a config describes.
+
+    Raises:
+        ValueError: If the heads do not fit the width.
+    """
+    settings = config.model_dump(exclude={"phases"})
+    return Transformer(grid=grid, codebook_size=codebook_size, text=text, **settings)

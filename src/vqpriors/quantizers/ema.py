@@ -1,0 +1,164 @@
+"""A codebook learned by exponential moving averages of the vectors assigned to each code.
+
+References:
+    van den Oord et al. 2017, VQ-VAE, arXiv:1711.00937, appendix A.1 (the averages);
+    Razavi et al. 2019, VQ-VAE-2, arXiv:1906.00446;
+    Yu et al. 2021, ViT-VQGAN, arXiv:2110.04627 (l2-normalised codes).
+"""
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from vqpriors.nn.distributed import same_on_ranks, sum_over_ranks
+from vqpriors.params import Section
+from vqpriors.quantizers import Quantized
+
+KMEANS_ROUNDS = 10
+MIN_SIZE = 1e-3  # a code with a smaller average count stays where it is
+CHUNK = 16384  # vectors compared with the whole codebook at a time, which bounds memory
+
+
+class Config(Section):
+    """`tokenizer.ema` of params.yaml."""
+
+    num_codes: int = Field(ge=2, le=65536)
+    dim: int = Field(ge=1)
+    decay: float = Field(gt=0, lt=1)
+    is_normalised: bool
+    commitment: float = Field(ge=0)
+    revive_below: float = Field(ge=0)
+
+
+class VectorQuantizerEMA(nn.Module):
+    """Nearest-code quantizer whose codebook follows its vectors.
+
+    It starts as the k-means centres of the first training batch. A code whose average count falls
+    below `revive_below` is moved to a random vector of the batch together with its averages, since
+    old averages would pull it back in the same step.
+
+    Attributes:
+        codebook: (K, D) float32.
+        cluster_size: Average number of vectors a batch assigns to each code; (K,) float32.
+        cluster_sum: Average sum of those vectors; (K, D) float32.
+    """
+
+    codebook: Tensor
+    cluster_size: Tensor
+    cluster_sum: Tensor
+    is_started: Tensor
+
+    def __init__(
+        self,
+        *,
+        num_codes: int,
+        dim: int,
+        decay: float,
+        is_normalised: bool,
+        commitment: float,
+        revive_below: float,
+    ):
+        super().__init__()
+        self.num_codes, self.dim, self.decay = num_codes, dim, decay
+        self.is_normalised, self.commitment = is_normalised, commitment
+        self.revive_below = revive_below
+        self.register_buffer("codebook", torch.zeros(num_codes, dim))
+        self.register_buffer("cluster_size", torch.ones(num_codes))
+        self.register_buffer("cluster_sum", torch.zeros(num_codes, dim))
+        self.register_buffer("is_started", torch.tensor(False))
+
+    def forward(self, vectors: Tensor) -> Quantized:
+        """Quantize (M, D) vectors and, in training mode, let the codebook follow them."""
+        with torch.autocast(vectors.device.type, enabled=False):
+            vectors = self._normalise(vectors.float())
+            if self.training and not self.is_started:
+                self._start(vectors.detach())
+            codes = nearest(vectors.detach(), self.codebook)
+            chosen = self.decode(codes)
+            loss = F.mse_loss(vectors, chosen) * self.commitment
+            if self.training:
+                self._follow(vectors.detach(), codes)
+            return Quantized(vectors + (chosen - vectors).detach(), codes, {"commitment": loss})
+
+    def encode(self, vectors: Tensor) -> Tensor:
+        """Return the codes, (M,) int64, of (M, D) vectors."""
+        return nearest(self._normalise(vectors.float()), self.codebook)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Return the vectors, (..., D) float32, of (...) codes."""
+        return F.embedding(codes, self.codebook)
+
+    def _normalise(self, vectors: Tensor) -> Tensor:
+        return F.normalize(vectors, dim=-1) if self.is_normalised else vectors
+
+    def _start(self, vectors: Tensor) -> None:
+        centres = same_on_ranks(kmeans(vectors, self.num_codes, rounds=KMEANS_ROUNDS))
+        self.codebook.copy_(self._normalise(centres))
+        self.cluster_sum.copy_(self.codebook)
+        self.cluster_size.fill_(1.0)
+        self.is_started.fill_(True)
+
+    def _follow(self, vectors: Tensor, codes: Tensor) -> None:
+        count, total = assigned(vectors, codes, self.num_codes)
+        self.cluster_size.lerp_(sum_over_ranks(count), 1 - self.decay)
+        self.cluster_sum.lerp_(sum_over_ranks(total), 1 - self.decay)
+        self._revive(vectors)
+        size = self.cluster_size[:, None]
+        mean = self._normalise(self.cluster_sum / size.clamp(min=MIN_SIZE))
+        self.codebook.copy_(torch.where(size > MIN_SIZE, mean, self.codebook))
+
+    def _revive(self, vectors: Tensor) -> None:
+        is_dead = self.cluster_size < self.revive_below
+        drawn = torch.randint(len(vectors), (self.num_codes,), device=vectors.device)
+        replacement = same_on_ranks(vectors[drawn])
+        self.cluster_sum.copy_(torch.where(is_dead[:, None], replacement, self.cluster_sum))
+        self.cluster_size.masked_fill_(is_dead, 1.0)
+
+
+def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
+    """Return the index of the nearest code, (M,) int64, by Euclidean distance; the first of equals.
+
+    Args:
+        vectors: (M, D) float32.
+        codebook: (K, D) float32.
+    """
+    offset = 0.5 * codebook.square().sum(1)
+    chunks = vectors.split(CHUNK)
+    return torch.cat([torch.addmm(offset, c, codebook.T, alpha=-1).argmin(1) for c in chunks])
+
+
+def assigned(vectors: Tensor, codes: Tensor, num_codes: int) -> tuple[Tensor, Tensor]:
+    """Count and add up the vectors of each code, without a one-hot matrix.
+
+    Returns:
+        (K,) float counts and (K, D) float sums.
+    """
+    total = vectors.new_zeros(num_codes, vectors.shape[1]).index_add_(0, codes, vectors)
+    return torch.bincount(codes, minlength=num_codes).to(vectors.dtype), total
+
+
+def kmeans(vectors: Tensor, num_codes: int, *, rounds: int) -> Tensor:
+    """Cluster vectors by Lloyd's algorithm, from distinct random ones where there are enough.
+
+    An empty cluster keeps its centre.
+
+    Args:
+        vectors: (M, D) float32.
+        num_codes: Number of centres K.
+        rounds: Number of assignments.
+
+    Returns:
+        (K, D) float32.
+    """
+    order = torch.randperm(len(vectors), device=vectors.device)
+    centres = vectors[order[torch.arange(num_codes, device=order.device) % len(order)]].clone()
+    for _ in range(rounds):
+        count, total = assigned(vectors, nearest(vectors, centres), num_codes)
+        centres = torch.where(count[:, None] > 0, total / count.clamp(min=1)[:, None], centres)
+    return centres
+
+
+def build(config: Config) -> VectorQuantizerEMA:
+    """Build the quantizer that a config describes."""
+    return VectorQuantizerEMA(**dict(config))

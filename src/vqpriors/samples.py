@@ -1,0 +1,79 @@
+"""Drawn pictures on disk: a PNG each, and a table with their codes and prompts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vqpriors.artifact import new_folder, verify
+from vqpriors.images import decode_pixels, encode_png
+from vqpriors.tokens import TokenSet, TokenSpec, parse_tokens, token_table
+
+TABLE = "samples.parquet"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a picture was drawn for.
+
+    Attributes:
+        caption: The text.
+        id: The picture of the test split whose caption it is; "" where there is none.
+    """
+
+    caption: str
+    id: str
+
+
+def choose_prompts(prompts: Sequence[str], test: TokenSet, *, limit: int) -> list[Prompt]:
+    """Return the given prompts, or where there are none, captions of the test split.
+
+    Args:
+        prompts: What the user asked for; may be empty.
+        test: The test split.
+        limit: Most captions of the test split, spread evenly over it.
+    """
+    if prompts:
+        return [Prompt(caption, "") for caption in prompts]
+    rows = np.linspace(0, len(test) - 1, min(limit, len(test))).round().astype(int)
+    return [Prompt(test.captions[row], test.ids[row]) for row in rows]
+
+
+def write_samples(
+    path: Path, prompts: Sequence[Prompt], *, pixels: np.ndarray, codes: np.ndarray, spec: TokenSpec
+) -> None:
+    """Write a folder of drawn pictures.
+
+    Args:
+        path: The folder to make or replace.
+        prompts: What each of the M pictures was drawn for.
+        pixels: (M, C, H, W) uint8.
+        codes: (M, N) integers.
+        spec: What the codes mean.
+    """
+    names = [f"pictures/{row:05d}.png" for row in range(len(prompts))]
+    captions, ids = [p.caption for p in prompts], [p.id for p in prompts]
+    table = token_table(spec, ids=ids, captions=captions, codes=codes)
+    with new_folder(path) as folder:
+        (folder / "pictures").mkdir()
+        for name, picture in zip(names, pixels, strict=True):
+            (folder / name).write_bytes(encode_png(picture))
+        pq.write_table(table.append_column("file", pa.array(names)), folder / TABLE)
+
+
+def read_samples(folder: Path, *, tokenizer: str) -> tuple[list[Prompt], np.ndarray, TokenSet]:
+    """Read what `write_samples` wrote: prompts, (M, C, H, W) uint8 pictures, codes.
+
+    Raises:
+        ValueError: If the folder is damaged or its codes are not the given tokenizer's.
+    """
+    verify(folder)
+    table = pq.read_table(folder / TABLE)
+    tokens = parse_tokens(table, source=str(folder / TABLE), tokenizer=tokenizer)
+    files = table.column("file").to_pylist()
+    pixels = np.stack([decode_pixels((folder / name).read_bytes()) for name in files])
+    prompts = [Prompt(c, i) for c, i in zip(tokens.captions, tokens.ids, strict=True)]
+    return prompts, pixels, tokens

@@ -1,0 +1,52 @@
+"""Logits to a drawn code: guidance, temperature, top-k, top-p."""
+
+import torch
+from torch import Tensor
+
+
+def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
+    """Push logits away from the null condition's: u + s(c - u); s = 1 returns `conditional`.
+
+    Reference:
+        Ho & Salimans 2022, Classifier-Free Diffusion Guidance, arXiv:2207.12598, applied to logits.
+    """
+    return unconditional + scale * (conditional - unconditional)
+
+
+def keep_top_k(logits: Tensor, k: int) -> Tensor:
+    """Set all but the k largest of each row, and their equals, to -inf; k = 0 keeps all."""
+    if k == 0 or k >= logits.shape[-1]:
+        return logits
+    threshold = logits.topk(k, dim=-1).values[..., -1:]
+    return logits.masked_fill(logits < threshold, -torch.inf)
+
+
+def keep_top_p(logits: Tensor, p: float) -> Tensor:
+    """Keep the fewest codes of each row whose probabilities reach p; the others become -inf.
+
+    Reference:
+        Holtzman et al. 2019, nucleus sampling, arXiv:1904.09751.
+    """
+    if p >= 1:
+        return logits
+    ordered, index = logits.sort(dim=-1, descending=True)
+    probabilities = ordered.softmax(-1)
+    is_past = probabilities.cumsum(-1) - probabilities >= p
+    return logits.masked_fill(torch.zeros_like(is_past).scatter(-1, index, is_past), -torch.inf)
+
+
+def draw(logits: Tensor, uniform: Tensor) -> Tensor:
+    """Draw a code from each row by inverting its cumulative distribution.
+
+    Args:
+        logits: (B, K) float.
+        uniform: (B,) float64 in 0..1.
+
+    Returns:
+        (B,) int64, never a code of probability 0.
+    """
+    probabilities = logits.double().softmax(-1)
+    cumulative = probabilities.cumsum(-1)
+    # Scaled by the last sum, so that rounding can't leave the draw beyond the last possible code.
+    target = (uniform.clamp(max=1 - 1e-12) * cumulative[:, -1])[:, None]
+    return torch.searchsorted(cumulative, target, right=True)[:, 0].clamp(max=logits.shape[1] - 1)

@@ -1,0 +1,67 @@
+"""One code after the other, in raster order, from a stepwise prior."""
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from vqpriors.conditioning import TextInput
+from vqpriors.params import Section
+from vqpriors.priors import StepwisePrior
+from vqpriors.sampling._logits import draw, guide, keep_top_k, keep_top_p
+
+
+class Config(Section):
+    """`sample.autoregressive` of params.yaml."""
+
+    temperature: float = Field(gt=0)
+    top_k: int = Field(ge=0)
+    top_p: float = Field(gt=0, le=1)
+
+
+class Autoregressive:
+    """Draws each code from its distribution given those before; see `Sampler`."""
+
+    def __init__(self, *, temperature: float, top_k: int, top_p: float):
+        self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        prior: StepwisePrior,
+        text: TextInput,
+        null: TextInput,
+        *,
+        guidance: float,
+        noise: Tensor,
+    ) -> Tensor:
+        """Draw the codes, (B, N) int64, of B pictures; with guidance as one batch of 2 B."""
+        batch = len(text.tokens)
+        is_guided = guidance != 1 and text.tokens.shape[1] > 0
+        state = prior.start(stack(text, null) if is_guided else text)
+        token = torch.full((batch,), prior.begin, device=text.tokens.device)
+        codes = []
+        for position in range(prior.length):
+            logits = prior.step(token.repeat(2) if is_guided else token, state).float()
+            if is_guided:
+                logits = guide(*logits.chunk(2), guidance)
+            token = self._choose(logits, noise[:, position])
+            codes.append(token)
+        return torch.stack(codes, dim=1)
+
+    def _choose(self, logits: Tensor, uniform: Tensor) -> Tensor:
+        logits = keep_top_p(keep_top_k(logits / self.temperature, self.top_k), self.top_p)
+        return draw(logits, uniform)
+
+
+def stack(text: TextInput, null: TextInput) -> TextInput:
+    """Put captions and null captions into one batch of 2 B."""
+    features = None
+    if text.features is not None and null.features is not None:
+        features = torch.cat([text.features, null.features])
+    tokens, is_real = torch.cat([text.tokens, null.tokens]), torch.cat([text.is_real, null.is_real])
+    return TextInput(tokens, is_real, features)
+
+
+def build(config: Config) -> Autoregressive:
+    """Build the sampler that a config describes."""
+    return Autoregressive(**dict(config))

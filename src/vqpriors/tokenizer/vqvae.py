@@ -1,0 +1,214 @@
+"""VQ-VAE: strided convolutions and residual stacks around a quantizer.
+
+References:
+    van den Oord et al. 2017, VQ-VAE, arXiv:1711.00937;
+    Razavi et al. 2019, VQ-VAE-2, arXiv:1906.00446 (the network, one level of it).
+"""
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from vqpriors.params import Section
+from vqpriors.phases import Phase
+from vqpriors.quantizers import Quantized, Quantizer
+
+
+class Config(Section):
+    """`tokenizer.vqvae` of params.yaml."""
+
+    width: int = Field(ge=1)
+    stride: int = Field(ge=2)
+    residual_blocks: int = Field(ge=0)
+    residual_width: int = Field(ge=1)
+    mse_weight: float = Field(ge=0)
+    l1_weight: float = Field(ge=0)
+    phases: dict[str, Phase] = Field(min_length=1)
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions beside a skip connection."""
+
+    def __init__(self, *, width: int, residual_width: int):
+        super().__init__()
+        self.inner = nn.Conv2d(width, residual_width, 3, padding=1)
+        self.outer = nn.Conv2d(residual_width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, C, H, W)."""
+        return x + self.outer(F.relu(self.inner(F.relu(x))))
+
+
+def residual_stack(*, width: int, blocks: int, residual_width: int) -> nn.Sequential:
+    """Stack residual blocks, closed by the activation that they leave out."""
+    stack = [ResidualBlock(width=width, residual_width=residual_width) for _ in range(blocks)]
+    return nn.Sequential(*stack, nn.ReLU())
+
+
+class Encoder(nn.Module):
+    """Halve the picture log2(stride) times, then refine it."""
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        width: int,
+        halvings: int,
+        blocks: int,
+        residual_width: int,
+        dim: int,
+    ):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for step in range(halvings):
+            source = channels if step == 0 else _width(width, halvings - step)
+            target = _width(width, halvings - step - 1)
+            layers += [nn.Conv2d(source, target, 4, stride=2, padding=1), nn.ReLU()]
+        self.down = nn.Sequential(*layers, nn.Conv2d(width, width, 3, padding=1))
+        self.refine = residual_stack(width=width, blocks=blocks, residual_width=residual_width)
+        self.project = nn.Conv2d(width, dim, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, D, H / stride, W / stride)."""
+        return self.project(self.refine(self.down(images)))
+
+
+class Decoder(nn.Module):
+    """The encoder's mirror."""
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        width: int,
+        halvings: int,
+        blocks: int,
+        residual_width: int,
+        dim: int,
+    ):
+        super().__init__()
+        self.project = nn.Conv2d(dim, width, 3, padding=1)
+        self.refine = residual_stack(width=width, blocks=blocks, residual_width=residual_width)
+        layers: list[nn.Module] = []
+        for step in range(halvings):
+            is_last = step == halvings - 1
+            source, target = _width(width, step), channels if is_last else _width(width, step + 1)
+            layers.append(nn.ConvTranspose2d(source, target, 4, stride=2, padding=1))
+            layers += [] if is_last else [nn.ReLU()]
+        self.up = nn.Sequential(*layers)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Map (B, D, h, w) to (B, C, h * stride, w * stride)."""
+        return self.up(self.refine(self.project(vectors)))
+
+
+class VQVAE(nn.Module):
+    """Pictures in -1..1 to codes in raster order and back.
+
+    Attributes:
+        rows: Rows of the code grid.
+        columns: Columns of the code grid.
+        num_codes: Codebook size K.
+        is_quantizing: False while the autoencoder warms up without the quantizer.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        channels: int,
+        quantizer: Quantizer,
+        width: int,
+        stride: int,
+        residual_blocks: int,
+        residual_width: int,
+        mse_weight: float,
+        l1_weight: float,
+    ):
+        super().__init__()
+        if stride & (stride - 1) or image_size % stride:
+            raise ValueError(
+                "tokenizer.vqvae.stride: must be a power of 2 that divides the image size, "
+                f"got stride={stride} for {image_size} px; change it in params.yaml"
+            )
+        if mse_weight + l1_weight == 0:
+            raise ValueError(
+                "tokenizer.vqvae.mse_weight: mse_weight and l1_weight are both 0; raise one of them"
+            )
+        self.rows = self.columns = image_size // stride
+        self.mse_weight, self.l1_weight = mse_weight, l1_weight
+        self.num_codes, self.is_quantizing = quantizer.num_codes, True
+        sizes = {"channels": channels, "width": width, "halvings": stride.bit_length() - 1}
+        sizes |= {"blocks": residual_blocks, "residual_width": residual_width}
+        self.encoder = Encoder(**sizes, dim=quantizer.dim)
+        self.quantizer = quantizer
+        self.decoder = Decoder(**sizes, dim=quantizer.dim)
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    def begin_phase(self, *, quantize: bool = True) -> None:
+        """Switch the quantizer on, or off while the autoencoder warms up."""
+        self.is_quantizing = quantize
+
+    def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the reconstruction's losses and the quantizer's.
+
+        Args:
+            batch: "images": (B, C, H, W) float in -1..1.
+
+        Returns:
+            "reconstruction": weighted squared and absolute error per channel value; and the
+            quantizer's own terms.
+        """
+        images = batch["images"].contiguous(memory_format=torch.channels_last)
+        vectors = self.encoder(images)
+        if not self.is_quantizing:
+            return {"reconstruction": self._distance(self.decoder(vectors), images)}
+        quantized = self._quantize(vectors)
+        restored = self.decoder(_to_grid(quantized.vectors, vectors))
+        return {"reconstruction": self._distance(restored, images), **quantized.losses}
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Return the codes, (B, N) int64, of (B, C, H, W) float images in -1..1."""
+        vectors = self.encoder(images.contiguous(memory_format=torch.channels_last))
+        return self.quantizer.encode(_to_rows(vectors)).view(len(images), -1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Return the images, (B, C, H, W) float clamped to -1..1, of (B, N) int64 codes."""
+        grid = self.quantizer.decode(codes).view(len(codes), self.rows, self.columns, -1)
+        vectors = grid.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+        return self.decoder(vectors).float().clamp(-1, 1)
+
+    def _quantize(self, vectors: Tensor) -> Quantized:
+        return self.quantizer(_to_rows(vectors))
+
+    def _distance(self, restored: Tensor, images: Tensor) -> Tensor:
+        error = restored.float() - images
+        return self.mse_weight * error.square().mean() + self.l1_weight * error.abs().mean()
+
+
+def _width(width: int, halvings: int) -> int:
+    return width if halvings == 0 else max(width // 2, 1)
+
+
+def _to_rows(vectors: Tensor) -> Tensor:
+    return vectors.permute(0, 2, 3, 1).reshape(-1, vectors.shape[1])  # (B, D, h, w) -> (B h w, D)
+
+
+def _to_grid(rows: Tensor, like: Tensor) -> Tensor:
+    batch, dim, height, width = like.shape
+    return rows.view(batch, height, width, dim).permute(0, 3, 1, 2)  # (B h w, D) -> (B, D, h, w)
+
+
+def build(config: Config, *, image_size: int, channels: int, quantizer: Quantizer) -> VQVAE:
+    """Build the tokenizer that a config describes.
+
+    Raises:
+        ValueError: If the stride does not fit the image size.
+    """
+    return VQVAE(
+        image_size=image_size,
+        channels=channels,
+        quantizer=quantizer,
+        **config.model_dump(exclude={"phases"}),
+    )

@@ -1,0 +1,110 @@
+"""Checkpoints of a run: whole or absent, verified when read, the newest two kept."""
+
+import fcntl
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from vqpriors.artifact import new_folder, verify
+
+State = dict[str, Tensor]
+
+
+@dataclass
+class Progress:
+    """Where a run stands; JSON values only.
+
+    Attributes:
+        phase: Index of the phase.
+        epoch: Epochs finished in that phase.
+        batch: Batches finished in the epoch under way.
+        step: Updates made in all.
+        best: Lowest validation loss of this phase so far; None before the first.
+        history: What was logged: a step and values by name, in order.
+        seconds: Time spent training, over all interruptions.
+    """
+
+    phase: int = 0
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    best: float | None = None
+    history: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass
+class Checkpoint:
+    """Everything that the rest of a run depends on."""
+
+    progress: Progress
+    states: dict[str, State]
+    optimizer: dict[str, Any]
+
+
+@contextmanager
+def run_folder(path: Path) -> Iterator[Path]:
+    """Make and lock a run's folder; remove it if the block succeeds.
+
+    Raises:
+        ValueError: If another process holds it.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    with (path / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"{path}: another process is running this stage; wait for it to end or stop it"
+            ) from None
+        yield path
+        shutil.rmtree(path)
+
+
+def save(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, then remove all but it and the one before."""
+    with new_folder(folder / f"step-{checkpoint.progress.step:09d}") as target:
+        for name, state in checkpoint.states.items():
+            save_file(state, target / f"{name}.safetensors")
+        torch.save(checkpoint.optimizer, target / "optimizer.pt")
+        (target / "progress.json").write_text(json.dumps(asdict(checkpoint.progress)))
+    for old in _newest_first(folder)[2:]:
+        shutil.rmtree(old)
+
+
+def load(folder: Path) -> Checkpoint | None:
+    """Read the newest checkpoint that is whole; None where there is none.
+
+    Warns:
+        UserWarning: For each damaged checkpoint passed over.
+    """
+    for path in _newest_first(folder):
+        try:
+            verify(path)
+        except ValueError as error:
+            warnings.warn(f"{error}; going on from the checkpoint before it", stacklevel=2)
+            continue
+        return _read(path)
+    return None
+
+
+def _read(path: Path) -> Checkpoint:
+    values = json.loads((path / "progress.json").read_text())
+    values["history"] = [(step, logged) for step, logged in values["history"]]
+    states = {file.stem: load_file(file) for file in path.glob("*.safetensors")}
+    optimizer = torch.load(path / "optimizer.pt", weights_only=True)
+    return Checkpoint(Progress(**values), states, optimizer)
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*"), key=os.fspath, reverse=True)

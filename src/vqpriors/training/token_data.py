@@ -1,0 +1,79 @@
+"""Codes with captions as training examples."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vqpriors.conditioning import TextInput
+
+
+class TokenExamples:
+    """Codes and encoded captions in memory; each distinct caption is encoded once.
+
+    Args:
+        codes: (M, N) integers.
+        captions: The distinct captions, encoded; row 0 is the empty caption.
+        caption_rows: The caption of each picture, (M,) int64 rows of `captions`.
+        caption_dropout: Share of captions that training replaces by the empty one, which teaches
+            the null condition of guidance.
+    """
+
+    def __init__(
+        self,
+        codes: np.ndarray,
+        *,
+        captions: TextInput,
+        caption_rows: Tensor,
+        caption_dropout: float,
+    ):
+        self.codes = torch.from_numpy(codes)
+        self.captions, self.caption_rows = captions, caption_rows
+        self.caption_dropout = caption_dropout
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def batch(self, rows: Tensor, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """Return "codes", (B, N) int64, and the captions as "text_..." after `TextInput`'s fields."""
+        chosen = self.caption_rows[rows]
+        if generator is not None:
+            is_dropped = torch.rand(len(rows), generator=generator) < self.caption_dropout
+            chosen = chosen.masked_fill(is_dropped, 0)
+        text = self.captions.select(chosen)
+        batch = {
+            "codes": self.codes[rows].long(),
+            "text_tokens": text.tokens,
+            "text_is_real": text.is_real,
+        }
+        return batch if text.features is None else batch | {"text_features": text.features}
+
+
+def token_examples(
+    codes: np.ndarray,
+    captions: Sequence[str],
+    *,
+    encode: Callable[[Sequence[str]], TextInput],
+    dropout: float,
+) -> TokenExamples:
+    """Encode the distinct captions of some pictures and pair them with their codes.
+
+    Args:
+        codes: (M, N) integers.
+        captions: M captions.
+        encode: Encodes captions; a text encoder's method.
+        dropout: As `TokenExamples`.
+    """
+    distinct, rows = distinct_captions(captions)
+    return TokenExamples(
+        codes, captions=encode(distinct), caption_rows=rows, caption_dropout=dropout
+    )
+
+
+def distinct_captions(captions: Sequence[str]) -> tuple[list[str], Tensor]:
+    """List distinct captions, the empty one first, and the row of each caption, (M,) int64."""
+    rows = {"": 0}
+    for caption in captions:
+        rows.setdefault(caption, len(rows))
+    return list(rows), torch.tensor([rows[caption] for caption in captions])

@@ -1,0 +1,22 @@
+"""Prepare the caption encoder, all that later stages need of it, in `data/text/`."""
+
+from pathlib import Path
+
+from stages.command import run
+from vqpriors import text
+from vqpriors.images import read_captions
+from vqpriors.params import Params
+
+
+def main(params: Params) -> None:
+    """Build the encoder from the training captions and save it."""
+    kind = params.kind("text.encoder", "vqpriors.text")
+    captions = read_captions(Path("data/images"), "train")
+    encoder = kind.module.build(kind.config, captions=captions)
+    text.save(Path("data/text"), kind.name, encoder)
+    shape = encoder.shape
+    print(f"{kind.name}: {shape.vocabulary} tokens, captions of up to {shape.length}")
+
+
+if __name__ == "__main__":
+    run("prepare_text", main)

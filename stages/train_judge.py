@@ -1,0 +1,59 @@
+"""Train the judge, a classifier of the real images' attributes, in `data/judge/`."""
+
+from pathlib import Path
+
+from stages.command import run
+from stages.training import session
+from vqpriors.artifact import save_model
+from vqpriors.evaluation.judge import Judge, JudgeConfig
+from vqpriors.evaluation.labels import class_lists, label_matrix
+from vqpriors.images import read_images, read_source
+from vqpriors.params import Params
+from vqpriors.training.image_data import ImageExamples
+from vqpriors.training.loop import TrainConfig, train
+
+IMAGES = Path("data/images")
+JUDGE = Path("data/judge")
+
+
+def main(params: Params) -> None:
+    """Train on real images only; a data set without attributes gets a judge that judges nothing."""
+    network = params.section("judge.network", JudgeConfig)
+    config = params.section("judge.train", TrainConfig)
+    images = {split: read_images(IMAGES, split) for split in ("train", "validation")}
+    classes = class_lists(images["train"].attributes)
+    with session("train_judge", params) as work:
+        if not classes:
+            save_model(JUDGE, config={"classes": {}}, weights={})
+            print("the images have no attributes: there is nothing to judge")
+            return
+        judge = Judge(
+            channels=read_source(IMAGES)["channels"],
+            classes=classes,
+            width=network.width,
+            depth=network.depth,
+            dropout=network.dropout,
+        )
+        examples = {
+            split: ImageExamples(
+                part.pixels, labels=label_matrix(part.attributes, classes), shift=network.shift
+            )
+            for split, part in images.items()
+        }
+        trained = train(
+            judge,
+            phases=network.phases,
+            config=config,
+            training=examples["train"],
+            validation=examples["validation"],
+            seed=work.seed,
+            folder=work.folder,
+            log=work.log,
+        )
+        if work.is_main:
+            work.report(trained, {})
+            save_model(JUDGE, config=judge.config, weights=trained.best, last=trained.last)
+
+
+if __name__ == "__main__":
+    run("train_judge", main)

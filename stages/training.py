@@ -1,0 +1,89 @@
+"""Where a training stage keeps what lets it resume, and where its curves go."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+
+from vqpriors.params import Params
+from vqpriors.seeds import derived_seed
+from vqpriors.training.checkpoint import run_folder
+from vqpriors.training.loop import Trained
+from vqpriors.training.tracking import Curves
+
+
+@dataclass
+class Session:
+    """One training stage at work.
+
+    Attributes:
+        seed: Of the run's order and randomness.
+        folder: Its checkpoints.
+        curves: What it logs.
+        is_main: Whether this process writes results; one process of a launch does.
+    """
+
+    seed: int
+    folder: Path
+    curves: Curves | None
+    is_main: bool
+    summary: dict[str, float] = field(default_factory=dict)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Add a point to the curves."""
+        if self.curves is not None:
+            self.curves.log(step, values)
+
+    def report(self, trained: Trained, values: Mapping[str, float]) -> None:
+        """Add what the trained model is worth to metrics.json."""
+        self.summary = {**values, "train_minutes": round(trained.progress.seconds / 60, 2)}
+
+
+@contextmanager
+def session(stage: str, params: Params) -> Iterator[Session]:
+    """Set up a training stage; on success close its curves and remove its checkpoints.
+
+    Checkpoints lie under DVC's root in a folder named after all that the run depends on, so that
+    another run's are never taken up, and outside DVC's outputs, so that DVC does not delete them.
+
+    Args:
+        stage: The stage's name in dvc.yaml.
+        params: Its params.
+
+    Raises:
+        ValueError: If another process runs the same stage.
+    """
+    seed = params.value("seed", int)
+    torch.manual_seed(derived_seed(seed, stage))
+    is_main = PartialState().is_main_process
+    root = Path(os.environ.get("DVC_ROOT", "."))
+    path = root / ".runs" / stage / _fingerprint(stage, params)
+    if not is_main:
+        yield Session(seed, path, None, is_main)
+        return
+    with run_folder(path) as folder:
+        work = Session(seed, folder, Curves(Path("metrics") / stage), is_main)
+        yield work
+        assert work.curves is not None
+        work.curves.close(work.summary)
+
+
+def _fingerprint(stage: str, params: Params) -> str:
+    """Hash the stage's params, the contents of what it depends on, and the torch that runs it."""
+    from dvc.repo import Repo  # here, because it is slow to import and stages can be imported alone
+
+    with Repo() as repo:
+        found = repo.stage.load_one(name=os.environ.get("DVC_STAGE", stage))  # pyright: ignore
+        contents = {
+            dep.def_path: dep.get_hash().value
+            for dep in found.deps
+            if dep.protocol == "local" and dep.def_path != "params.yaml"
+        }
+    parts = {"params": params.values, "deps": contents, "torch": torch.__version__}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,104 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from vqpriors.evaluation.judge import Judge, JudgeConfig, judge_pixels
+
+CLASSES = {"size": ["large", "small"], "color": ["blue", "green", "red"]}
+
+
+def judge(**changes):
+    torch.manual_seed(0)
+    arguments = {"channels": 3, "classes": CLASSES, "width": 8, "depth": 3, "dropout": 0.0}
+    return Judge(**arguments | changes)
+
+
+def images(count=4, channels=3, size=28):
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(count, channels, size, size, generator=generator) * 2 - 1
+
+
+@pytest.mark.parametrize("size", [16, 28, 33, 128, 256])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_of_any_size_have_equally_many_features(size, channels):
+    model = judge(channels=channels)
+    features = model.features(images(2, channels, size))
+    assert (features.shape, features.dtype) == ((2, 32), torch.float32)
+
+
+def test_predictions_have_a_column_an_attribute_in_sorted_order():
+    model = judge()
+    with torch.no_grad():
+        model.heads.weight.zero_()
+        model.heads.bias.copy_(torch.tensor([0.0, 0.0, 1.0, 1.0, 0.0]))  # color red, size large
+    assert list(model.classes) == ["color", "size"]
+    assert model.predict(images(2)).tolist() == [[2, 0], [2, 0]]
+
+
+def test_the_loss_averages_attributes_over_their_known_labels():
+    model = judge()
+    with torch.no_grad():
+        model.heads.weight.zero_()
+        model.heads.bias.copy_(torch.tensor([0.0, 0.0, 0.0, math.log(3), 0.0]))
+    labels = torch.tensor([[0, 0], [2, -1], [-1, 1]])
+    loss = model.losses({"images": images(3), "labels": labels})["classification"]
+    size = (math.log(4 / 3) + math.log(4)) / 2
+    torch.testing.assert_close(loss, torch.tensor((math.log(3) + size) / 2))
+
+
+def test_unknown_labels_teach_nothing():
+    model = judge()
+    loss = model.losses({"images": images(2), "labels": torch.full((2, 2), -1)})["classification"]
+    loss.backward()
+    assert loss == 0
+    assert all(bool((p.grad == 0).all()) for p in model.parameters() if p.grad is not None)
+
+
+def test_it_learns_colors_and_sizes_of_squares():
+    generator = np.random.default_rng(0)
+    colors, sizes = generator.integers(3, size=96), generator.integers(2, size=96)
+    pixels = np.zeros((96, 3, 16, 16), np.uint8)
+    for row, (color, size) in enumerate(zip(colors, sizes, strict=True)):
+        edge = (12, 5)[size]
+        pixels[row, 2 - color, 2 : 2 + edge, 2 : 2 + edge] = 255
+    labels = torch.from_numpy(np.stack([colors, sizes], axis=1))
+    model = judge()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    batch = {"images": torch.from_numpy(pixels).float() / 127.5 - 1, "labels": labels}
+    for _ in range(30):
+        optimizer.zero_grad()
+        model.losses(batch)["classification"].backward()
+        optimizer.step()
+    np.testing.assert_array_equal(judge_pixels(model, pixels)[1], labels)
+
+
+def test_a_picture_is_judged_alone():
+    model = judge(dropout=0.5)
+    pixels = np.random.default_rng(0).integers(256, size=(7, 3, 28, 28), dtype=np.uint8)
+    features, labels = judge_pixels(model, pixels)
+    assert (features.shape, labels.shape, labels.dtype) == ((7, 32), (7, 2), np.int64)
+    some_features, some_labels = judge_pixels(model, pixels[4:], batch_size=2)
+    np.testing.assert_allclose(some_features, features[4:], atol=1e-5)
+    np.testing.assert_array_equal(some_labels, labels[4:])
+
+
+def test_its_config_builds_it_again():
+    model = judge()
+    again = Judge(**json.loads(json.dumps(model.config)))
+    again.load_state_dict(model.state_dict())
+    torch.testing.assert_close(again.features(images()), model.features(images()))
+    assert again.classes == model.classes
+
+
+def test_a_judge_without_attributes_is_refused():
+    with pytest.raises(ValueError, match="at least one attribute"):
+        judge(classes={})
+
+
+def test_a_width_that_groups_cannot_share_is_refused():
+    with pytest.raises(ValidationError, match="multiple of 8"):
+        JudgeConfig(width=20, depth=3, dropout=0.1, shift=1)
