@@ -6,7 +6,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from vqpriors.evaluation.judge import Judge, JudgeConfig, judge_pixels
+from vqpriors.artifact import save_model
+from vqpriors.evaluation.judge import Judge, JudgeConfig, colorless, judge_pixels, load
 
 CLASSES = {"size": ["large", "small"], "color": ["blue", "green", "red"]}
 
@@ -15,6 +16,12 @@ def judge(**changes):
     torch.manual_seed(0)
     arguments = {"channels": 3, "classes": CLASSES, "width": 8, "depth": 3, "dropout": 0.0}
     return Judge(**arguments | changes)
+
+
+def set_logits(branch, values):
+    with torch.no_grad():
+        branch.heads.weight.zero_()
+        branch.heads.bias.copy_(torch.tensor(values))
 
 
 def images(count=4, channels=3, size=28):
@@ -31,19 +38,16 @@ def test_pictures_of_any_size_have_equally_many_features(size, channels):
 
 
 def test_predictions_have_a_column_an_attribute_in_sorted_order():
-    model = judge()
-    with torch.no_grad():
-        model.heads.weight.zero_()
-        model.heads.bias.copy_(torch.tensor([0.0, 0.0, 1.0, 1.0, 0.0]))  # color red, size large
+    model = judge(color_attributes=["color"])
+    set_logits(model.branches["color"], [0.0, 0.0, 1.0])
+    set_logits(model.branches["shape"], [1.0, 0.0])
     assert list(model.classes) == ["color", "size"]
     assert model.predict(images(2)).tolist() == [[2, 0], [2, 0]]
 
 
 def test_the_loss_averages_attributes_over_their_known_labels():
     model = judge()
-    with torch.no_grad():
-        model.heads.weight.zero_()
-        model.heads.bias.copy_(torch.tensor([0.0, 0.0, 0.0, math.log(3), 0.0]))
+    set_logits(model.branches["shape"], [0.0, 0.0, 0.0, math.log(3), 0.0])
     labels = torch.tensor([[0, 0], [2, -1], [-1, 1]])
     loss = model.losses({"images": images(3), "labels": labels})["classification"]
     size = (math.log(4 / 3) + math.log(4)) / 2
@@ -58,7 +62,8 @@ def test_unknown_labels_teach_nothing():
     assert all(bool((p.grad == 0).all()) for p in model.parameters() if p.grad is not None)
 
 
-def test_it_learns_colors_and_sizes_of_squares():
+@pytest.mark.parametrize("color_attributes", [[], ["color"]])
+def test_it_learns_colors_and_sizes_of_squares(color_attributes):
     generator = np.random.default_rng(0)
     colors, sizes = generator.integers(3, size=96), generator.integers(2, size=96)
     pixels = np.zeros((96, 3, 16, 16), np.uint8)
@@ -66,7 +71,7 @@ def test_it_learns_colors_and_sizes_of_squares():
         edge = (12, 5)[size]
         pixels[row, 2 - color, 2 : 2 + edge, 2 : 2 + edge] = 255
     labels = torch.from_numpy(np.stack([colors, sizes], axis=1))
-    model = judge()
+    model = judge(color_attributes=color_attributes)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     batch = {"images": torch.from_numpy(pixels).float() / 127.5 - 1, "labels": labels}
     for _ in range(30):
@@ -87,7 +92,7 @@ def test_a_picture_is_judged_alone():
 
 
 def test_its_config_builds_it_again():
-    model = judge()
+    model = judge(color_attributes=["color", "not an attribute"])
     again = Judge(**json.loads(json.dumps(model.config)))
     again.load_state_dict(model.state_dict())
     torch.testing.assert_close(again.features(images()), model.features(images()))
@@ -101,4 +106,47 @@ def test_a_judge_without_attributes_is_refused():
 
 def test_a_width_that_groups_cannot_share_is_refused():
     with pytest.raises(ValidationError, match="multiple of 8"):
-        JudgeConfig(width=20, depth=3, dropout=0.1, shift=1)
+        JudgeConfig.model_validate({"width": 20, "depth": 3, "dropout": 0.1, "shift": 1})
+
+
+def drawing(figure, background):
+    mask = torch.zeros(16, 16)
+    mask[3:12, 7:10] = 1
+    figure, background = (torch.tensor(color)[:, None, None] for color in (figure, background))
+    return (figure * mask + background * (1 - mask))[None]
+
+
+RED, WHITE, BLACK, GRAY = (0.8, -0.7, -0.6), (1.0, 1.0, 1.0), (-1.0, -1.0, -1.0), (-0.5, -0.5, -0.5)
+
+
+@pytest.mark.parametrize("colors", [(RED, WHITE), (RED, GRAY), (BLACK, WHITE), (WHITE, RED)])
+def test_a_figure_looks_the_same_in_all_colors_without_them(colors):
+    expected = colorless(drawing(WHITE, BLACK))
+    torch.testing.assert_close(colorless(drawing(*colors)), expected, atol=0.02, rtol=0)
+
+
+def test_a_picture_of_one_color_is_all_zero_without_it():
+    torch.testing.assert_close(
+        colorless(drawing(RED, RED)), torch.zeros(1, 1, 16, 16), atol=1e-3, rtol=0
+    )
+
+
+def test_only_color_attributes_depend_on_color():
+    model = judge(color_attributes=["color"]).eval()
+    features = [model.features(drawing(*colors)) for colors in ((WHITE, BLACK), (RED, GRAY))]
+    logits = [model.logits(f) for f in features]
+    torch.testing.assert_close(logits[0][1], logits[1][1], atol=0.02, rtol=0)
+    assert not torch.allclose(logits[0][0], logits[1][0], atol=0.02)
+
+
+def test_a_saved_judge_judges_as_before(tmp_path):
+    model = judge(color_attributes=["color"]).eval()
+    save_model(tmp_path / "judge", config=model.config, weights=model.state_dict())
+    again = load(tmp_path / "judge", torch.device("cpu"))
+    assert again is not None
+    torch.testing.assert_close(again.features(images()), model.features(images()))
+
+
+def test_a_judge_of_nothing_loads_as_none(tmp_path):
+    save_model(tmp_path / "judge", config={"classes": {}}, weights={})
+    assert load(tmp_path / "judge", torch.device("cpu")) is None

@@ -1,6 +1,6 @@
 import numpy as np
 
-from vqpriors.evaluation.labels import attributes_of, class_lists, judged_attributes, label_matrix
+from vqpriors.evaluation.labels import attributes_of, class_lists, label_matrix
 
 TRAINING = [{"digit": "7", "color": "red"}, {"color": "blue"}, {}, {"digit": "10", "color": "red"}]
 CLASSES = {"color": ["blue", "red"], "digit": ["10", "7"]}
@@ -27,17 +27,3 @@ def test_no_rows_and_no_attributes_keep_their_shape():
     assert label_matrix([], CLASSES).shape == (0, 2)
     assert label_matrix([{}, {}], {}).shape == (2, 0)
     assert class_lists([{}, {}]) == {}
-
-
-def test_a_label_joins_the_attributes():
-    assert judged_attributes(["7", None, "x"], [{"color": "red"}, {}, {"label": "y"}]) == [
-        {"label": "7", "color": "red"},
-        {},
-        {"label": "y"},
-    ]
-
-
-def test_a_label_that_is_an_attribute_too_counts_once():
-    attributes = [{"digit": "7", "color": "red"}, {"digit": "1", "color": "red"}]
-    assert judged_attributes(["7", "1"], attributes) == attributes
-    assert judged_attributes(["7", "2"], attributes)[0] == {"label": "7"} | attributes[0]

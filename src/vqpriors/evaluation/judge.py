@@ -4,9 +4,9 @@ It never sees a reconstruction or a sample in training. Its predictions tell whe
 what its caption says, its penultimate features are where sets of pictures are compared: on small
 pictures features learned from the data itself tell more than those of an ImageNet network.
 
-Where some pairs of attributes are kept out of the training split, an ordinary classifier learns that
-red is never a seven, and calls a red seven wrong. So attributes of colour and all others are told by
-separate networks, and the one for the others sees no colour.
+Where some pairs of attributes are kept out of the training split, an ordinary classifier learns
+that red is never a seven, and so calls a red seven wrong. Attributes of colour can therefore be
+told by a network of their own, with the one for all others blind to colour.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,14 +34,12 @@ class JudgeConfig(Section):
         width: Channels of the first block; every block doubles them.
         depth: Number of blocks, each of which halves the picture's edge.
         dropout: Share of the features dropped before the heads in training.
-        color_attributes: Attributes that depend on colour; those that a data set lacks don't matter.
         shift: Largest random displacement of a picture in training, pixels.
     """
 
     width: int = Field(ge=8, multiple_of=8)
     depth: int = Field(ge=1, le=6)
     dropout: float = Field(ge=0, lt=1)
-    color_attributes: list[str]
     shift: int = Field(ge=0)
     phases: dict[str, Phase] = Field(min_length=1)
 
@@ -115,7 +113,7 @@ class Judge(nn.Module):
         width: int,
         depth: int,
         dropout: float,
-        color_attributes: Sequence[str],
+        color_attributes: Sequence[str] = (),
     ) -> None:
         """Build an untrained judge.
 
@@ -125,8 +123,8 @@ class Judge(nn.Module):
             width: Channels of the first block; a multiple of 8. Every block doubles them.
             depth: Number of blocks, each of which halves the picture's edge.
             dropout: Share of the features dropped before the heads, in training only.
-            color_attributes: Names of attributes that depend on colour; a quarter of the width is
-                enough for them. Where `classes` has none of them, one network sees all.
+            color_attributes: Names of attributes that depend on colour, told by a network of a
+                quarter of the width. Where `classes` has none of them, one network tells all.
 
         Raises:
             ValueError: If there is no attribute to learn.
@@ -269,21 +267,22 @@ def judge_pixels(
 def colorless(images: Tensor) -> Tensor:
     """Take each picture's contrast and leave its colours, whichever they are.
 
-    Projects its pixels on the direction in colour space in which they differ most, and scales them to
-    mean 0 and variance 1. The rarer side is the brighter one, so that a red figure on white and a
-    white one on black look alike.
+    Projects its pixels on the direction in colour space in which they differ most, and scales them
+    to mean 0 and variance 1. The rarer side is the brighter one, so that a red figure on white and
+    a white one on black look alike.
 
     Args:
         images: (B, C, H, W) float.
 
     Returns:
-        (B, 1, H, W) float32; 0 where a picture has a single colour.
+        (B, 1, H, W) float32; about 0 where a picture has a single colour.
     """
     pixels = images.float().flatten(2)  # (B, C, HW)
     pixels = pixels - pixels.mean(dim=2, keepdim=True)
-    covariances = pixels @ pixels.transpose(1, 2)  # (B, C, C)
-    direction = torch.linalg.eigh(covariances).eigenvectors[:, None, :, -1]
-    contrast = direction @ pixels  # (B, 1, HW)
+    with torch.autocast(images.device.type, enabled=False):
+        covariances = pixels @ pixels.transpose(1, 2)  # (B, C, C)
+        direction = torch.linalg.eigh(covariances).eigenvectors[:, None, :, -1]
+        contrast = direction @ pixels  # (B, 1, HW)
     contrast = contrast * contrast.pow(3).sum(dim=2, keepdim=True).sign()
     deviation = contrast.pow(2).mean(dim=2, keepdim=True).sqrt()
     return (contrast / (deviation + 1e-3)).unflatten(2, images.shape[2:])

@@ -7,27 +7,6 @@ import numpy as np
 UNKNOWN = -1
 
 
-def judged_attributes(
-    labels: Sequence[str | None], attributes: Sequence[Mapping[str, str]]
-) -> list[dict[str, str]]:
-    """Join what is known of each picture: its attributes, and its label as the attribute "label".
-
-    The label stays out where some attribute is the same in every picture: it would count twice.
-
-    Args:
-        labels: Class names of M pictures, None where a picture has none.
-        attributes: Their attributes; one named "label" is kept as it is.
-
-    Returns:
-        M mappings, empty for pictures of which nothing is known.
-    """
-    rows = list(zip(labels, attributes, strict=True))
-    names = {name for known in attributes for name in known}
-    if any(all(known.get(name) == label for label, known in rows) for name in names):
-        return [dict(known) for known in attributes]
-    return [({} if label is None else {"label": label}) | dict(known) for label, known in rows]
-
-
 def class_lists(attributes: Iterable[Mapping[str, str]]) -> dict[str, list[str]]:
     """List the values of each attribute, both sorted by name.
 
