@@ -65,16 +65,16 @@ def test_unknown_labels_teach_nothing():
 @pytest.mark.parametrize("color_attributes", [[], ["color"]])
 def test_it_learns_colors_and_sizes_of_squares(color_attributes):
     generator = np.random.default_rng(0)
-    colors, sizes = generator.integers(3, size=96), generator.integers(2, size=96)
-    pixels = np.zeros((96, 3, 16, 16), np.uint8)
+    colors, sizes = generator.integers(3, size=48), generator.integers(2, size=48)
+    pixels = np.zeros((48, 3, 16, 16), np.uint8)
     for row, (color, size) in enumerate(zip(colors, sizes, strict=True)):
         edge = (12, 5)[size]
         pixels[row, 2 - color, 2 : 2 + edge, 2 : 2 + edge] = 255
     labels = torch.from_numpy(np.stack([colors, sizes], axis=1))
-    model = judge(color_attributes=color_attributes)
+    model = judge(color_attributes=color_attributes, depth=2)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     batch = {"images": torch.from_numpy(pixels).float() / 127.5 - 1, "labels": labels}
-    for _ in range(30):
+    for _ in range(25):
         optimizer.zero_grad()
         model.losses(batch)["classification"].backward()
         optimizer.step()
