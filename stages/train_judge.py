@@ -30,9 +30,7 @@ def main(params: Params) -> None:
         judge = Judge(
             channels=read_source(IMAGES)["channels"],
             classes=classes,
-            width=network.width,
-            depth=network.depth,
-            dropout=network.dropout,
+            **network.model_dump(exclude={"shift", "phases"}),
         )
         examples = {
             split: ImageExamples(

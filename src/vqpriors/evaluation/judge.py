@@ -35,12 +35,15 @@ class JudgeConfig(Section):
         depth: Number of blocks, each of which halves the picture's edge.
         dropout: Share of the features dropped before the heads in training.
         shift: Largest random displacement of a picture in training, pixels.
+        color_attributes: Attributes told by colour, which the other attributes' network can't see.
+        phases: The curriculum.
     """
 
     width: int = Field(ge=8, multiple_of=8)
     depth: int = Field(ge=1, le=6)
     dropout: float = Field(ge=0, lt=1)
     shift: int = Field(ge=0)
+    color_attributes: list[str]
     phases: dict[str, Phase] = Field(min_length=1)
 
 
