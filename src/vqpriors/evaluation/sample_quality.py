@@ -30,23 +30,24 @@ def measure_samples(
         training_attributes: Those of every training image.
 
     Returns:
-        "judge_accuracy", the share of real test images with every attribute recognised, the bound on
-        what can be seen of "adherence", the same of drawn ones; "adherence_seen",
-        "adherence_unseen" and "adherence_<attribute>" as in `adherence`; "frechet_distance" and
-        "kernel_distance" between drawn and real pictures in the judge's features. What can't be
-        had is left out.
+        "judge_accuracy" and "judge_accuracy_unseen", the shares of real test images with every
+        attribute recognised, beside which to read the same of drawn ones: "adherence",
+        "adherence_seen", "adherence_unseen" and "adherence_<attribute>" as in `adherence`;
+        "frechet_distance" and "kernel_distance" between drawn and real pictures in the judge's
+        features. What can't be had is left out.
     """
     real_features, real_labels = judge_pixels(judge, real)
     drawn_features, drawn_labels = judge_pixels(judge, drawn)
+    training = list(training_attributes)
     recognised = attributes_of(real_labels, judge.classes)
-    accuracy = adherence(recognised, real_attributes, training=[])
-    seen = adherence(
-        attributes_of(drawn_labels, judge.classes), wanted, training=training_attributes
-    )
-    by_attribute = seen.pop("adherence_by_attribute", {})
+    accuracy = adherence(recognised, real_attributes, training=training)
+    shown = attributes_of(drawn_labels, judge.classes)
+    shares = adherence(shown, wanted, training=training)
+    by_attribute = shares.pop("adherence_by_attribute", {})
+    named = {"adherence": "judge_accuracy", "adherence_unseen": "judge_accuracy_unseen"}
     return {
-        "judge_accuracy": accuracy["adherence"],
-        **seen,
+        **{name: accuracy[key] for key, name in named.items() if key in accuracy},
+        **shares,
         **{f"adherence_{name}": share for name, share in by_attribute.items()},
         "frechet_distance": frechet_distance(drawn_features, real_features),
         "kernel_distance": kernel_distance(drawn_features, real_features),

@@ -123,9 +123,11 @@ def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
         vectors: (M, D) float32.
         codebook: (K, D) float32.
     """
-    offset = 0.5 * codebook.square().sum(1)
-    chunks = vectors.split(CHUNK)
-    return torch.cat([torch.addmm(offset, c, codebook.T, alpha=-1).argmin(1) for c in chunks])
+    # One product of [v, 1] with [c, -|c|^2 / 2]: adding the norms to the M x K scores afterwards
+    # would pass over them once more.
+    extended = torch.cat([codebook, -0.5 * codebook.square().sum(1, keepdim=True)], dim=1)
+    chunks = F.pad(vectors, (0, 1), value=1.0).split(CHUNK)
+    return torch.cat([(chunk @ extended.T).argmax(1) for chunk in chunks])
 
 
 def assigned(vectors: Tensor, codes: Tensor, num_codes: int) -> tuple[Tensor, Tensor]:
