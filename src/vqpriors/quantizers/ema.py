@@ -83,7 +83,8 @@ class VectorQuantizerEMA(nn.Module):
 
     def encode(self, vectors: Tensor) -> Tensor:
         """Return the codes, (M,) int64, of (M, D) vectors."""
-        return nearest(self._normalise(vectors.float()), self.codebook)
+        with torch.autocast(vectors.device.type, enabled=False):
+            return nearest(self._normalise(vectors.float()), self.codebook)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return the vectors, (..., D) float32, of (...) codes."""

@@ -32,7 +32,7 @@ class Config(Section):
 
 
 class FiniteScalarQuantizer(nn.Module):
-    """Rounds each channel to its levels; a code is the mixed-radix number of the rounded channels."""
+    """Rounds each channel to its levels; their mixed-radix number is the code."""
 
     levels: Tensor
     radix: Tensor
@@ -66,7 +66,9 @@ class FiniteScalarQuantizer(nn.Module):
         # An even number of levels has no middle one: shift so that rounding still reaches them all.
         half = (self.levels - 1) * (1 - MARGIN) / 2
         offset = torch.where(self.levels % 2 == 0, 0.5, 0.0)
-        return (vectors + (offset / half).atanh()).tanh() * half - offset
+        # Two levels are a sign: to map 0 to a level would need an infinite shift.
+        shift = torch.where(self.levels > 2, (offset / half).atanh(), 0.0)
+        return (vectors + shift).tanh() * half - offset
 
     def _codes(self, rounded: Tensor) -> Tensor:
         digits = rounded.round().long() + self.levels // 2

@@ -171,11 +171,12 @@ class VQVAE(nn.Module):
     def encode(self, images: Tensor) -> Tensor:
         """Return the codes, (B, N) int64, of (B, C, H, W) float images in -1..1."""
         vectors = self.encoder(images.contiguous(memory_format=torch.channels_last))
-        return self.quantizer.encode(_to_rows(vectors)).view(len(images), -1)
+        return self.quantizer.encode(_to_rows(vectors)).view(len(images), self.rows * self.columns)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return the images, (B, C, H, W) float clamped to -1..1, of (B, N) int64 codes."""
-        grid = self.quantizer.decode(codes).view(len(codes), self.rows, self.columns, -1)
+        shape = (len(codes), self.rows, self.columns, self.quantizer.dim)
+        grid = self.quantizer.decode(codes).view(shape)
         vectors = grid.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
         return self.decoder(vectors).float().clamp(-1, 1)
 
