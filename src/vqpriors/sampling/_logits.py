@@ -10,7 +10,7 @@ def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
     Reference:
         Ho & Salimans 2022, Classifier-Free Diffusion Guidance, arXiv:2207.12598, applied to logits.
     """
-    return unconditional + scale * (conditional - unconditional)
+    return torch.lerp(unconditional, conditional, scale)  # exact at 0 and 1, unlike the plain sum
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:
@@ -24,12 +24,14 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
 def keep_top_p(logits: Tensor, p: float) -> Tensor:
     """Keep the fewest codes of each row whose probabilities reach p; the others become -inf.
 
+    Of equal codes the first are kept.
+
     Reference:
         Holtzman et al. 2019, nucleus sampling, arXiv:1904.09751.
     """
     if p >= 1:
         return logits
-    ordered, index = logits.sort(dim=-1, descending=True)
+    ordered, index = logits.sort(dim=-1, descending=True, stable=True)
     probabilities = ordered.softmax(-1)
     is_past = probabilities.cumsum(-1) - probabilities >= p
     return logits.masked_fill(torch.zeros_like(is_past).scatter(-1, index, is_past), -torch.inf)
