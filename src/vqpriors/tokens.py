@@ -119,10 +119,10 @@ def parse_tokens(table: pa.Table, *, source: str, tokenizer: str) -> TokenSet:
     codes = table.column("codes").combine_chunks()
     if codes.type != pa.list_(pa.uint16(), spec.length) or codes.null_count:
         raise ValueError(f"{source}: codes are {codes.type}, not {spec.length} of uint16; {fix}")
-    values = codes.flatten().to_numpy().reshape(-1, spec.length)
+    values = codes.flatten().to_numpy().reshape(-1, spec.length).copy()  # arrow's own is read-only
     if values.size and values.max() >= spec.codebook_size:
         raise ValueError(
-            f"{source}: code {values.max()} lies outside the codebook of {spec.codebook_size}; {fix}"
+            f"{source}: code {values.max()} is outside the codebook of {spec.codebook_size}; {fix}"
         )
     return TokenSet(
         spec, table.column("id").to_pylist(), table.column("caption").to_pylist(), values
@@ -134,5 +134,5 @@ def _read_spec(table: pa.Table, source: str) -> TokenSpec:
         return TokenSpec(**json.loads((table.schema.metadata or {})[METADATA_KEY]))
     except (KeyError, ValueError, TypeError):
         raise ValueError(
-            f"{source}: no token spec in its schema; encode the images again with `dvc repro encode`"
+            f"{source}: no token spec in its schema; make it again with `dvc repro encode`"
         ) from None
