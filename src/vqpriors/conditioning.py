@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -37,7 +38,7 @@ class TextInput(NamedTuple):
         features = None if self.features is None else self.features[rows]
         return TextInput(self.tokens[rows], self.is_real[rows], features)
 
-    def to(self, device: object) -> "TextInput":
+    def to(self, device: torch.device) -> "TextInput":
         """Move to a device."""
-        features = None if self.features is None else self.features.to(device)  # pyright: ignore
-        return TextInput(self.tokens.to(device), self.is_real.to(device), features)  # pyright: ignore
+        features = None if self.features is None else self.features.to(device)
+        return TextInput(self.tokens.to(device), self.is_real.to(device), features)

@@ -1,7 +1,7 @@
 """The device at hand and the precision that it is fast at."""
 
 from contextlib import AbstractContextManager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -20,7 +20,7 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
     return "bf16" if _has_fast_bfloat16(device) else "no"
 
 
-def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
+def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
     """Compute products in a lower precision inside the block."""
     resolved = resolve_precision(precision, device)
     dtype = torch.float16 if resolved == "fp16" else torch.bfloat16

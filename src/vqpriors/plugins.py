@@ -1,4 +1,4 @@
-"""Kinds are modules: a prior, quantizer, text encoder or image source is found by its file's name."""
+"""Kinds are modules: a prior, quantizer, text encoder or image source goes by its file's name."""
 
 import pkgutil
 from importlib import import_module

@@ -66,7 +66,7 @@ def rotate(x: Tensor, angles: Tensor) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention, causal or not, with an optional cache for step-by-step decoding."""
+    """Multi-head self-attention, causal or not, with an optional cache for decoding by steps."""
 
     def __init__(self, *, width: int, heads: int, dropout: float):
         super().__init__()

@@ -15,8 +15,9 @@ class TextTower(nn.Module):
         self.project = nn.Linear(shape.feature_width, width, bias=False) if has_features else None
         self.embedding = None if has_features else nn.Embedding(shape.vocabulary, width)
         self.positions = nn.Embedding(shape.length, width)
-        block = {"width": width, "heads": heads, "dropout": dropout, "has_text": False}
-        self.blocks = nn.ModuleList(Block(**block) for _ in range(depth))  # pyright: ignore
+        self.blocks = nn.ModuleList(
+            Block(width=width, heads=heads, dropout=dropout, has_text=False) for _ in range(depth)
+        )
         self.norm = nn.RMSNorm(width, eps=1e-6)
 
     def forward(self, text: TextInput) -> Tensor:
@@ -24,7 +25,8 @@ class TextTower(nn.Module):
         if self.embedding is not None:
             x = self.embedding(text.tokens)
         else:
-            assert self.project is not None and text.features is not None
+            assert self.project is not None
+            assert text.features is not None
             x = self.project(text.features)
         x = x + self.positions.weight[: x.shape[1]]
         for block in self.blocks:

@@ -95,7 +95,7 @@ class Transformer(nn.Module):
         initialise(self, depth=depth)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Return "nats_per_token", the mean negative log-likelihood of a code given those before."""
+        """Return "nats_per_token", a code's mean negative log-likelihood given those before."""
         logits = self.logits(batch["codes"], text_of(batch))
         return {
             "nats_per_token": F.cross_entropy(
@@ -155,7 +155,8 @@ class Transformer(nn.Module):
         if self.text_tower is None:
             return [None] * len(self.blocks)
         vectors = self.text_tower(text)
-        return [(b.cross_attention.keys_values(vectors), text.is_real) for b in self.blocks]  # pyright: ignore
+        layers = [block.cross_attention for block in self.blocks]
+        return [(layer.keys_values(vectors), text.is_real) for layer in layers]  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue] nn.ModuleList forgets what it holds
 
 
 def _is_autocast(like: Tensor) -> bool:

@@ -35,18 +35,18 @@ class WordPieceText:
 
     def __init__(self, tokenizer: Tokenizer, *, length: int):
         self.tokenizer = tokenizer
-        self.shape = TextShape(
-            length=length, vocabulary=tokenizer.get_vocab_size(), feature_width=0
-        )
+        vocabulary = tokenizer.get_vocab()
+        self.pad, self.start = vocabulary[PAD], vocabulary[START]
+        self.shape = TextShape(length=length, vocabulary=len(vocabulary), feature_width=0)
 
     def encode(self, captions: Sequence[str]) -> TextInput:
         """Encode B captions to (B, L) tokens; what exceeds L is cut off."""
-        tokens = torch.full((len(captions), self.shape.length), self.tokenizer.token_to_id(PAD))
-        tokens[:, 0] = self.tokenizer.token_to_id(START)
+        tokens = torch.full((len(captions), self.shape.length), self.pad)
+        tokens[:, 0] = self.start
         for row, encoding in enumerate(self.tokenizer.encode_batch(list(captions))):
             ids = encoding.ids[: self.shape.length - 1]
             tokens[row, 1 : 1 + len(ids)] = torch.tensor(ids, dtype=torch.int64)
-        return TextInput(tokens, tokens != self.tokenizer.token_to_id(PAD), None)
+        return TextInput(tokens, tokens != self.pad, None)
 
     def save(self, folder: Path) -> None:
         """Write the tokenizer, with the length as its truncation."""
@@ -71,7 +71,7 @@ def load(folder: Path) -> WordPieceText:
 
 
 def _learn(size: int, captions: Sequence[str]) -> dict[str, int]:
-    # The trainer numbers the characters in an order that changes from run to run unless it is given.
+    # Unless given, the characters are numbered in an order that changes from run to run.
     blank = _tokenizer({})
     texts = [blank.normalizer.normalize_str(caption) for caption in captions]
     characters = sorted({c for text in texts for c in text if not c.isspace()})
@@ -85,7 +85,7 @@ def _learn(size: int, captions: Sequence[str]) -> dict[str, int]:
 
 def _tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
     tokenizer = Tokenizer(models.WordPiece(vocab=vocabulary, unk_token=UNKNOWN))
-    tokenizer.normalizer = normalizers.BertNormalizer()  # pyright: ignore
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()  # pyright: ignore
-    tokenizer.decoder = decoders.WordPiece()  # pyright: ignore
+    tokenizer.normalizer = normalizers.BertNormalizer()  # pyright: ignore[reportAttributeAccessIssue] no setter in its stubs
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()  # pyright: ignore[reportAttributeAccessIssue]
+    tokenizer.decoder = decoders.WordPiece()  # pyright: ignore[reportAttributeAccessIssue]
     return tokenizer

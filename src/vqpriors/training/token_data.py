@@ -36,7 +36,7 @@ class TokenExamples:
         return len(self.codes)
 
     def batch(self, rows: Tensor, generator: torch.Generator | None) -> dict[str, Tensor]:
-        """Return "codes", (B, N) int64, and the captions as "text_..." after `TextInput`'s fields."""
+        """Return "codes", (B, N) int64, and `TextInput`'s fields, prefixed by "text_"."""
         chosen = self.caption_rows[rows]
         if generator is not None:
             is_dropped = torch.rand(len(rows), generator=generator) < self.caption_dropout
