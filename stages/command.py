@@ -1,10 +1,25 @@
 """What every stage's command line shares: its one option, and errors as one line."""
 
 import argparse
+import errno
+import os
+import re
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from vqpriors.params import Params, read_params
+
+_EXPLAINED = re.compile(r"[^:;]+: .+; .+")  # <param or file>: <problem>; <fix>
+_FIXES = {
+    errno.ENOSPC: "free some disk space and run it again",
+    errno.EDQUOT: "free some of your disk quota and run it again",
+    errno.EFBIG: "raise the file size limit and run it again",
+    errno.EACCES: "check its permissions",
+    errno.ENOENT: "run the stage that makes it (`dvc repro`)",
+}
 
 
 def run(stage: str, main: Callable[[Params], None]) -> None:
@@ -22,37 +37,36 @@ def run(stage: str, main: Callable[[Params], None]) -> None:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     debug = parser.parse_args().debug
     try:
-        main(read_params(stage))
+        with _warnings_in_one_line(stage):
+            main(read_params(stage))
     except KeyboardInterrupt:
         sys.exit(f"error: {stage}: interrupted; run it again to go on")
     except Exception as error:
         if debug:
             raise
-        sys.exit(f"error: {stage}: {_one_line(error)}")
+        sys.exit(f"error: {stage}: {_one_line(error, stage)}")
 
 
 def _description(main: Callable[[Params], None]) -> str:
     return (sys.modules[main.__module__].__doc__ or "").partition("\n")[0]
 
 
-def _one_line(error: Exception) -> str:
+@contextmanager
+def _warnings_in_one_line(stage: str) -> Iterator[None]:
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"warning: {stage}: {' '.join(str(message).split())}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+def _one_line(error: Exception, stage: str) -> str:
     text = " ".join(str(error).split())
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'file'}: {error.strerror.lower()}; {_os_fix(error)}"
-    if isinstance(error, ValueError):
+    if isinstance(error, OSError) and error.errno:
+        problem = f"{error.filename or 'file'}: {os.strerror(error.errno).lower()}"
+        return f"{problem}; {_FIXES.get(error.errno, 'check it and run it again')}"
+    if isinstance(error, ValueError) and _EXPLAINED.fullmatch(text):
         return text
-    return (
-        f"{type(error).__name__}: {text}; run `python -m stages.<stage> --debug` for the traceback"
-    )
-
-
-def _os_fix(error: OSError) -> str:
-    import errno
-
-    fixes = {
-        errno.ENOSPC: "free some disk space and run it again",
-        errno.EFBIG: "raise the file size limit and run it again",
-        errno.EACCES: "check its permissions",
-        errno.ENOENT: "run the stage that makes it (`dvc repro`)",
-    }
-    return fixes.get(error.errno or 0, "check it and run it again")
+    fix = f"run `python -m stages.{stage} --debug` for the traceback"
+    return f"{type(error).__name__}: {text}; {fix}"

@@ -5,13 +5,13 @@ from pathlib import Path
 from stages.command import run
 from vqpriors.artifact import new_folder
 from vqpriors.images._prepare import Decoding, Recipe, prepare, section_path
-from vqpriors.params import Params
+from vqpriors.params import Params, Seed
 
 
 def main(params: Params) -> None:
     """Read a source and write its pictures as an image set."""
     section = section_path(params)
-    seed = params.value("seed", int)
+    seed = params.value("seed", Seed)
     recipe = params.section(section, Recipe)
     decoding = params.section("data.decoding", Decoding)
     kind = params.kind(f"{section}.source", "vqpriors.images")

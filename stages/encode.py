@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pyarrow as pa
+from pydantic import Field
 
 from stages.command import run
 from vqpriors import tokenizer
@@ -16,9 +17,9 @@ from vqpriors.tokens import token_table, write_tokens
 class EncodeConfig(Section):
     """`encode` of params.yaml."""
 
-    batch_size: int
+    batch_size: int = Field(ge=1)
     precision: Precision
-    rows_per_shard: int
+    rows_per_shard: int = Field(ge=1)
 
 
 def main(params: Params) -> None:

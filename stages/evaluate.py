@@ -9,6 +9,7 @@ from pydantic import Field
 
 from stages.command import run
 from vqpriors import priors, text, tokenizer
+from vqpriors.artifact import new_file
 from vqpriors.evaluation.judge import Judge, load
 from vqpriors.evaluation.likelihood import measure_likelihood
 from vqpriors.evaluation.memorisation import nearest_training_distance
@@ -55,8 +56,8 @@ def main(params: Params) -> None:
         "num_samples": len(pixels),
         **json.loads(Path("metrics/sample/metrics.json").read_text()),
     }
-    METRICS.parent.mkdir(parents=True, exist_ok=True)
-    METRICS.write_text(json.dumps(metrics, indent=2) + "\n")
+    with new_file(METRICS) as file:
+        file.write_text(json.dumps(metrics, indent=2) + "\n")
     print("\n".join(f"{name:32}{value:10.4g}" for name, value in metrics.items()))
 
 

@@ -3,18 +3,21 @@
 import json
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from PIL import Image
 from pydantic import Field
 
 from stages.command import run
 from vqpriors import pictures, priors, text, tokenizer
+from vqpriors.artifact import new_file
 from vqpriors.hardware import Precision, best_device
 from vqpriors.images import read_images
-from vqpriors.params import Kind, Params, Section
+from vqpriors.params import Kind, Params, Section, Seed
 from vqpriors.plugins import kind_names, load_kind
 from vqpriors.samples import choose_prompts, write_samples
 from vqpriors.sampling import sample_codes
@@ -36,7 +39,7 @@ class SampleConfig(Section):
     precision: Precision
     sheet_prompts: int = Field(ge=1)
     sheet_per_prompt: int = Field(ge=1)
-    sheet_temperatures: list[float] = Field(min_length=1)
+    sheet_temperatures: list[Annotated[float, Field(gt=0)]] = Field(min_length=1)
 
 
 @dataclass
@@ -70,8 +73,8 @@ class Painter:
 
 
 def main(params: Params) -> None:
-    """Draw every prompt's pictures, time that, then draw the sheets."""
-    seed, config = params.value("seed", int), _config(params)
+    """Draw every prompt's pictures, time that, draw the sheets, then write all of it."""
+    seed, config = params.value("seed", Seed), _config(params)
     painter, spec = _load(params, config)
     test = read_tokens(Path("data/tokens"), "test", tokenizer=spec.fingerprint)
     prompts = [
@@ -83,9 +86,13 @@ def main(params: Params) -> None:
     codes = painter.codes([p.caption for p in prompts], seed=derived_seed(seed, "sample"))
     pixels = painter.pixels(codes)
     rate = len(prompts) / (time.perf_counter() - began)
-    write_samples(Path("data/samples"), prompts, pixels=pixels, codes=codes, spec=spec)
-    _draw_sheets(painter, test, spec, captions=[p.caption for p in prompts], seed=seed)
-    (SHEETS / "metrics.json").write_text(json.dumps({"images_per_second": rate}, indent=2) + "\n")
+    sheets = _sheets(painter, test, spec, captions=[p.caption for p in prompts], seed=seed)
+    with ExitStack() as stack:  # if one file can't be written, none is replaced
+        for name, sheet in sheets.items():
+            pictures.save_png(sheet, stack.enter_context(new_file(SHEETS / f"{name}.png")))
+        numbers = stack.enter_context(new_file(SHEETS / "metrics.json"))
+        numbers.write_text(json.dumps({"images_per_second": rate}, indent=2) + "\n")
+        write_samples(Path("data/samples"), prompts, pixels=pixels, codes=codes, spec=spec)
     print(f"{len(prompts):,} pictures, {rate:.1f} a second; sheets in {SHEETS}")
 
 
@@ -103,9 +110,9 @@ def _load(params: Params, config: SampleConfig) -> tuple[Painter, TokenSpec]:
     return Painter(prior, model, encoder, Kind(prior.sampler, module, settings), config), spec
 
 
-def _draw_sheets(
+def _sheets(
     painter: Painter, test: TokenSet, spec: TokenSpec, *, captions: list[str], seed: int
-) -> None:
+) -> dict[str, Image.Image]:
     config = painter.config
     shown = list(dict.fromkeys(captions))[: config.sheet_prompts]
     repeated = [caption for caption in shown for _ in range(config.sheet_per_prompt)]
@@ -118,7 +125,7 @@ def _draw_sheets(
     originals = read_images(Path("data/images"), "test").pixels[:NUM_ORIGINALS]
     noise = np.random.default_rng(derived_seed(seed, "random codes"))
     random = noise.integers(spec.codebook_size, size=(NUM_ORIGINALS, spec.length))
-    sheets = {
+    return {
         "samples": pictures.captioned_sheet(by_temperature[settings.temperature], shown, across=2),
         "temperatures": pictures.comparison_sheet(
             np.stack(columns, axis=1),
@@ -130,8 +137,6 @@ def _draw_sheets(
         ),
         "random_codes": pictures.grid_sheet(painter.pixels(random)),
     }
-    for name, sheet in sheets.items():
-        pictures.save_png(sheet, SHEETS / f"{name}.png")
 
 
 def _by_prompt(

@@ -6,7 +6,7 @@ from stages.command import run
 from stages.training import session
 from vqpriors import priors, text
 from vqpriors.artifact import save_model, verify
-from vqpriors.params import Params
+from vqpriors.params import Params, Share
 from vqpriors.tokens import read_tokens
 from vqpriors.training.loop import TrainConfig, train
 from vqpriors.training.token_data import token_examples
@@ -18,7 +18,7 @@ def main(params: Params) -> None:
     """Train and save the best weights and the last."""
     arch = params.kind("prior.arch", "vqpriors.priors")
     config = params.section("prior.train", TrainConfig)
-    dropout = params.value("prior.caption_dropout", float)
+    dropout = params.value("prior.caption_dropout", Share)
     encoder = text.load(Path("data/text"))
     tokenizer = verify(Path("data/tokenizer"))
     tokens = {s: read_tokens(TOKENS, s, tokenizer=tokenizer) for s in ("train", "validation")}

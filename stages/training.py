@@ -3,15 +3,17 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 from accelerate import PartialState
 
-from vqpriors.params import Params
+from vqpriors.params import Params, Seed
 from vqpriors.seeds import derived_seed
 from vqpriors.training.checkpoint import run_folder
 from vqpriors.training.loop import Trained
@@ -33,7 +35,6 @@ class Session:
     folder: Path
     curves: Curves | None
     is_main: bool
-    summary: dict[str, float] = field(default_factory=dict)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Add a point to the curves."""
@@ -41,8 +42,14 @@ class Session:
             self.curves.log(step, values)
 
     def report(self, trained: Trained, values: Mapping[str, float]) -> None:
-        """Add what the trained model is worth to metrics.json."""
-        self.summary = {**values, "train_minutes": round(trained.progress.seconds / 60, 2)}
+        """Close the curves and write what the trained model is worth to metrics.json."""
+        self.close({**values, "train_minutes": round(trained.progress.seconds / 60, 2)})
+
+    def close(self, summary: Mapping[str, float]) -> None:
+        """Close the curves, if they are not closed, and write metrics.json."""
+        curves, self.curves = self.curves, None
+        if curves is not None:
+            curves.close(summary)
 
 
 @contextmanager
@@ -51,6 +58,9 @@ def session(stage: str, params: Params) -> Iterator[Session]:
 
     Checkpoints lie under DVC's root in a folder named after all that the run depends on, so that
     another run's are never taken up, and outside DVC's outputs, so that DVC does not delete them.
+    They stay where the process that started the stage is gone, since nobody will take its results:
+    the next run takes them up at their end. If the block fails, the metrics of the run before are
+    put back, and the curves so far lie with the checkpoints.
 
     Args:
         stage: The stage's name in dvc.yaml.
@@ -59,7 +69,7 @@ def session(stage: str, params: Params) -> Iterator[Session]:
     Raises:
         ValueError: If another process runs the same stage.
     """
-    seed = params.value("seed", int)
+    seed = params.value("seed", Seed)
     torch.manual_seed(derived_seed(seed, stage))
     is_main = PartialState().is_main_process
     root = Path(os.environ.get("DVC_ROOT", "."))
@@ -67,11 +77,38 @@ def session(stage: str, params: Params) -> Iterator[Session]:
     if not is_main:
         yield Session(seed, path, None, is_main)
         return
-    with run_folder(path) as folder:
-        work = Session(seed, folder, Curves(Path("metrics") / stage), is_main)
+    metrics, parents = Path("metrics") / stage, _parents()
+    with (
+        run_folder(path, keep=lambda: _parents() != parents) as folder,
+        _put_back_on_error(metrics, aside=folder),
+    ):
+        work = Session(seed, folder, Curves(metrics), is_main)
         yield work
-        assert work.curves is not None
-        work.curves.close(work.summary)
+        work.close({})
+    for parent in (path.parent, path.parent.parent):
+        with suppress(OSError):  # other runs' checkpoints
+            parent.rmdir()
+
+
+@contextmanager
+def _put_back_on_error(path: Path, *, aside: Path) -> Iterator[None]:
+    before, failed = aside / "metrics_before", aside / "metrics"
+    shutil.rmtree(before, ignore_errors=True)
+    if path.exists():
+        shutil.move(path, before)
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(failed, ignore_errors=True)
+        if path.exists():
+            shutil.move(path, failed)
+        if before.exists():
+            shutil.move(before, path)
+        raise
+
+
+def _parents() -> list[tuple[int, float]]:
+    return [(parent.pid, parent.create_time()) for parent in psutil.Process().parents()]
 
 
 def _fingerprint(stage: str, params: Params) -> str:

@@ -5,9 +5,12 @@ manifest comes last and one rename makes the folder appear. Reading verifies the
 safetensors and parquet load a flipped bit without a word.
 """
 
+import errno
+import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -20,6 +23,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MANIFEST = "manifest.json"
+_STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+_OS_CODE = re.compile(
+    r"\(os error (\d+)\)"
+)  # how libraries written in Rust tell the system's errors
 
 
 @contextmanager
@@ -33,16 +40,52 @@ def new_folder(path: Path) -> Iterator[Path]:
         path: The folder to make or replace; its parent is made where missing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in path.parent.glob(f".tmp-{path.name}-*"):
+    for leftover in path.parent.glob(f".tmp-{glob.escape(path.name)}-{'[0-9a-f]' * 32}"):
         shutil.rmtree(leftover)
     temporary = path.parent / f".tmp-{path.name}-{uuid.uuid4().hex}"
     temporary.mkdir()
     try:
-        yield temporary
-        _seal(temporary)
-        _replace(temporary, path)
+        with _naming(path):
+            yield temporary
+            _seal(temporary)
+            _replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary file, not there yet, that replaces `path` if the block succeeds.
+
+    Args:
+        path: The file to make or replace; its parent is made where missing.
+
+    Raises:
+        OSError: If it can't be written; names `path`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".tmp-{uuid.uuid4().hex}-{path.name}"
+    try:
+        with _naming(path):
+            yield temporary
+            _flush(temporary)
+            temporary.replace(path)
+            _flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name what could not be written in errors of the system, which on a full disk name nothing."""
+    try:
+        yield
+    except Exception as error:
+        found = _OS_CODE.search(str(error))
+        code = int(found[1]) if found else getattr(error, "errno", None)
+        if code not in _STORAGE_ERRORS or getattr(error, "filename", None):
+            raise
+        raise OSError(code, os.strerror(code), str(path)) from error
 
 
 def verify(folder: Path) -> str:
@@ -59,13 +102,13 @@ def verify(folder: Path) -> str:
     try:
         text = (folder / MANIFEST).read_text()
         files = json.loads(text)["files"]
-        found = {name: _sha256(folder / name) for name in files}
+        found = {name: (_sha256(folder / name), digest) for name, digest in files.items()}
     except FileNotFoundError as error:
         raise ValueError(f"{error.filename}: missing; {fix}") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(f"{folder / MANIFEST}: not a manifest; {fix}") from None
-    for name, digest in files.items():
-        if found[name] != digest:
+    for name, (digest, expected) in found.items():
+        if digest != expected:
             raise ValueError(f"{folder / name}: damaged (its SHA-256 is not the manifest's); {fix}")
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -9,9 +9,9 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from vqpriors.plugins import load_kind
 
@@ -19,11 +19,12 @@ from vqpriors.plugins import load_kind
 class Section(BaseModel):
     """A section of params.yaml: frozen, every key required, no other key allowed, no coercion."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+Seed = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 SectionT = TypeVar("SectionT", bound=Section)
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class Params:
             value = value[part]
         return value
 
-    def value(self, path: str, expected: type[T]) -> T:
-        """Return one scalar, checked against its type without coercion."""
+    def value(self, path: str, expected: Any) -> Any:
+        """Return one scalar, checked against its type, such as `Share`, without coercion."""
         try:
             return TypeAdapter(expected).validate_python(self.raw(path), strict=True)
         except ValidationError as error:
@@ -114,10 +115,17 @@ def read_params(stage: str) -> Params:
 
     Args:
         stage: The stage's name where DVC does not run it.
+
+    Raises:
+        ValueError: If params.yaml or dvc.yaml can't be read, or lacks a param that names a kind.
     """
     import dvc.api  # here, so that nothing else pays for it
+    from dvc.exceptions import DvcException
 
-    return Params(dvc.api.params_show(stages=os.environ.get("DVC_STAGE", stage)))
+    try:
+        return Params(dvc.api.params_show(stages=os.environ.get("DVC_STAGE", stage)))
+    except DvcException as error:
+        raise ValueError(f"params.yaml: {error}; correct it (or dvc.yaml)") from None
 
 
 def _explain(path: str, error: ValidationError) -> str:
