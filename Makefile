@@ -1,0 +1,102 @@
+# What one does with vqpriors, by one word each; `make` alone lists the words.
+#
+# Needs git, make and Python 3.11 or newer, and installs all else into .venv once. LAUNCH reaches the
+# training stages: LAUNCH="accelerate launch --num_processes 8" make repro
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# A user's own settings must neither lead pip out of .venv nor change which code Python imports.
+$(foreach name,$(filter PYTHON%,$(.VARIABLES)),$(eval unexport $(name)))
+unexport PIP_USER PIP_TARGET PIP_PREFIX VIRTUAL_ENV
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+BIN := .venv/bin
+INSTALLED := $(BIN)/.installed
+TORCH ?= $(shell sed -n 's/^torch==//p' requirements.lock)
+NUMBERS := metrics/evaluate/metrics.json
+
+# A prior is a file, so that a new one joins the sweep by being there.
+comma := ,
+empty :=
+PRIORS := $(filter-out _%,$(basename $(notdir $(wildcard src/vqpriors/priors/*.py))))
+SWEEP := $(subst $(empty) $(empty),$(comma),$(strip $(PRIORS)))
+COLUMNS := prior\.arch|adherence(_unseen)?|frechet_distance|nats_per_token|images_per_second
+COLUMNS := (.*:)?($(COLUMNS))|.*train_prior.*:train_minutes
+
+.PHONY: help repro test lint types priors leaderboard plots readme clean distclean lock plots-page setup \
+	checkout
+
+help:  ## List what make can do
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+repro: setup  ## Run the whole chain, or what changed of it
+	@$(BIN)/dvc repro
+	@echo
+	@echo "pictures: metrics/sample/*.png; one file each in data/samples/pictures"
+	@echo "numbers:  $(NUMBERS); dvc metrics show"
+	@echo "curves:   make plots"
+
+test: setup  ## Run the tests
+	@$(BIN)/python -m pytest
+
+lint: setup  ## Check style and layout
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+types: setup  ## Check types
+	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+
+priors: setup  ## Train every prior there is (WITH="-S ..." for all), then rank them
+	@$(BIN)/dvc exp run --queue $(WITH) -S 'prior.arch=$(SWEEP)'
+	@$(BIN)/dvc exp run --run-all
+	@$(MAKE) --no-print-directory leaderboard
+
+leaderboard: setup  ## Rank the experiments so far by Frechet distance
+	@$(BIN)/dvc exp show --hide-workspace --no-pager --drop '.*' --keep '$(COLUMNS)' \
+		--sort-by $(NUMBERS):frechet_distance --sort-order asc
+
+plots: setup  ## Draw curves and pictures on one page
+	@$(BIN)/dvc plots show
+	@echo "open dvc_plots/index.html in a browser; it needs no network"
+
+readme: setup  ## Put the committed numbers into README.md
+	@$(BIN)/python -m tools.readme_numbers
+
+clean:  ## Remove caches and the page of plots; data, metrics and checkpoints stay
+	@rm -rf dvc_plots .pytest_cache .ruff_cache src/*.egg-info
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+distclean: clean  ## Also remove .venv
+	@rm -rf .venv
+
+lock: setup  ## Choose the newest packages that fit, for requirements.lock
+	@$(BIN)/python -m tools.lock --torch $(TORCH)
+
+plots-page: setup  ## Bundle the plots page's scripts again
+	@$(BIN)/python -m pip install --quiet vl-convert-python==1.9.0.post1
+	@$(BIN)/python -m tools.plots_page
+
+setup: checkout $(INSTALLED)
+
+FAIL := fail() { echo "error: make: $$1" >&2; exit 1; }
+
+checkout:
+	@$(FAIL); \
+	command -v git >/dev/null || fail "git is missing; install it"; \
+	git rev-parse --git-dir >/dev/null 2>&1 || fail "this is no git checkout; clone it with git"; \
+	test -f .dvc/config || fail ".dvc/config is missing; bring it back with git checkout .dvc"
+
+$(INSTALLED): requirements.lock | checkout
+	@$(FAIL); \
+	for python in python3.11 python3 none; do \
+		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
+	done; \
+	test "$$python" != none || fail "no Python 3.11 or newer (python3.11, python3); install one"; \
+	$(BIN)/python -c '' 2>/dev/null || "$$python" -m venv --clear .venv \
+		|| fail "$$python can't make .venv; install its venv module"; \
+	echo "installing into .venv; a few minutes, once"; \
+	$(BIN)/python -m pip install --quiet torch==$(TORCH) \
+		&& $(BIN)/python -m pip install --quiet -r requirements.lock \
+		|| fail "pip could not install requirements.lock; see above"
+	@touch $@
