@@ -1,0 +1,67 @@
+"""The words of the Makefile, and the page of plots that it bundles."""
+
+import os
+import re
+import subprocess
+
+from tests.imports import ROOT
+from vqpriors.plugins import kind_names
+
+PAGE = ROOT / ".dvc" / "plots" / "page.html"
+
+
+def make(*arguments):
+    """Return what make prints, without a target's commands being run."""
+    outer = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")  # of a `make test` around these tests
+    inherited = {name: value for name, value in os.environ.items() if name not in outer}
+    command = ["make", "--no-print-directory", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=inherited, check=True, capture_output=True, text=True
+    ).stdout
+
+
+def test_help_lists_what_readme_and_contributing_name():
+    listed = set(re.findall(r"^make ([a-z-]+) ", make(), re.MULTILINE))
+    texts = (ROOT / "README.md").read_text() + (ROOT / "CONTRIBUTING.md").read_text()
+    named = set(re.findall(r"`(?:make|[A-Z]+=\S+ make) ([a-z-]+)", texts))
+    assert {"repro", "test", "help"} <= listed
+    assert named <= listed
+
+
+def test_sweep_covers_every_prior():
+    sweep = f"prior.arch={','.join(kind_names('vqpriors.priors'))}"
+    assert sweep in make("--dry-run", "--always-make", "priors")
+
+
+def test_ci_runs_what_readme_tells():
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert script.read_text().rstrip().endswith("make test")
+
+
+def test_lock_holds_anywhere():
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.!]+", pin) for pin in pins)
+    names = {re.sub(r"[-_.]+", "-", pin.partition("==")[0]).lower() for pin in pins}
+    assert not {name for name in names if name.startswith(("nvidia-c", "cuda-", "triton"))}
+    pyproject = (ROOT / "pyproject.toml").read_text()
+    wanted = re.findall(r'"([a-z-]+)(?:\[[a-z]+\])?>=', pyproject)
+    assert set(wanted) - {"setuptools"} <= names
+
+
+def test_plots_page_asks_no_network():
+    page = PAGE.read_text()
+    assert not re.search(r"<(?:script|link|iframe)\s[^>]*\b(?:src|href)\s*=", page)
+    assert "{plot_divs}" in page
+    assert "{scripts}" not in page  # where DVC puts its links to a CDN
+    assert "connect-src 'none'" in page
+
+
+def test_plots_page_is_its_source():
+    source = (ROOT / "tools" / "plots_page" / "page.html").read_text()
+    page = PAGE.read_text()
+    filled = {"%VERSIONS%", "%LICENCES%", "%BUNDLE%"}
+    pieces = re.split("|".join(filled), source)
+    assert len(pieces) == len(filled) + 1
+    assert all(piece in page for piece in pieces)

@@ -1,0 +1,46 @@
+"""What README.md says against what the repository holds."""
+
+import json
+import re
+import subprocess
+
+from tests.imports import ROOT
+from tools.readme_numbers import BETWEEN_MARKERS, ROWS, numbers, read_metrics
+
+README = (ROOT / "README.md").read_text()
+
+
+def read_committed(stage):
+    """Return a stage's metrics of the last commit; {} where it has none."""
+    command = ["git", "show", f"HEAD:metrics/{stage}/metrics.json"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return json.loads(shown.stdout) if shown.returncode == 0 else {}
+
+
+def test_numbers_are_those_of_the_metrics():
+    """As committed, or as a run has just left them; `make readme` puts the latter in."""
+    table = BETWEEN_MARKERS.search(README).group()
+    assert table in (numbers(read_committed), numbers(read_metrics))
+
+
+def test_numbers_show_every_metric_there_is():
+    metrics = {name: 0.5 for name, _, _ in ROWS} | {"num_samples": 1000}
+    training = {"train_minutes": 1.5, "parameters": 2_500_000}
+    text = numbers(lambda stage: metrics if stage == "evaluate" else training)
+    assert "4.5 minutes of training (tokenizer 1.5, judge 1.5, prior 1.5)" in text
+    assert "2.5 million parameters, 1,000 pictures" in text
+    assert text.count("\n|") == len(ROWS) + 2
+    assert "| `adherence` | 50.0% |" in text
+
+
+def test_numbers_leave_out_what_was_not_measured():
+    text = numbers(lambda stage: {"psnr": 20.0, "num_samples": 3} if stage == "evaluate" else {})
+    assert "| `psnr` | 20.00 dB |" in text
+    assert "adherence" not in text
+
+
+def test_linked_files_exist():
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    results = ("metrics/sample/",)  # made by a run
+    missing = [path for path in links if not path.startswith(results)]
+    assert [path for path in missing if not (ROOT / path).exists()] == []

@@ -1,0 +1,88 @@
+"""Write README.md's table of numbers, between its markers, from the metrics of the last run."""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+BETWEEN_MARKERS = re.compile(r"(?<=<!-- numbers -->\n).*?(?=<!-- /numbers -->)", re.DOTALL)
+STAGES = {"train_tokenizer": "tokenizer", "train_judge": "judge", "train_prior": "prior"}
+
+Read = Callable[[str], dict[str, Any]]
+
+# Metric, how to show it, what it says.
+ROWS = [
+    ("psnr", "{:.2f} dB", "likeness of the tokenizer's reconstructions; higher is better"),
+    ("ssim", "{:.3f}", "the same of local structure; 1 is equal"),
+    ("codebook_usage", "{:.1%}", "codes that the test split uses; near 0 is a collapsed codebook"),
+    ("codebook_perplexity", "{:.1f}", "codes in use if all were used alike"),
+    ("nats_per_token", "{:.3f}", "the prior's surprise at each code of unseen pictures; lower"),
+    ("perplexity", "{:.2f}", "its exponential: codes between which the prior hesitates"),
+    (
+        "bits_per_dim",
+        "{:.4f}",
+        "the same in bits a pixel value; compares priors, not tokenizers",
+    ),
+    ("adherence", "{:.1%}", "drawn pictures in which the judge sees all that the caption says"),
+    ("adherence_seen", "{:.1%}", "the same for combinations that training pictures show"),
+    ("adherence_unseen", "{:.1%}", "the same for combinations that no training picture shows"),
+    ("judge_accuracy", "{:.1%}", "the same of real test pictures: the most one can hope for"),
+    ("judge_accuracy_unseen", "{:.1%}", "the same of real pictures of unseen combinations"),
+    ("frechet_distance", "{:.3f}", "from drawn to real pictures in the judge's features; lower"),
+    ("kernel_distance", "{:.4f}", "the same without assuming normal distributions; lower"),
+    ("nearest_train_distance", "{:.4f}", "to the nearest training picture; 0 is a copy"),
+    ("nearest_train_distance_real", "{:.4f}", "the same of real test pictures, to compare with"),
+    ("images_per_second", "{:.1f}", "pictures drawn a second, on the machine of the run"),
+]
+
+
+def main() -> None:
+    """Put the numbers of the working tree's metrics into README.md."""
+    text = README.read_text()
+    if not BETWEEN_MARKERS.search(text):
+        sys.exit("error: readme: README.md has no <!-- numbers --> markers; put them back")
+    README.write_text(BETWEEN_MARKERS.sub(lambda _: numbers(read_metrics), text))
+    print("README.md: numbers of the metrics here")
+
+
+def numbers(read: Read) -> str:
+    """Return what stands between the markers.
+
+    Args:
+        read: Returns a stage's metrics; {} where it has none.
+    """
+    found = read("evaluate")
+    lines = ["| metric | value | what it says |", "| --- | --- | --- |"]
+    lines += [
+        f"| `{name}` | {form.format(found[name]) if found else '-'} | {meaning} |"
+        for name, form, meaning in ROWS
+        if name in found or not found
+    ]
+    return f"{_run(found, read)}\n\n" + "\n".join(lines) + "\n"
+
+
+def read_metrics(stage: str) -> dict[str, Any]:
+    """Read a stage's metrics from the working tree; {} where it has none."""
+    path = ROOT / "metrics" / stage / "metrics.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _run(found: dict[str, Any], read: Read) -> str:
+    if not found:
+        return "The whole chain has not been run and committed yet."
+    metrics = {short: read(stage) for stage, short in STAGES.items()}
+    minutes = {short: m["train_minutes"] for short, m in metrics.items() if "train_minutes" in m}
+    parts = ", ".join(f"{short} {spent:.1f}" for short, spent in minutes.items())
+    size = metrics["prior"].get("parameters", 0) / 1e6
+    return (
+        f"The committed run: {sum(minutes.values()):.1f} minutes of training ({parts}), a prior of "
+        f"{size:.1f} million parameters, {found['num_samples']:,} pictures drawn."
+    )
+
+
+if __name__ == "__main__":
+    main()
