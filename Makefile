@@ -21,8 +21,11 @@ comma := ,
 empty :=
 PRIORS := $(filter-out _%,$(basename $(notdir $(wildcard src/vqpriors/priors/*.py))))
 SWEEP := $(subst $(empty) $(empty),$(comma),$(strip $(PRIORS)))
-COLUMNS := prior\.arch|adherence(_unseen)?|frechet_distance|nats_per_token|images_per_second
-COLUMNS := (.*:)?($(COLUMNS))|.*train_prior.*:train_minutes
+
+# Columns of the leaderboard, as regular expressions, and the one that it goes by, lowest first.
+RANKED := adherence|adherence_unseen|frechet_distance|nats_per_token|images_per_second
+RANKED := Experiment$$|prior\.arch$$|(.*evaluate.*:)?($(RANKED))$$|.*train_prior.*:train_minutes$$
+SORT ?= frechet_distance
 
 .PHONY: help repro test lint types priors leaderboard plots readme clean distclean lock plots-page setup \
 	checkout
@@ -52,15 +55,15 @@ priors: setup  ## Train every prior there is (WITH="-S ..." for all), then rank 
 	@$(BIN)/dvc exp run --run-all
 	@$(MAKE) --no-print-directory leaderboard
 
-leaderboard: setup  ## Rank the experiments so far by Frechet distance
-	@$(BIN)/dvc exp show --hide-workspace --no-pager --drop '.*' --keep '$(COLUMNS)' \
-		--sort-by $(NUMBERS):frechet_distance --sort-order asc
+leaderboard: setup  ## Rank the experiments so far by Frechet distance, or by SORT=METRIC
+	@$(BIN)/dvc exp show --hide-workspace --no-pager --md --drop '.*' --keep '$(RANKED)' \
+		--sort-by $(SORT) --sort-order asc
 
 plots: setup  ## Draw curves and pictures on one page
 	@$(BIN)/dvc plots show
 	@echo "open dvc_plots/index.html in a browser; it needs no network"
 
-readme: setup  ## Put the committed numbers into README.md
+readme: setup  ## Put the last run's numbers into README.md
 	@$(BIN)/python -m tools.readme_numbers
 
 clean:  ## Remove caches and the page of plots; data, metrics and checkpoints stay
