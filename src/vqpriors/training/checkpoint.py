@@ -5,11 +5,11 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -53,22 +53,23 @@ class Checkpoint:
 
 
 @contextmanager
-def run_folder(path: Path) -> Iterator[Path]:
-    """Make and lock a run's folder; remove it if the block succeeds.
+def run_folder(path: Path, *, keep: Callable[[], bool] = lambda: False) -> Iterator[Path]:
+    """Make a run's folder, lock it and those beside it, and remove it if the block succeeds.
+
+    Those beside it, because other runs of the same stage write to the same places.
+
+    Args:
+        path: The folder; what is there stays.
+        keep: Tells at the end whether to leave the folder.
 
     Raises:
-        ValueError: If another process holds it.
+        ValueError: If another process holds one of them.
     """
-    path.mkdir(parents=True, exist_ok=True)
-    with (path / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"{path}: another process is running this stage; wait for it to end or stop it"
-            ) from None
+    with _locked(path.parent / "lock"):
+        path.mkdir(exist_ok=True)
         yield path
-        shutil.rmtree(path)
+        if not keep():
+            shutil.rmtree(path)
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> None:
@@ -104,6 +105,32 @@ def _read(path: Path) -> Checkpoint:
     states = {file.stem: load_file(file) for file in path.glob("*.safetensors")}
     optimizer = torch.load(path / "optimizer.pt", weights_only=True)
     return Checkpoint(Progress(**values), states, optimizer)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    file = _open_locked(path)
+    try:
+        yield
+    finally:
+        path.unlink()
+        file.close()
+
+
+def _open_locked(path: Path) -> TextIO:
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The holder before may remove the lock at any time between these lines.
+        with suppress(FileNotFoundError), ExitStack() as stack:
+            file = stack.enter_context(path.open("a"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                problem = f"{path.parent}: another process is running this stage"
+                raise ValueError(f"{problem}; wait for it to end or stop it") from None
+            if os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                stack.pop_all()
+                return file
 
 
 def _newest_first(folder: Path) -> list[Path]:
