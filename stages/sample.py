@@ -53,7 +53,7 @@ class Painter:
     config: SampleConfig
 
     def codes(self, captions: Sequence[str], *, seed: int, **changes: float) -> np.ndarray:
-        """Draw codes, (M, N) uint16, for M captions, with some of the sampler's settings changed."""
+        """Draw codes, (M, N) uint16, for M captions, with changes to the sampler's settings."""
         settings = self.sampler.config.model_copy(update=changes)
         return sample_codes(
             self.prior,

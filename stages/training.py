@@ -78,16 +78,18 @@ def session(stage: str, params: Params) -> Iterator[Session]:
         yield Session(seed, path, None, is_main)
         return
     metrics, parents = Path("metrics") / stage, _parents()
-    with (
-        run_folder(path, keep=lambda: _parents() != parents) as folder,
-        _put_back_on_error(metrics, aside=folder),
-    ):
-        work = Session(seed, folder, Curves(metrics), is_main)
-        yield work
-        work.close({})
-    for parent in (path.parent, path.parent.parent):
-        with suppress(OSError):  # other runs' checkpoints
-            parent.rmdir()
+    try:
+        with (
+            run_folder(path, keep=lambda: _parents() != parents) as folder,
+            _put_back_on_error(metrics, aside=folder),
+        ):
+            work = Session(seed, folder, Curves(metrics), is_main)
+            yield work
+            work.close({})
+    finally:
+        for empty in (path, *path.parents[:2]):
+            with suppress(OSError):
+                empty.rmdir()
 
 
 @contextmanager
@@ -99,9 +101,11 @@ def _put_back_on_error(path: Path, *, aside: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        shutil.rmtree(failed, ignore_errors=True)
-        if path.exists():
+        if any(file.is_file() for file in path.rglob("*")):
+            shutil.rmtree(failed, ignore_errors=True)
             shutil.move(path, failed)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
         if before.exists():
             shutil.move(before, path)
         raise
