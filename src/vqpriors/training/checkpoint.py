@@ -45,11 +45,19 @@ class Progress:
 
 @dataclass
 class Checkpoint:
-    """Everything that the rest of a run depends on."""
+    """Everything that the rest of a run depends on.
+
+    Attributes:
+        progress: Where the run stands.
+        states: Weights and buffers by name: "model", "averaged" and "best".
+        optimizer: The optimizer's state; empty between phases.
+        scaler: The state of fp16's loss scaler; empty in other precisions.
+    """
 
     progress: Progress
     states: dict[str, State]
     optimizer: dict[str, Any]
+    scaler: dict[str, Any]
 
 
 @contextmanager
@@ -74,28 +82,38 @@ def run_folder(path: Path, *, keep: Callable[[], bool] = lambda: False) -> Itera
 
 def save(folder: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, then remove all but it and the one before."""
+    for leftover in folder.glob(".tmp-step-*"):  # of a killed process: this one holds the lock
+        shutil.rmtree(leftover)
     with new_folder(folder / f"step-{checkpoint.progress.step:09d}") as target:
         for name, state in checkpoint.states.items():
             save_file(state, target / f"{name}.safetensors")
-        torch.save(checkpoint.optimizer, target / "optimizer.pt")
+        optimizer = {"optimizer": checkpoint.optimizer, "scaler": checkpoint.scaler}
+        torch.save(optimizer, target / "optimizer.pt")
         (target / "progress.json").write_text(json.dumps(asdict(checkpoint.progress)))
     for old in _newest_first(folder)[2:]:
         shutil.rmtree(old)
 
 
 def load(folder: Path) -> Checkpoint | None:
-    """Read the newest checkpoint that is whole; None where there is none.
+    """Read the newest checkpoint that is whole; None where there is none at all.
 
     Warns:
         UserWarning: For each damaged checkpoint passed over.
+
+    Raises:
+        ValueError: If all are damaged, rather than to start over without a word.
     """
-    for path in _newest_first(folder):
+    paths = _newest_first(folder)
+    for path in paths:
         try:
             verify(path)
         except ValueError as error:
-            warnings.warn(f"{error}; going on from the checkpoint before it", stacklevel=2)
+            problem = str(error).partition(";")[0]
+            warnings.warn(f"{problem}; trying the checkpoint before it", stacklevel=2)
             continue
         return _read(path)
+    if paths:
+        raise ValueError(f"{folder}: no checkpoint is whole; remove the folder to start over")
     return None
 
 
@@ -103,34 +121,9 @@ def _read(path: Path) -> Checkpoint:
     values = json.loads((path / "progress.json").read_text())
     values["history"] = [(step, logged) for step, logged in values["history"]]
     states = {file.stem: load_file(file) for file in path.glob("*.safetensors")}
-    optimizer = torch.load(path / "optimizer.pt", weights_only=True)
-    return Checkpoint(Progress(**values), states, optimizer)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    file = _open_locked(path)
-    try:
-        yield
-    finally:
-        path.unlink()
-        file.close()
-
-
-def _open_locked(path: Path) -> TextIO:
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # The holder before may remove the lock at any time between these lines.
-        with suppress(FileNotFoundError), ExitStack() as stack:
-            file = stack.enter_context(path.open("a"))
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                problem = f"{path.parent}: another process is running this stage"
-                raise ValueError(f"{problem}; wait for it to end or stop it") from None
-            if os.path.samestat(path.stat(), os.fstat(file.fileno())):
-                stack.pop_all()
-                return file
+    # On the CPU, or every process would fill the first GPU.
+    saved = torch.load(path / "optimizer.pt", weights_only=True, map_location="cpu")
+    return Checkpoint(Progress(**values), states, saved["optimizer"], saved["scaler"])
 
 
 def _newest_first(folder: Path) -> list[Path]:

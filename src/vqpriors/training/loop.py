@@ -1,4 +1,4 @@
-"""The training loop: phases, mixed precision, averaged weights, best by validation, exact resume."""
+"""The training loop: phases, mixed precision, averaged weights, best state, exact resume."""
 
 import math
 import sys
@@ -10,34 +10,25 @@ from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
-from pydantic import Field
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from tqdm import tqdm
 
-from vqpriors.hardware import Precision, best_device, resolve_precision
-from vqpriors.params import Section
+from vqpriors.hardware import best_device, resolve_precision
 from vqpriors.phases import Phase
 from vqpriors.training import checkpoint as checkpoints
 from vqpriors.training.checkpoint import Checkpoint, Progress, State
+from vqpriors.training.optimisation import (
+    TrainConfig,
+    averaging,
+    lr_share,
+    parameter_groups,
+    set_train_mode,
+    weigh,
+)
 from vqpriors.training.order import epoch_order, seed_step
+from vqpriors.training.progress_bar import Bar
 
 Log = Callable[[int, Mapping[str, float]], None]
-
-
-class TrainConfig(Section):
-    """A `train` section of params.yaml."""
-
-    batch_size: int = Field(ge=1)
-    warmup_steps: int = Field(ge=0)
-    final_lr_share: float = Field(ge=0, le=1)
-    weight_decay: float = Field(ge=0)
-    betas: list[float] = Field(min_length=2, max_length=2)
-    clip_norm: float = Field(gt=0)
-    ema_decay: float = Field(ge=0, lt=1)
-    precision: Precision
-    log_steps: int = Field(ge=1)
-    checkpoint_seconds: float = Field(ge=0)
 
 
 class Examples(Protocol):
@@ -85,8 +76,8 @@ def train(
 ) -> Trained:
     """Train a model through its phases, from where the checkpoints in `folder` stand.
 
-    The model has `losses(batch) -> {name: scalar}` and, where a phase has options,
-    `begin_phase(**options)`.
+    The model has `losses(batch) -> {name: scalar}` and, if it takes options,
+    `begin_phase(**options)`, whose defaults stand for the options that a phase does not name.
 
     Args:
         model: What to train, on the CPU.
@@ -99,15 +90,17 @@ def train(
         log: Receives values by name at a step; on resume, all that was logged before.
 
     Raises:
-        ValueError: If a loss is not finite, or the training split is empty.
+        ValueError: If a loss or gradient is not finite, a split is too small, a phase names what
+            the model lacks, or all checkpoints are damaged.
     """
     run = Run(model, phases=phases, config=config, seed=seed, num_examples=len(training))
+    run.require_validation(len(validation))
     run.resume(folder, log)
     for name, phase in list(phases.items())[run.progress.phase :]:
         run.begin(phase)
         bar = Bar(name, total=phase.epochs * run.steps_per_epoch, done=run.steps_in_phase)
         while run.progress.epoch < phase.epochs:
-            for batch in run.batches(training):
+            for batch in run.batches(training, phase):
                 values = run.update(batch, phase)
                 bar.advance(values)
                 if values:
@@ -142,14 +135,15 @@ class Run:
         self.share = self.global_batch // world
         if self.share < 1:
             raise ValueError(
-                f"train.batch_size: {config.batch_size} over {num_examples} examples leaves none for "
-                f"each of {world} processes; raise it or lower the number of processes"
+                f"train.batch_size: {config.batch_size} over {num_examples} examples leaves none "
+                f"for each of {world} processes; raise it or lower the number of processes"
             )
         self.steps_per_epoch = num_examples // self.global_batch
-        self.averaged = AveragedModel(self.model, multi_avg_fn=_average(config.ema_decay))
+        self.averaged = AveragedModel(self.model, multi_avg_fn=averaging(config.ema_decay))
         self.progress, self.best = Progress(), State()
         self.sums: dict[str, Tensor] = {}
-        self.optimizer_state: dict[str, Any] | None = None
+        self.num_summed = 0
+        self.optimizer_state: dict[str, Any] = {}
         self.clock = self.saved_at = time.monotonic()
 
     @property
@@ -157,12 +151,22 @@ class Run:
         """Updates made in the phase under way."""
         return self.progress.epoch * self.steps_per_epoch + self.progress.batch
 
+    def require_validation(self, num_examples: int) -> None:
+        """Raise a ValueError where a process would have nothing to validate on."""
+        if num_examples < (world := self.accelerator.num_processes):
+            raise ValueError(
+                f"data: the validation split has {num_examples} examples for {world} processes; "
+                "raise its validation_share in params.yaml"
+            )
+
     def resume(self, folder: Path, log: Log) -> None:
         """Take up the newest whole checkpoint, if any, and log its history again."""
         found = checkpoints.load(folder)
         if found is None:
             return
         self.progress, self.optimizer_state = found.progress, found.optimizer
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(found.scaler)
         self.model.load_state_dict(found.states["model"])
         self.averaged.module.load_state_dict(found.states["averaged"])
         self.averaged.n_averaged.fill_(self.progress.step)
@@ -173,29 +177,28 @@ class Run:
 
     def begin(self, phase: Phase) -> None:
         """Set up optimizer and schedule for a phase, from its start or from a checkpoint in it."""
-        if phase.options:
-            self.model.begin_phase(**phase.options)  # pyright: ignore[reportCallIssue]
-            self.averaged.module.begin_phase(**phase.options)  # pyright: ignore[reportCallIssue]
-        _freeze(self.model, phase.frozen)
+        self._set_options(phase)
+        set_train_mode(self.model, phase.frozen)
         learning = [p for p in self.model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
-            _groups(learning, self.config.weight_decay),
+            parameter_groups(learning, self.config.weight_decay),
             lr=phase.lr,
             betas=(self.config.betas[0], self.config.betas[1]),
             fused=True,
         )
         if self.optimizer_state:
             optimizer.load_state_dict(self.optimizer_state)
-            self.optimizer_state = None
+            self.optimizer_state = {}
+        self.accelerator.free_memory()  # else it would unscale the last phase's optimizer, too
         self.objective, self.optimizer = self.accelerator.prepare(Objective(self.model), optimizer)
         self.learning = learning
 
-    def batches(self, training: Examples) -> Iterator[dict[str, Tensor]]:
+    def batches(self, training: Examples, phase: Phase) -> Iterator[dict[str, Tensor]]:
         """Yield the rest of the epoch's batches, this process's share of each, on the device."""
         done = sum(p.epochs for p in self.phases[: self.progress.phase]) + self.progress.epoch
         order = epoch_order(self.num_examples, seed=self.seed, epoch=done)
         rank = self.accelerator.process_index
-        self.model.train()
+        set_train_mode(self.model, phase.frozen)
         for batch in range(self.progress.batch, self.steps_per_epoch):
             start = batch * self.global_batch + rank * self.share
             generator = seed_step(seed=self.seed, step=self.progress.step, rank=rank)
@@ -205,7 +208,7 @@ class Run:
         """Make one update; every `log_steps` updates, return the means of what was measured.
 
         Raises:
-            ValueError: If the loss is not finite; nothing is updated then.
+            ValueError: If the loss or its gradient is not finite; nothing is updated then.
         """
         total_steps = phase.epochs * self.steps_per_epoch
         lr = phase.lr * lr_share(self.steps_in_phase, total=total_steps, config=self.config)
@@ -213,9 +216,10 @@ class Run:
             group["lr"] = lr
         losses = self.objective(batch)
         total = weigh(losses, phase.weights)
-        self._require_finite(total, losses, lr)
         self.accelerator.backward(total)
         norm = self.accelerator.clip_grad_norm_(self.learning, self.config.clip_norm)
+        assert norm is not None
+        self._require_finite({**losses, "total": total, "gradient_norm": norm}, lr)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.averaged.update_parameters(self.model)
@@ -241,8 +245,10 @@ class Run:
         self.progress.epoch, self.progress.batch = self.progress.epoch + 1, 0
         values = self._validate(validation, phase)
         self.note(values, log, group="validation")
-        if self.progress.best is None or values["loss"] < self.progress.best:
-            self.progress.best, self.best = values["loss"], self.averaged_state()
+        # Not a number is the worst loss there is, so that any number is better.
+        loss = values["loss"] if math.isfinite(values["loss"]) else math.inf
+        if self.progress.best is None or loss < self.progress.best:
+            self.progress.best, self.best = loss, self.averaged_state()
 
     def end_phase(self) -> None:
         """Go on to the next phase, from the best state of this one if another follows."""
@@ -269,8 +275,10 @@ class Run:
         states["best"] = self.best
         # A finished phase's optimizer is not the next one's.
         optimizer = self.optimizer.state_dict() if self.steps_in_phase else {}
+        scaler = self.accelerator.scaler
+        scale = {} if scaler is None else scaler.state_dict()
         if self.accelerator.is_main_process:
-            checkpoints.save(folder, Checkpoint(self.progress, states, optimizer))
+            checkpoints.save(folder, Checkpoint(self.progress, states, optimizer, scale))
         self.saved_at = time.monotonic()
 
     @torch.no_grad()
@@ -281,35 +289,48 @@ class Run:
         rows = torch.arange(self.accelerator.process_index, len(validation), world)
         for chunk in rows.split(size):
             with self.accelerator.autocast():
-                losses = model.losses(self._to_device(validation.batch(chunk, None)))  # pyright: ignore[reportCallIssue]
+                losses = model.losses(self._to_device(validation.batch(chunk, None)))  # pyright: ignore[reportCallIssue] nn.Module types attributes as tensors
             for name, value in {**losses, "loss": weigh(losses, phase.weights)}.items():
-                sums[name] = sums.get(
-                    name, torch.zeros((), device=value.device)
-                ) + value.double() * len(chunk)
-        total = {name: self.accelerator.reduce(value, "sum") for name, value in sums.items()}
-        return {name: float(value) / len(validation) for name, value in total.items()}
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value * len(chunk)
+        return self._over_ranks(sums, count=len(validation))
 
-    def _require_finite(self, total: Tensor, losses: Mapping[str, Tensor], lr: float) -> None:
-        if torch.isfinite(total):
+    def _require_finite(self, values: Mapping[str, Tensor], lr: float) -> None:
+        # Gradients scaled for fp16 may overflow: the scaler then leaves the step out.
+        is_scaled = self.accelerator.scaler is not None
+        checked = {k: v for k, v in values.items() if not (is_scaled and k == "gradient_norm")}
+        if torch.isfinite(torch.stack([v.detach().float() for v in checked.values()])).all():
             return
-        bad = [name for name, value in losses.items() if not torch.isfinite(value)] or ["total"]
+        bad = [name for name, value in checked.items() if not torch.isfinite(value)]
         raise ValueError(
-            f"step {self.progress.step}: the loss {', '.join(bad)} is not finite at learning rate "
-            f"{lr:.3g}; lower the phase's lr or train.clip_norm, or set train.precision to 'no'"
+            f"step {self.progress.step}: {', '.join(bad)} not finite at learning rate {lr:.3g}; "
+            "lower the phase's lr or train.clip_norm, or set train.precision to 'no'"
         )
 
     def _add(self, values: Mapping[str, Tensor]) -> None:
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, torch.zeros_like(value.detach())) + value.detach()
-        self.sums["count"] = self.sums.get("count", torch.zeros(())) + 1
+        self.num_summed += 1
 
     def _take_means(self) -> dict[str, float]:
-        count = float(self.sums.pop("count"))
-        means = {
-            name: float(self.accelerator.reduce(v, "mean")) / count for name, v in self.sums.items()
-        }
-        self.sums = {}
+        count = self.num_summed * self.accelerator.num_processes
+        means = self._over_ranks(self.sums, count=count)
+        self.sums, self.num_summed = {}, 0
         return means
+
+    def _over_ranks(self, sums: Mapping[str, Tensor], *, count: int) -> dict[str, float]:
+        # One collective and one wait for the device, not one a name.
+        total: Any = self.accelerator.reduce(torch.stack([v.float() for v in sums.values()]), "sum")
+        return {name: value / count for name, value in zip(sums, total.tolist(), strict=True)}
+
+    def _set_options(self, phase: Phase) -> None:
+        for model in (self.model, self.averaged.module):
+            if hasattr(model, "begin_phase"):
+                model.begin_phase(**phase.options)  # pyright: ignore[reportCallIssue] nn.Module types attributes as tensors
+            elif phase.options:
+                raise ValueError(
+                    f"phases: {type(model).__name__} has no options, got {phase.options}; "
+                    "remove them from params.yaml"
+                )
 
     def _to_device(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         device = self.accelerator.device
@@ -329,78 +350,7 @@ class Objective(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the model's named losses."""
-        return self.model.losses(batch)  # pyright: ignore[reportCallIssue]
-
-
-class Bar:
-    """Progress: a bar on a terminal, a plain line every 10% elsewhere."""
-
-    def __init__(self, name: str, *, total: int, done: int):
-        self.is_terminal = sys.stderr.isatty()
-        self.name, self.total, self.done, self.began = name, total, done, time.monotonic()
-        self.bar = tqdm(desc=name, total=total, initial=done, disable=not self.is_terminal)
-
-    def advance(self, values: Mapping[str, float]) -> None:
-        """Count one update; show the loss where there is one."""
-        self.bar.update()
-        before, self.done = self.done, self.done + 1
-        if values:
-            self.loss = values["loss"]
-            self.bar.set_postfix_str(f"loss {self.loss:.4f}")
-        if not self.is_terminal and before * 10 // self.total < self.done * 10 // self.total:
-            seconds = time.monotonic() - self.began
-            loss = f", loss {self.loss:.4f}" if hasattr(self, "loss") else ""
-            print(
-                f"{self.name}: step {self.done}/{self.total}{loss}, {seconds:.0f} s",
-                file=sys.stderr,
-            )
-
-    def close(self) -> None:
-        """Leave the bar as it stands."""
-        self.bar.close()
-
-
-def weigh(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """Add up named losses, each times its weight or 1."""
-    return torch.stack([value * weights.get(name, 1.0) for name, value in losses.items()]).sum()
-
-
-def lr_share(step: int, *, total: int, config: TrainConfig) -> float:
-    """Return the share of the peak learning rate at a step: linear warm-up, then cosine."""
-    warmup = min(config.warmup_steps, total // 2)
-    if step < warmup:
-        return (step + 1) / warmup
-    angle = math.pi * (step - warmup) / max(1, total - warmup)
-    return config.final_lr_share + (1 - config.final_lr_share) * 0.5 * (1 + math.cos(angle))
-
-
-def _groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """Decay matrices and kernels, not gains and biases."""
-    return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-
-
-def _freeze(model: nn.Module, frozen: list[str]) -> None:
-    names = {name for name, _ in model.named_modules()}
-    for name in frozen:
-        if name not in names:
-            raise ValueError(
-                f"phases: no submodule {name!r} to freeze; correct `frozen` in params.yaml"
-            )
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not any(name.startswith(f"{part}.") for part in frozen))
-
-
-def _average(decay: float) -> Callable[[Any, Any, Tensor], None]:
-    """Return an update of averaged weights that forgets its start faster than `decay` at first."""
-
-    def update(averaged: Any, current: Any, count: Tensor) -> None:
-        weight = 1 - min(decay, (1 + float(count)) / (10 + float(count)))
-        torch._foreach_lerp_(averaged, current, weight)
-
-    return update
+        return self.model.losses(batch)  # pyright: ignore[reportCallIssue] nn.Module types attributes as tensors
 
 
 def _copy(state: Mapping[str, Tensor]) -> State:

@@ -1,0 +1,94 @@
+"""What makes up a phase: learning rate, weighted losses, frozen parts, averaged weights."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from vqpriors.hardware import Precision
+from vqpriors.params import Section
+
+
+class TrainConfig(Section):
+    """A `train` section of params.yaml."""
+
+    batch_size: int = Field(ge=1)
+    warmup_steps: int = Field(ge=0)
+    final_lr_share: float = Field(ge=0, le=1)
+    weight_decay: float = Field(ge=0)
+    betas: list[float] = Field(min_length=2, max_length=2)
+    clip_norm: float = Field(gt=0)
+    ema_decay: float = Field(ge=0, lt=1)
+    precision: Precision
+    log_steps: int = Field(ge=1)
+    checkpoint_seconds: float = Field(ge=0)
+
+
+def lr_share(step: int, *, total: int, config: TrainConfig) -> float:
+    """Return the share of the peak learning rate at a step: linear warm-up, then cosine."""
+    warmup = min(config.warmup_steps, total // 2)
+    if step < warmup:
+        return (step + 1) / warmup
+    angle = math.pi * (step - warmup) / max(1, total - warmup)
+    return config.final_lr_share + (1 - config.final_lr_share) * 0.5 * (1 + math.cos(angle))
+
+
+def weigh(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """Add up named losses, each times its weight or 1.
+
+    Raises:
+        ValueError: If a weight is of no loss, since it would be ignored.
+    """
+    if unknown := weights.keys() - losses.keys():
+        raise ValueError(
+            f"phases: no loss {sorted(unknown)[0]!r} to weigh in this phase; "
+            f"correct `weights` in params.yaml to some of {', '.join(losses)}"
+        )
+    return torch.stack([value * weights.get(name, 1.0) for name, value in losses.items()]).sum()
+
+
+def parameter_groups(
+    parameters: Sequence[nn.Parameter], weight_decay: float
+) -> list[dict[str, Any]]:
+    """Decay matrices and kernels, not gains and biases."""
+    return [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def set_train_mode(model: nn.Module, frozen: Sequence[str]) -> None:
+    """Put a model in training mode, its frozen submodules in evaluation mode.
+
+    So a frozen codebook stops following its vectors, although it has no gradients.
+
+    Raises:
+        ValueError: If the model has no such submodule.
+    """
+    model.train()
+    submodules = dict(model.named_modules())
+    for name in frozen:
+        if name not in submodules:
+            raise ValueError(
+                f"phases: no submodule {name!r} to freeze; correct `frozen` in params.yaml"
+            )
+        submodules[name].eval()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not any(name.startswith(f"{part}.") for part in frozen))
+
+
+def averaging(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
+    """Return an update of averaged weights that forgets its start faster than `decay` at first.
+
+    Args:
+        decay: Share of the old average in the new one, once n updates make (1 + n) / (10 + n) more.
+    """
+
+    def update(averaged: Any, current: Any, count: Tensor | int) -> None:
+        weight = 1 - min(decay, (1 + float(count)) / (10 + float(count)))
+        torch._foreach_lerp_(averaged, current, weight)  # pyright: ignore[reportPrivateImportUsage] no public name
+
+    return update
