@@ -1,0 +1,81 @@
+"""Models and settings as small as they come, for tests of what surrounds them."""
+
+import torch
+
+from vqpriors.conditioning import TextInput, TextShape
+from vqpriors.params import check
+from vqpriors.phases import Phase
+from vqpriors.priors.transformer import Transformer
+from vqpriors.quantizers.ema import VectorQuantizerEMA
+from vqpriors.tokenizer.vqvae import VQVAE
+from vqpriors.training.optimisation import TrainConfig
+
+TEXT = TextShape(length=5, vocabulary=9, feature_width=0)
+NO_TEXT = TextShape(length=0, vocabulary=0, feature_width=0)
+
+PHASE = {"epochs": 1, "lr": 0.01, "frozen": [], "weights": {}, "options": {}}
+TRAIN = {
+    "batch_size": 4,
+    "warmup_steps": 2,
+    "final_lr_share": 0.1,
+    "weight_decay": 0.01,
+    "betas": [0.9, 0.99],
+    "clip_norm": 1.0,
+    "ema_decay": 0.9,
+    "precision": "no",
+    "log_steps": 2,
+    "checkpoint_seconds": 0.0,
+}
+
+
+def phase(**changes):
+    return check("phases.main", PHASE | changes, Phase)
+
+
+def train_config(**changes):
+    return check("train", TRAIN | changes, TrainConfig)
+
+
+def ema(**changes):
+    settings = {"num_codes": 4, "dim": 2, "decay": 0.9, "is_normalised": False}
+    settings |= {"commitment": 0.25, "revive_below": 0.05}
+    return VectorQuantizerEMA(**settings | changes)
+
+
+def vqvae(quantizer=None, **changes):
+    settings = {"image_size": 8, "channels": 1, "width": 4, "stride": 4, "residual_blocks": 1}
+    settings |= {"residual_width": 2, "mse_weight": 1.0, "l1_weight": 0.5}
+    return VQVAE(quantizer=ema() if quantizer is None else quantizer, **settings | changes)
+
+
+def transformer(**changes):
+    settings = {"grid": (2, 3), "codebook_size": 7, "text": TEXT, "width": 8, "depth": 2}
+    settings |= {"heads": 2, "text_depth": 1, "positions": "rope", "dropout": 0.0}
+    return Transformer(**settings | changes)
+
+
+def lively(module, seed=0):
+    """Make weights so large that every input shows in the output."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in module.parameters():
+        if parameter.ndim > 1:
+            parameter.data = torch.randn(parameter.shape, generator=generator) * 0.5
+    return module.eval()
+
+
+def captions(*rows, shape=TEXT):
+    """Encode captions given as token ids: a row starts with token 1 and is padded with 0."""
+    tokens = torch.zeros(len(rows), shape.length, dtype=torch.int64)
+    for row, ids in enumerate(rows):
+        tokens[row, : 1 + len(ids)] = torch.tensor([1, *ids])
+    return TextInput(tokens, tokens != 0, None)
+
+
+def no_captions(count):
+    tokens = torch.zeros(count, 0, dtype=torch.int64)
+    return TextInput(tokens, tokens.bool(), None)
+
+
+def codes(count, *, length=6, codebook_size=7, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(codebook_size, (count, length), generator=generator)

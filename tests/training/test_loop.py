@@ -1,0 +1,267 @@
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from torch import nn
+from torch.testing import assert_close
+
+from tests.tiny import phase, train_config
+from vqpriors.training import checkpoint as checkpoints
+from vqpriors.training.loop import train
+
+
+class Numbers:
+    """Rows of one number each; remembers what was asked for."""
+
+    def __init__(self, *values):
+        self.values, self.asked = torch.tensor(values), []
+
+    def __len__(self):
+        return len(self.values)
+
+    def batch(self, rows, generator):
+        self.asked.append((rows.tolist(), generator is None))
+        return {"x": self.values[rows]}
+
+
+class Slope(nn.Module):
+    """Learns two factors of x; counts its training steps; keeps the weights it saw."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+        nn.init.ones_(self.first.weight)
+        nn.init.ones_(self.second.weight)
+        self.register_buffer("steps", torch.tensor(0.0))
+        self.options, self.seen = [], []
+
+    def begin_phase(self, *, mood="calm"):
+        self.options.append(mood)
+
+    def losses(self, batch):
+        if self.training:
+            self.steps += 1
+            self.seen.append(self.first.weight.item())
+        x = batch["x"][:, None]
+        return {
+            "error": (self.second(self.first(x)) - 3 * x).square().mean(),
+            "size": self.second.weight.square().mean(),
+        }
+
+
+class Scripted(Slope):
+    """Has the validation losses that it is told, one an epoch."""
+
+    def __init__(self, *validation):
+        super().__init__()
+        self.validation = iter(validation)
+
+    def losses(self, batch):
+        if self.training:
+            return super().losses(batch)
+        return {"error": torch.tensor(next(self.validation)), "size": torch.tensor(0.0)}
+
+    def __deepcopy__(self, memo):
+        copied = Scripted()
+        copied.load_state_dict(self.state_dict())
+        copied.validation = self.validation
+        return copied
+
+
+def run(folder, model, *phases, training=None, validation=None, log=None, **settings):
+    return train(
+        model,
+        phases={str(i): p for i, p in enumerate(phases)},
+        config=train_config(**settings),
+        training=training or Numbers(*torch.linspace(-1, 1, 8).tolist()),
+        validation=validation or Numbers(1.0),
+        seed=5,
+        folder=folder,
+        log=log or (lambda step, values: None),
+    )
+
+
+def named(trained, group):
+    return [values for _, values in trained.progress.history if f"{group}/loss" in values]
+
+
+def test_every_epoch_visits_each_example_once_in_its_own_order(tmp_path):
+    training = Numbers(*map(float, range(8)))
+    run(tmp_path, Slope(), phase(epochs=2), phase(), training=training)
+    batches = [rows for rows, _ in training.asked]
+    assert [len(rows) for rows in batches] == [4] * 6
+    epochs = [batches[i] + batches[i + 1] for i in (0, 2, 4)]
+    assert [sorted(rows) for rows in epochs] == [list(range(8))] * 3
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_only_training_draws(tmp_path):
+    training, validation = Numbers(*map(float, range(8))), Numbers(1.0, 2.0)
+    run(tmp_path, Slope(), phase(), training=training, validation=validation)
+    assert [is_fixed for _, is_fixed in training.asked] == [False, False]
+    assert validation.asked == [([0, 1], True)]
+
+
+def test_averaged_weights_follow_by_hand(tmp_path):
+    model = Slope()
+    trained = run(tmp_path, model, phase(epochs=2), ema_decay=0.9)
+    weights = [*model.seen[1:], model.first.weight.item()]  # after each of 4 updates
+    average = weights[0]
+    for count, weight in enumerate(weights[1:], start=1):
+        kept = min(0.9, (1 + count) / (10 + count))
+        average = kept * average + (1 - kept) * weight
+    assert trained.last["first.weight"].item() == pytest.approx(average, rel=1e-6)
+    assert trained.last["steps"].item() == 4  # buffers are copied, not averaged
+
+
+def test_frozen_parts_do_not_move(tmp_path):
+    model = Slope()
+    run(tmp_path, model, phase(epochs=3, frozen=["first"], lr=0.1), weight_decay=0.5)
+    assert model.first.weight.item() == 1.0
+    assert model.second.weight.item() != 1.0
+
+
+def test_weights_of_losses_multiply(tmp_path):
+    trained = run(tmp_path, Slope(), phase(weights={"size": 0.5}), log_steps=1)
+    for group in ("train", "validation"):
+        for values in named(trained, group):
+            expected = values[f"{group}/error"] + 0.5 * values[f"{group}/size"]
+            assert values[f"{group}/loss"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_loss_of_weight_0_does_not_train(tmp_path):
+    model = Slope()
+    run(tmp_path, model, phase(weights={"error": 0.0, "size": 0.0}), weight_decay=0.0)
+    assert model.second.weight.item() == 1.0
+
+
+def test_options_reach_each_phase_and_default_where_absent(tmp_path):
+    model = Slope()
+    run(tmp_path, model, phase(options={"mood": "wild"}), phase())
+    assert model.options == ["wild", "calm"]
+
+
+def test_options_of_a_model_without_any_are_refused(tmp_path):
+    class Plain(nn.Linear):
+        pass
+
+    with pytest.raises(ValueError, match=r"phases: Plain has no options, got \{'a': 1\}"):
+        run(tmp_path, Plain(1, 1), phase(options={"a": 1}))
+
+
+def test_best_is_the_state_of_lowest_validation_loss(tmp_path):
+    trained = run(tmp_path, Scripted(3.0, 1.0, 2.0), phase(epochs=3))
+    assert trained.progress.best == 1.0
+    assert trained.best["steps"].item() == 4  # two epochs of two steps
+    assert trained.last["steps"].item() == 6
+
+
+def test_validation_loss_that_is_not_a_number_is_the_worst(tmp_path):
+    trained = run(tmp_path, Scripted(float("nan"), 1.0, float("nan")), phase(epochs=3))
+    assert trained.progress.best == 1.0
+    assert trained.best["steps"].item() == 4
+
+
+def test_next_phase_starts_from_the_best_of_the_one_before(tmp_path):
+    model = Scripted(1.0, 2.0, 5.0)
+    averages = []
+
+    def log(step, values):
+        if "validation/loss" in values:
+            best = checkpoints.load(tmp_path).states["averaged"]["first.weight"]
+            averages.append(best.item())
+
+    trained = run(tmp_path, model, phase(epochs=2), phase(epochs=1), log=log, log_steps=1)
+    assert model.seen[4] == averages[0]
+    assert trained.progress.best == 5.0  # of the last phase, although the first had a lower one
+    assert trained.best["steps"].item() == 2 + 2
+
+
+def test_each_phase_has_its_own_learning_rate_schedule(tmp_path):
+    settings = {"log_steps": 1, "warmup_steps": 0, "final_lr_share": 0.0}
+    trained = run(tmp_path, Slope(), phase(lr=0.1), phase(lr=0.02), **settings)
+    rates = [values["train/learning_rate"] for values in named(trained, "train")]
+    assert rates == pytest.approx([0.1, 0.05, 0.02, 0.01])
+
+
+def test_training_curve_holds_means_since_the_last_point(tmp_path):
+    every = run(tmp_path / "a", Slope(), phase(epochs=2), log_steps=1)
+    some = run(tmp_path / "b", Slope(), phase(epochs=2), log_steps=2)
+    points = [values["train/error"] for values in named(every, "train")]
+    means = [values["train/error"] for values in named(some, "train")]
+    assert means == pytest.approx([(points[0] + points[1]) / 2, (points[2] + points[3]) / 2])
+
+
+def test_validation_means_are_per_example(tmp_path):
+    validation = Numbers(1.0, 1.0, 1.0, 1.0, 6.0)  # a batch of 4 and one of 1
+    frozen = phase(weights={"size": 0.0}, frozen=["first"], lr=1e-30)
+    trained = run(tmp_path, Slope(), frozen, validation=validation, weight_decay=0.0)
+    # 2x is lost of each: (4 x 4 x 1 + 4 x 36) / 5
+    assert named(trained, "validation")[0]["validation/error"] == pytest.approx(160 / 5)
+
+
+def test_gradients_are_clipped(tmp_path):
+    model = Slope()
+    training = Numbers(*[1000.0] * 4)
+    trained = run(tmp_path, model, phase(), training=training, clip_norm=0.5)
+    assert named(trained, "train")[0]["train/gradient_norm"] > 1e6
+    norm = sum(p.grad.square().sum() for p in model.parameters() if p.grad is not None)
+    assert norm == 0  # cleared after the update
+
+
+class Broken(Slope):
+    """Gives `value` for a loss at one step, with that gradient."""
+
+    def __init__(self, value, *, at):
+        super().__init__()
+        self.value, self.at = value, at
+
+    def losses(self, batch):
+        losses = super().losses(batch)
+        if self.training and self.steps > self.at:
+            losses["size"] = self.value(losses["size"])
+        return losses
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (lambda size: size * torch.nan, "size, total, gradient_norm not finite"),
+        (lambda size: (size * 0).sqrt(), "gradient_norm not finite"),  # 0, of slope infinity
+    ],
+)
+def test_loss_or_gradient_that_is_not_finite_stops_before_the_update(tmp_path, value, problem):
+    model = Broken(value, at=3)
+    stopped = rf"step 3: {problem} at learning rate 0\.0055; lower the phase's lr"
+    with pytest.raises(ValueError, match=stopped):
+        run(tmp_path, model, phase(epochs=2), log_steps=1)
+    saved = checkpoints.load(tmp_path)
+    assert saved.progress.step == 3
+    assert torch.equal(saved.states["model"]["first.weight"], model.first.weight)
+    assert all(torch.isfinite(value).all() for value in saved.states["averaged"].values())
+
+
+@pytest.mark.parametrize("split", ["training", "validation"])
+def test_empty_split_is_refused(tmp_path, split):
+    with pytest.raises(ValueError, match="0 examples"):
+        run(tmp_path, Slope(), phase(), **{split: Nothing()})
+
+
+class Nothing(Numbers):
+    def __bool__(self):
+        return True
+
+
+def test_split_smaller_than_a_batch_is_one_batch(tmp_path):
+    training = Numbers(1.0, 2.0, 3.0)
+    run(tmp_path, Slope(), phase(), training=training)
+    assert [sorted(rows) for rows, _ in training.asked] == [[0, 1, 2]]
+
+
+def test_training_in_bfloat16_keeps_weights_in_float32(tmp_path):
+    model = Slope()
+    exact = run(tmp_path / "no", Slope(), phase(), precision="no")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    rounded = run(tmp_path / "bf16", model, phase(), precision="bf16")
+    assert model.first.weight.dtype == torch.float32
+    assert not torch.equal(exact.last["first.weight"], rounded.last["first.weight"])
+    assert_close(exact.last["first.weight"], rounded.last["first.weight"], rtol=0.01, atol=0)

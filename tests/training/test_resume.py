@@ -1,0 +1,188 @@
+"""A run that was killed and taken up again ends exactly as one that was not."""
+
+import gc
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from tests.tiny import captions, codes, ema, phase, train_config, transformer, vqvae
+from vqpriors.training import checkpoint as checkpoints
+from vqpriors.training.image_data import ImageExamples
+from vqpriors.training.loop import train
+from vqpriors.training.token_data import TokenExamples
+
+
+@pytest.fixture(autouse=True, scope="module")
+def hurried():
+    """Leave files in the system's memory, which outlives these deaths, and garbage where it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        patch.setattr(gc, "collect", lambda: 0)
+        yield
+
+
+class KilledError(Exception):
+    pass
+
+
+class Fuse:
+    """Raises at the n-th call."""
+
+    def __init__(self, calls):
+        self.calls = calls
+
+    def __call__(self):
+        self.calls -= 1
+        if self.calls == 0:
+            raise KilledError
+
+
+class Fused:
+    """Examples that burn a fuse with each batch."""
+
+    def __init__(self, examples, fuse):
+        self.examples, self.fuse = examples, fuse
+
+    def __len__(self):
+        return len(self.examples)
+
+    def batch(self, rows, generator):
+        self.fuse()
+        return self.examples.batch(rows, generator)
+
+
+def tokenizer_run():
+    torch.manual_seed(1)
+    pixels = np.random.default_rng(0).integers(0, 256, (17, 1, 8, 8), dtype=np.uint8)
+    phases = {
+        "warm_up": phase(epochs=2, options={"quantize": False}),
+        "quantize": phase(epochs=2, weights={"commitment": 2.0}),
+    }
+    # So few vectors a batch that codes die and are revived, which draws.
+    model = vqvae(ema(num_codes=32, revive_below=0.9, decay=0.5))
+    return model, phases, ImageExamples(pixels[:12], shift=1), ImageExamples(pixels[12:])
+
+
+def prior_run():
+    torch.manual_seed(1)
+    phases = {
+        "all": phase(epochs=2),
+        "head": phase(epochs=2, frozen=["blocks.0", "text_tower"], lr=0.005),
+    }
+    texts = captions([], [2, 3], [4], [5, 6, 7])
+    rows = torch.arange(17) % 3 + 1
+    examples = [
+        TokenExamples(
+            codes(17)[part].numpy().astype(np.uint16),
+            captions=texts,
+            caption_rows=rows[part],
+            caption_dropout=0.3,
+        )
+        for part in (slice(12), slice(12, 17))
+    ]
+    return transformer(dropout=0.1), phases, *examples
+
+
+def attempt(make, folder, *, killed_in=None, calls=0):
+    """Train; where asked, raise at a call of the log or of a batch; return all that it made."""
+    fuse, logged = Fuse(calls), []
+    model, phases, training, validation = make()
+    if killed_in == "batch":
+        training, validation = Fused(training, fuse), Fused(validation, fuse)
+
+    def log(step, values):
+        if killed_in == "log":
+            fuse()
+        logged.append((step, dict(values)))
+
+    trained = train(
+        model,
+        phases=phases,
+        config=train_config(),
+        training=training,
+        validation=validation,
+        seed=3,
+        folder=folder,
+        log=log,
+    )
+    return model, trained, logged, checkpoints.load(folder)
+
+
+def assert_same_state(found, expected):
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name
+
+
+def assert_same(found, expected):
+    assert_same_state(found[0].state_dict(), expected[0].state_dict())
+    assert_same_state(found[1].best, expected[1].best)
+    assert_same_state(found[1].last, expected[1].last)
+    assert found[2] == expected[2]
+    for name in ("model", "averaged", "best"):
+        assert_same_state(found[3].states[name], expected[3].states[name])
+    for result in (found, expected):
+        result[3].progress.seconds = result[1].progress.seconds = 0.0
+    assert found[3].progress == expected[3].progress == found[1].progress
+
+
+RUNS = {"tokenizer": tokenizer_run, "prior": prior_run}
+
+
+@pytest.fixture(scope="module", params=RUNS)
+def uninterrupted(request, tmp_path_factory):
+    make = RUNS[request.param]
+    return make, attempt(make, tmp_path_factory.mktemp(request.param))
+
+
+# 2 phases of 2 epochs of 3 steps, points after the 2nd and 3rd, and 2 batches of validation.
+KILLS = [("log", call) for call in range(1, 13)]
+KILLS += [("batch", call) for call in (1, 2, 3, 5, 6, 10, 11, 14, 20)]
+
+
+@pytest.mark.parametrize(("killed_in", "calls"), KILLS)
+def test_resumed_run_equals_an_uninterrupted_one(uninterrupted, tmp_path, killed_in, calls):
+    make, expected = uninterrupted
+    with pytest.raises(KilledError):
+        attempt(make, tmp_path, killed_in=killed_in, calls=calls)
+    assert_same(attempt(make, tmp_path), expected)
+
+
+def test_run_killed_again_and_again_ends_the_same(uninterrupted, tmp_path):
+    make, expected = uninterrupted
+    for _ in range(100):
+        try:
+            found = attempt(make, tmp_path, killed_in="batch", calls=4)
+            break
+        except KilledError:
+            continue
+    assert_same(found, expected)
+
+
+def test_finished_run_is_taken_up_without_training(uninterrupted, tmp_path):
+    make, expected = uninterrupted
+    attempt(make, tmp_path)
+    assert_same(attempt(make, tmp_path, killed_in="batch", calls=1), expected)
+
+
+def test_damaged_newest_checkpoint_costs_steps_but_changes_nothing(uninterrupted, tmp_path):
+    make, expected = uninterrupted
+    with pytest.raises(KilledError):
+        attempt(make, tmp_path, killed_in="log", calls=8)
+    newest = max(tmp_path.glob("step-*"))
+    damaged = newest / "model.safetensors"
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.warns(UserWarning, match=f"{newest.name}.*damaged.*the checkpoint before it"):
+        found = attempt(make, tmp_path)
+    assert_same(found, expected)
+
+
+def test_another_seed_ends_differently(uninterrupted, tmp_path):
+    make, (_, trained, _, _) = uninterrupted
+    model, phases, training, validation = make()
+    data = {"training": training, "validation": validation, "folder": tmp_path}
+    other = train(model, phases=phases, config=train_config(), seed=4, log=lambda *_: None, **data)
+    assert any(not torch.equal(other.last[name], value) for name, value in trained.last.items())

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+import torch
+
+from tests.tiny import captions, no_captions
+from vqpriors.conditioning import TextInput
+from vqpriors.training.token_data import TokenExamples, distinct_captions, token_examples
+
+CODES = np.arange(12, dtype=np.uint16).reshape(4, 3) + 60000
+
+
+def examples(dropout, count=4):
+    return TokenExamples(
+        np.repeat(CODES, count // 4, axis=0),
+        captions=captions([], [2], [3, 4]),
+        caption_rows=torch.arange(count) % 2 + 1,
+        caption_dropout=dropout,
+    )
+
+
+def test_batch_pairs_codes_with_their_captions():
+    batch = examples(0.0).batch(torch.tensor([3, 0]), torch.Generator())
+    assert batch["codes"].dtype == torch.int64
+    assert batch["codes"].tolist() == [[60009, 60010, 60011], [60000, 60001, 60002]]
+    assert batch["text_tokens"].tolist() == [[1, 3, 4, 0, 0], [1, 2, 0, 0, 0]]
+    assert batch["text_is_real"].sum(1).tolist() == [3, 2]
+    assert "text_features" not in batch
+
+
+def dropped(dropout, generator, count=20000):
+    batch = examples(dropout, count).batch(torch.arange(count), generator)
+    return (batch["text_is_real"].sum(1) == 1).float().mean().item()
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1, 1.0])
+def test_dropout_empties_its_share_of_captions(dropout):
+    assert dropped(dropout, torch.Generator().manual_seed(0)) == pytest.approx(dropout, abs=0.01)
+
+
+def test_evaluation_drops_no_caption():
+    assert dropped(1.0, None) == 0.0
+
+
+def test_dropped_captions_depend_on_the_generator_alone():
+    first, second = (
+        examples(0.5, 100).batch(torch.arange(100), torch.Generator().manual_seed(seed))
+        for seed in (1, 1)
+    )
+    assert torch.equal(first["text_tokens"], second["text_tokens"])
+
+
+def test_features_follow_their_captions():
+    tokens = torch.ones(2, 1, dtype=torch.int64)
+    texts = TextInput(tokens, tokens.bool(), torch.tensor([[[0.0]], [[7.0]]]))
+    data = TokenExamples(
+        CODES, captions=texts, caption_rows=torch.tensor([1, 0, 1, 0]), caption_dropout=0.0
+    )
+    assert data.batch(torch.tensor([0, 1]), None)["text_features"].flatten().tolist() == [7.0, 0.0]
+
+
+def test_distinct_captions_start_with_the_empty_one():
+    assert distinct_captions(["b", "a", "b"])[0] == ["", "b", "a"]
+    assert distinct_captions(["b", "a", "b"])[1].tolist() == [1, 2, 1]
+    assert distinct_captions(["b", ""])[1].tolist() == [1, 0]
+
+
+def test_each_distinct_caption_is_encoded_once():
+    asked = []
+
+    def encode(texts):
+        asked.extend(texts)
+        return no_captions(len(texts))
+
+    data = token_examples(CODES, ["x", "y", "x", ""], encode=encode, dropout=0.5)
+    assert asked == ["", "x", "y"]
+    assert data.batch(torch.arange(4), torch.Generator())["text_tokens"].shape == (4, 0)
