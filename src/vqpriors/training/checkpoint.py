@@ -126,5 +126,31 @@ def _read(path: Path) -> Checkpoint:
     return Checkpoint(Progress(**values), states, saved["optimizer"], saved["scaler"])
 
 
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    file = _open_locked(path)
+    try:
+        yield
+    finally:
+        path.unlink()
+        file.close()
+
+
+def _open_locked(path: Path) -> TextIO:
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The holder before may remove the lock at any time between these lines.
+        with suppress(FileNotFoundError), ExitStack() as stack:
+            file = stack.enter_context(path.open("a"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                problem = f"{path.parent}: another process is running this stage"
+                raise ValueError(f"{problem}; wait for it to end or stop it") from None
+            if os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                stack.pop_all()
+                return file
+
+
 def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"), key=os.fspath, reverse=True)
