@@ -1,0 +1,180 @@
+"""Temporary checkouts of the working tree, with params so small that the chain takes seconds."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from dvc.utils.serialize import dump_yaml, load_yaml
+
+from tests.imports import ROOT
+
+STAGES = (
+    "download",
+    "train_tokenizer",
+    "encode",
+    "prepare_text",
+    "train_judge",
+    "train_prior",
+    "sample",
+    "evaluate",
+)
+
+_PHASE = {"epochs": 1, "lr": 0.01, "frozen": [], "weights": {}, "options": {}}
+_TRAIN = {"batch_size": 16, "warmup_steps": 2, "precision": "no", "log_steps": 2}
+TINY: dict[str, Any] = {
+    "seed": 3,
+    "data.name": "digits",
+    "data.digits.limit": 80,
+    "data.decoding.rows_per_shard": 50,
+    "tokenizer.arch": "vqvae",
+    "tokenizer.quantizer": "ema",
+    "tokenizer.vqvae.width": 8,
+    "tokenizer.vqvae.residual_blocks": 1,
+    "tokenizer.vqvae.residual_width": 4,
+    "tokenizer.vqvae.phases": {
+        "warm_up": _PHASE | {"options": {"quantize": False}},
+        "quantize": _PHASE | {"epochs": 2, "options": {"quantize": True}},
+    },
+    "tokenizer.ema.num_codes": 16,
+    "tokenizer.ema.dim": 4,
+    "tokenizer.fsq.levels": [4, 4],
+    **{f"tokenizer.train.{key}": value for key, value in _TRAIN.items()},
+    "encode.precision": "no",
+    "text.encoder": "wordpiece",
+    "text.wordpiece.vocabulary": 100,
+    "judge.network.width": 8,
+    "judge.network.depth": 1,
+    "judge.network.phases": {"main": _PHASE},
+    **{f"judge.train.{key}": value for key, value in _TRAIN.items()},
+    "prior.arch": "transformer",
+    "prior.caption_dropout": 0.1,
+    "prior.transformer.width": 16,
+    "prior.transformer.depth": 1,
+    "prior.transformer.heads": 2,
+    "prior.transformer.dropout": 0.1,  # a resumed run must draw what an uninterrupted one draws
+    "prior.transformer.phases": {"first": _PHASE | {"epochs": 3}, "second": _PHASE | {"epochs": 5}},
+    **{f"prior.train.{key}": value for key, value in _TRAIN.items()},
+    "prior.train.checkpoint_seconds": 0,  # at every log, so that a kill meets many
+    "sample.prompts": [],
+    "sample.num_prompts": 24,
+    "sample.num_per_prompt": 1,
+    "sample.guidance": 2.0,
+    "sample.batch_size": 16,
+    "sample.precision": "no",
+    "sample.sheet_prompts": 2,
+    "sample.sheet_per_prompt": 2,
+    "sample.sheet_temperatures": [0.5, 1.0],
+}
+
+
+def tiny_params() -> dict[str, Any]:
+    """Return the working tree's params as DVC reads them, but for those in `TINY`."""
+    params = load_yaml(str(ROOT / "params.yaml"))
+    for key, value in TINY.items():
+        set_value(params, key, value)
+    return params
+
+
+def set_value(params: dict[str, Any], key: str, value: Any) -> None:
+    """Replace the value at a dotted key that exists."""
+    *path, last = key.split(".")
+    for part in path:
+        params = params[part]
+    assert last in params, f"{key} is gone from params.yaml"
+    params[last] = value
+
+
+def make_checkout(folder: Path) -> None:
+    """Make a git repository of the working tree's files with tiny params and nothing run yet."""
+    listed = git(ROOT, "ls-files", "-co", "--exclude-standard", "-z").split("\0")
+    results = ("dvc.lock", "metrics/")  # of params that are not these
+    for name in listed:
+        if name and not name.startswith(results) and (ROOT / name).is_file():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target)
+    dump_yaml(str(folder / "params.yaml"), tiny_params())
+    git(folder, "init", "--quiet")
+    git(folder, "config", "user.name", "tests")
+    git(folder, "config", "user.email", "tests@localhost")
+    commit(folder, "Start")
+
+
+def copy_checkout(source: Path, target: Path, *, forget_runs: bool = False) -> Path:
+    """Copy a checkout with its data and DVC's cache, and unless told not to, the run cache."""
+    ignored = ("tmp", "runs") if forget_runs else ("tmp",)
+    shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns(*ignored))
+    return target
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git and return what it prints."""
+    command = ["git", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment(folder), check=True, capture_output=True, text=True
+    ).stdout
+
+
+def commit(folder: Path, message: str) -> None:
+    """Commit every file that git does not ignore."""
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", message)
+
+
+def environment(folder: Path, **variables: str) -> dict[str, str]:
+    """Return the environment for commands in a checkout: this Python's, and no one's settings."""
+    own = folder.parent / f"{folder.name}.settings"
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("DVC", "GIT_", "PYTHON", "LAUNCH", "ACCELERATE"))
+    }
+    return {
+        **inherited,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "DVC_GLOBAL_CONFIG_DIR": str(own / "global"),
+        "DVC_SYSTEM_CONFIG_DIR": str(own / "system"),
+        "DVC_SITE_CACHE_DIR": str(own / "site"),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        **variables,
+    }
+
+
+def run(
+    folder: Path, *command: str, fails: bool = False, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in a checkout and check whether it succeeds.
+
+    Args:
+        folder: The checkout.
+        command: `dvc` and `python` are this environment's.
+        fails: Whether a failure is expected.
+        variables: Further environment.
+    """
+    done = subprocess.run(
+        command, cwd=folder, env=environment(folder, **variables), capture_output=True, text=True
+    )
+    assert (done.returncode != 0) == fails, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def ran(output: str) -> list[str]:
+    """Return the stages that DVC says it ran, in order."""
+    return [stage for stage in STAGES if f"Running stage '{stage}':" in output]
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file but those of git, DVC and Python themselves, by path."""
+    skipped = {".git", ".dvc", "__pycache__"}
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not skipped & set(path.relative_to(folder).parts)
+    }

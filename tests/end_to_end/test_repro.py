@@ -1,0 +1,143 @@
+"""`dvc repro` on tiny params: what it makes, what it leaves, and what makes it run again."""
+
+import json
+
+import pytest
+import yaml
+from PIL import Image
+
+from tests.checkout import STAGES, contents, copy_checkout, git, ran, run
+
+METRICS = {
+    "psnr",
+    "ssim",
+    "codebook_usage",
+    "codebook_perplexity",
+    "nats_per_token",
+    "perplexity",
+    "bits_per_dim",
+    "judge_accuracy",
+    "adherence",
+    "adherence_unseen",
+    "adherence_size",
+    "adherence_color",
+    "adherence_digit",
+    "adherence_background",
+    "frechet_distance",
+    "kernel_distance",
+    "nearest_train_distance",
+    "images_per_second",
+}
+
+
+@pytest.fixture(scope="module")
+def edited(reproduced, tmp_path_factory):
+    """A copy for edits of code; whoever edits a file puts it back."""
+    return copy_checkout(reproduced.folder, tmp_path_factory.mktemp("edited") / "checkout")
+
+
+def status(folder, **variables):
+    return json.loads(run(folder, "dvc", "status", "--json", **variables).stdout)
+
+
+def test_repro_runs_every_stage_in_order(reproduced):
+    assert ran(reproduced.stdout) == list(STAGES)
+
+
+def test_every_stage_of_dvc_yaml_is_known_here(reproduced):
+    assert set(yaml.safe_load((reproduced.folder / "dvc.yaml").read_text())["stages"]) == {*STAGES}
+
+
+def test_evaluate_measures_all_that_was_promised(reproduced):
+    metrics = json.loads((reproduced.folder / "metrics/evaluate/metrics.json").read_text())
+    assert metrics.keys() >= METRICS
+    assert all(isinstance(metrics[name], int | float) for name in METRICS)
+    assert metrics["perplexity"] > 1
+    assert metrics["images_per_second"] > 0
+
+
+@pytest.mark.parametrize("name", ["samples", "temperatures", "reconstructions", "random_codes"])
+def test_sheets_are_pngs(reproduced, name):
+    with Image.open(reproduced.folder / f"metrics/sample/{name}.png") as sheet:
+        sheet.load()
+        assert sheet.format == "PNG"
+        assert min(sheet.size) > 28
+
+
+def test_repro_leaves_nothing_undeclared_behind(reproduced):
+    stages = yaml.safe_load((reproduced.folder / "dvc.yaml").read_text())["stages"]
+    entries = [e for s in stages.values() for e in s.get("metrics", []) + s.get("plots", [])]
+    declared = tuple(name for entry in entries for name in entry)
+    left = {line[3:] for line in reproduced.left} - {"dvc.lock", "data/.gitignore"}
+    assert left
+    assert all(path.startswith(declared) for path in left)
+
+
+def test_the_tree_is_clean_after_a_commit(reproduced):
+    assert git(reproduced.folder, "status", "--porcelain") == ""
+    assert not (reproduced.folder / ".runs").exists()
+    assert not list(reproduced.folder.rglob(".tmp-*"))
+
+
+def test_second_repro_runs_nothing(reproduced):
+    before = contents(reproduced.folder)
+    again = run(reproduced.folder, "dvc", "repro").stdout
+    assert ran(again) == []
+    assert all(f"Stage '{stage}' didn't change, skipping" in again for stage in STAGES)
+    assert contents(reproduced.folder) == before
+
+
+@pytest.mark.parametrize(
+    ("module", "stages"),
+    [
+        ("sampling/autoregressive.py", {"sample"}),
+        ("priors/transformer.py", {"train_prior", "sample", "evaluate"}),
+        ("quantizers/fsq.py", set()),
+        ("training/loop.py", {"train_tokenizer", "train_judge", "train_prior"}),
+        ("text/wordpiece.py", {"prepare_text", "train_prior", "sample", "evaluate"}),
+    ],
+)
+def test_an_edit_of_a_module_concerns_the_stages_that_run_it(edited, module, stages):
+    path = edited / "src/vqpriors" / module
+    source = path.read_text()
+    path.write_text(f"{source}# An edit.\n")
+    changed = status(edited)
+    path.write_text(source)
+    assert set(changed) == stages
+
+
+def test_launcher_is_no_part_of_what_is_hashed(reproduced, tmp_path):
+    folder = copy_checkout(reproduced.folder, tmp_path / "checkout")
+    launch = {"LAUNCH": "accelerate launch --num_processes 1"}
+    assert status(folder, **launch) == {}
+    before = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]["train_judge"]
+    done = run(folder, "dvc", "repro", "--force", "--single-item", "train_judge", **launch)
+    after = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]["train_judge"]
+    assert ran(done.stdout) == ["train_judge"]
+    assert [out for out in after["outs"] if out["path"] == "data/judge"] == [
+        out for out in before["outs"] if out["path"] == "data/judge"
+    ]
+    assert {**after, "outs": []} == {**before, "outs": []}
+    assert status(folder) == {}
+
+
+def test_pictures_without_captions_run_with_no_text_and_fsq(reproduced, tmp_path):
+    folder = copy_checkout(reproduced.folder, tmp_path / "checkout")
+    for shade in range(40):
+        path = folder / "my_images" / f"{shade}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (20, 20), (shade * 6, 255 - shade * 6, 128)).save(path)
+    changes = {
+        "data.name": "folder",
+        "data.folder.imagefolder.caption_column": "null",
+        "data.folder.caption": "null",
+        "data.folder.image.size": "16",
+        "text.encoder": "none",
+        "tokenizer.quantizer": "fsq",
+    }
+    options = [part for key, value in changes.items() for part in ("-S", f"{key}={value}")]
+    done = run(folder, "dvc", "exp", "run", *options)
+    assert ran(done.stdout) == list(STAGES)
+    metrics = json.loads((folder / "metrics/evaluate/metrics.json").read_text())
+    assert "psnr" in metrics
+    assert "adherence" not in metrics
