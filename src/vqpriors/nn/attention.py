@@ -68,6 +68,11 @@ def rotate(x: Tensor, angles: Tensor) -> Tensor:
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
 
 
+def normalise(x: Tensor, norm: nn.RMSNorm) -> Tensor:
+    """Apply a norm in the precision of its gains, which its fused kernel asks for; keep `x`'s."""
+    return norm(x.to(norm.weight.dtype)).to(x.dtype)
+
+
 def attend(
     query: Tensor,
     key: Tensor,
@@ -143,7 +148,7 @@ class SelfAttention(nn.Module):
         batch, length, width = x.shape
         qkv = self.qkv(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         query, key, value = qkv.unbind(0)  # (B, heads, N, head_width) each
-        query, key = self.query_norm(query).to(value.dtype), self.key_norm(key).to(value.dtype)
+        query, key = normalise(query, self.query_norm), normalise(key, self.key_norm)
         if angles is not None:
             query, key = rotate(query, angles), rotate(key, angles)
         if cache is not None:
@@ -171,13 +176,13 @@ class CrossAttention(nn.Module):
         batch, length, _ = text.shape
         pair = self.key_value(text).view(batch, length, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
         key, value = pair.unbind(0)
-        return self.key_norm(key).to(value.dtype), value
+        return normalise(key, self.key_norm), value
 
     def forward(self, x: Tensor, keys_values: tuple[Tensor, Tensor], is_real: Tensor) -> Tensor:
         """Attend from `x`, (B, N, D), to the text where `is_real`, (B, L) bool, says so."""
         batch, length, width = x.shape
         key, value = keys_values
         query = self.query(x).view(batch, length, self.heads, -1).transpose(1, 2)
-        query = self.query_norm(query).to(key.dtype)
+        query = normalise(query, self.query_norm)
         mixed = attend(query, key, value, mask=is_real[:, None, None, :])
         return self.dropout(self.out(mixed.transpose(1, 2).reshape(batch, length, width)))
