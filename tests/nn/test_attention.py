@@ -1,0 +1,122 @@
+import pytest
+import torch
+from torch.testing import assert_close
+
+from vqpriors.nn.attention import (
+    CrossAttention,
+    KeyValueCache,
+    SelfAttention,
+    attend,
+    grid_rotation,
+    rotate,
+)
+
+WIDTH, HEADS = 16, 2
+
+
+def attention(kind=SelfAttention):
+    torch.manual_seed(0)
+    module = kind(width=WIDTH, heads=HEADS, dropout=0.0).double()
+    for parameter in module.parameters():
+        parameter.data = torch.randn_like(parameter)
+    return module
+
+
+def random(*shape):
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+def test_rotation_keeps_lengths_and_turns_pairs_by_hand():
+    x = torch.tensor([1.0, 2.0, 0.0, 0.0]).view(1, 1, 1, 4)
+    turned = rotate(x, torch.tensor([[torch.pi / 2, torch.pi]]))
+    assert_close(turned.flatten(), torch.tensor([0.0, -2.0, 1.0, 0.0]), atol=1e-6, rtol=0)
+
+
+def test_angles_by_hand():
+    angles = grid_rotation(2, 2, 8, base=100.0)
+    row, column = [1.0, 0.1, 0.0, 0.0], [0.0, 0.0, 1.0, 0.1]
+    both = [1.0, 0.1, 1.0, 0.1]
+    assert_close(angles, torch.tensor([[0.0] * 4, [0.0] * 4, column, row, both]))
+
+
+def test_rotated_products_depend_on_differences_of_rows_and_columns_only():
+    torch.manual_seed(0)
+    rows, columns = 4, 5
+    angles = grid_rotation(rows, columns, 16)[1:].double()
+    query, key = (random(16).expand(1, 1, rows * columns, 16) for _ in range(2))
+    products = (rotate(query, angles) @ rotate(key, angles).transpose(2, 3))[0, 0]
+    products = products.view(rows, columns, rows, columns)
+    assert_close(products[1:, :, 1:], products[:-1, :, :-1])
+    assert_close(products[:, 1:, :, 1:], products[:, :-1, :, :-1])
+    assert not torch.allclose(products[0, 0, 0, 1:], products[0, 0, 0, :-1])
+    assert not torch.allclose(products[0, 0, 1:, 0], products[0, 0, :-1, 0])
+
+
+@pytest.mark.parametrize("is_rotated", [True, False])
+def test_cached_steps_equal_full_causal_attention(is_rotated):
+    module, x = attention(), random(3, 6, WIDTH)
+    angles = grid_rotation(2, 3, WIDTH // HEADS)[:6] if is_rotated else None
+    full = module(x, is_causal=True, angles=angles)
+    cache = KeyValueCache(batch=3, heads=HEADS, positions=6, head_width=8, like=x)
+    for i in range(6):
+        turn = None if angles is None else angles[i : i + 1]
+        step = module(x[:, i : i + 1], is_causal=True, angles=turn, cache=cache)
+        assert_close(step, full[:, i : i + 1])
+    assert cache.length == 6
+
+
+def test_causal_position_sees_itself_and_those_before():
+    module, x = attention(), random(2, 6, WIDTH)
+    changed = x.clone()
+    changed[:, 3] += 1
+    is_equal = (module(x, is_causal=True) == module(changed, is_causal=True)).all(2)
+    assert is_equal.tolist() == [[True] * 3 + [False] * 3] * 2
+    assert not (module(x, is_causal=False) == module(changed, is_causal=False)).all(2).any()
+
+
+def test_padding_changes_nothing():
+    module, x = attention(), random(2, 5, WIDTH)
+    is_real = torch.tensor([[True] * 3 + [False] * 2] * 2)
+    padded = module(x, is_causal=False, is_real=is_real)[:, :3]
+    assert_close(padded, module(x[:, :3], is_causal=False))
+
+
+def test_padded_text_changes_nothing():
+    module, x, text = attention(CrossAttention), random(2, 4, WIDTH), random(2, 5, WIDTH)
+    is_real = torch.tensor([[True] * 3 + [False] * 2] * 2)
+    padded = module(x, module.keys_values(text), is_real)
+    short = module(x, module.keys_values(text[:, :3]), is_real[:, :3])
+    assert_close(padded, short)
+    assert not torch.allclose(module(x, module.keys_values(-text), is_real), padded)
+
+
+def test_attention_by_hand():
+    query = torch.tensor([[[[0.0, 0.0], [2.0**0.5, 0.0]]]])
+    key = torch.tensor([[[[1.0, 5.0], [0.0, 7.0]]]])
+    value = torch.tensor([[[[1.0], [3.0]]]])
+    share = torch.tensor(1.0).sigmoid()  # scores 1 and 0, after division by the root of 2
+    assert_close(
+        attend(query, key, value).flatten(), torch.stack([2 * share / share, 3 - 2 * share])
+    )
+
+
+@pytest.mark.parametrize("kind", ["plain", "causal", "masked"])
+def test_training_and_inference_attend_alike(kind):
+    torch.manual_seed(0)
+    query, key, value = (random(2, 3, 5, 4) for _ in range(3))
+    settings = {
+        "plain": {},
+        "causal": {"is_causal": True},
+        "masked": {"mask": (torch.arange(5) < 3)[None, None, None]},
+    }[kind]
+    inference = attend(query, key, value, **settings)
+    training = attend(query.requires_grad_(), key, value, **settings)
+    assert_close(training.detach(), inference)
+
+
+def test_scale_of_queries_and_keys_does_not_matter():
+    module, x = attention(), random(2, 5, WIDTH)
+    expected = module(x, is_causal=False)
+    with torch.no_grad():
+        module.qkv.weight[: 2 * WIDTH] *= 1000
+    assert_close(module(x, is_causal=False), expected, rtol=1e-5, atol=1e-5)

@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+import torch
+
+from tests.tiny import NO_TEXT, captions, lively, no_captions, transformer
+from vqpriors.conditioning import TextInput
+from vqpriors.sampling import picture_noise, sample_codes
+from vqpriors.sampling._logits import draw, guide
+from vqpriors.sampling.autoregressive import Autoregressive, stack
+
+ROWS = {"a": [2], "b": [3, 4], "c": [5, 6, 7], "": []}
+NAMES = list("abcabca")
+
+
+def encode(names):
+    return captions(*(ROWS[name] for name in names))
+
+
+def sampler(**changes):
+    return Autoregressive(**{"temperature": 1.0, "top_k": 0, "top_p": 1.0} | changes)
+
+
+def sample(prior, *, guidance=1.0, batch_size=10, seed=0, encode=encode, names=NAMES, **changes):
+    return sample_codes(
+        prior,
+        sampler(**changes),
+        names,
+        encode=encode,
+        guidance=guidance,
+        batch_size=batch_size,
+        precision="no",
+        seed=seed,
+    )
+
+
+@pytest.fixture(scope="module")
+def prior():
+    return lively(transformer())
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+@pytest.mark.parametrize("batch_size", [1, 2, 7])
+def test_codes_depend_on_the_seed_and_not_on_the_batch_size(prior, guidance, batch_size):
+    codes = sample(prior, guidance=guidance)
+    assert (codes.dtype, codes.shape) == (np.uint16, (7, 6))
+    assert (sample(prior, guidance=guidance, batch_size=batch_size) == codes).all()
+    assert (sample(prior, guidance=guidance, seed=1) != codes).any()
+    assert (codes[0] != codes[3]).any()  # of the same caption
+
+
+def test_noise_of_a_picture_depends_on_its_number_alone():
+    noise = picture_noise(range(5), 6, seed=3)
+    assert torch.equal(picture_noise(range(2, 4), 6, seed=3), noise[2:4])
+    assert noise.dtype == torch.float64
+    assert ((noise >= 0) & (noise < 1)).all()
+    assert noise.unique().numel() == 30
+
+
+@pytest.mark.parametrize("limit", [{"temperature": 1e-4}, {"top_k": 1}, {"top_p": 1e-9}])
+def test_greedy_limits_equal_decoding_by_argmax(prior, limit):
+    found = sample(prior, **limit)
+    text = encode(NAMES)
+    expected = torch.zeros(7, 6, dtype=torch.int64)
+    for position in range(6):
+        expected[:, position] = prior.logits(expected, text)[:, position].argmax(1)
+    assert (found == expected.numpy()).all()
+
+
+@torch.inference_mode()
+def by_two_passes(prior, scale, temperature):
+    """Guide with conditional and null logits of separate, uncached passes."""
+    text, null, noise = encode(NAMES), encode([""] * 7), picture_noise(range(7), 6, seed=0)
+    codes = torch.zeros(7, 6, dtype=torch.int64)
+    for position in range(6):
+        sides = (prior.logits(codes, side)[:, position] for side in (text, null))
+        codes[:, position] = draw(guide(*sides, scale) / temperature, noise[:, position])
+    return codes.numpy()
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 2.0, 4.0])
+def test_guidance_in_one_batch_equals_two_separate_passes(prior, scale):
+    codes = sample(prior, guidance=scale)
+    assert (codes == by_two_passes(prior, scale, 1.0)).all()
+    assert scale == 1.0 or (codes != sample(prior)).any()
+
+
+def test_temperature_divides_the_guided_logits(prior):
+    codes = sample(prior, guidance=2.0, temperature=2.5)
+    assert (codes == by_two_passes(prior, 2.0, 2.5)).all()
+    assert (codes != sample(prior, guidance=2.0)).any()
+
+
+def test_null_condition_is_the_empty_caption(prior):
+    assert (sample(prior, guidance=0.0) == sample(prior, names=[""] * 7)).all()
+
+
+def test_prior_without_text_is_never_guided():
+    prior = lively(transformer(text=NO_TEXT))
+    plain = sample(prior, encode=lambda names: no_captions(len(names)))
+    guided = sample(prior, encode=lambda names: no_captions(len(names)), guidance=5.0)
+    assert (plain == guided).all()
+
+
+def test_top_k_bounds_what_is_drawn(prior):
+    codes = torch.from_numpy(sample(prior, top_k=2).astype(np.int64))
+    best = prior.logits(codes, encode(NAMES)).topk(2, dim=-1).indices
+    assert (best == codes[..., None]).any(2).all()
+
+
+def test_samples_have_the_probabilities_of_the_prior():
+    prior = lively(transformer(grid=(1, 2), codebook_size=3))
+    codes = sample(prior, names=["b"] * 4000, batch_size=4000).astype(np.int64)
+    every = torch.cartesian_prod(torch.arange(3), torch.arange(3))
+    expected = prior.nats(every, encode(["b"] * 9)).neg().exp()
+    found = torch.bincount(torch.from_numpy(codes[:, 0] * 3 + codes[:, 1]), minlength=9) / 4000
+    assert (found - expected).abs().max() < 0.025
+
+
+def test_captions_and_null_captions_stack_with_their_features():
+    first, second = encode(["a"]), encode([""])
+    joined = stack(first, second)
+    assert joined.features is None
+    assert joined.tokens.tolist() == [[1, 2, 0, 0, 0], [1, 0, 0, 0, 0]]
+    features = [
+        TextInput(t.tokens, t.is_real, torch.ones(1, 5, 2) * i)
+        for i, t in enumerate((first, second))
+    ]
+    assert stack(*features).features[:, 0, 0].tolist() == [0.0, 1.0]
