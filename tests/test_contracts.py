@@ -1,0 +1,203 @@
+"""What every kind of quantizer, tokenizer, text encoder, prior and sampler keeps to."""
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch.testing import assert_close
+
+from tests.imports import ROOT
+from tests.tiny import TEXT, captions, codes, ema, no_captions
+from vqpriors import priors, text, tokenizer
+from vqpriors.artifact import save_model
+from vqpriors.conditioning import TextShape
+from vqpriors.params import Section, check
+from vqpriors.plugins import kind_names, load_kind
+
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+SMALL = {"width": 16, "depth": 2, "heads": 2, "text_depth": 1, "num_codes": 12, "dim": 3}
+SMALL |= {"levels": [3, 4], "residual_width": 4, "vocabulary": 60, "max_length": 8}
+SMALL |= {"dropout": 0.0}
+PACKAGES = {
+    "vqpriors.quantizers": "tokenizer",
+    "vqpriors.tokenizer": "tokenizer",
+    "vqpriors.text": "text",
+    "vqpriors.priors": "prior",
+    "vqpriors.sampling": "sample",
+}
+CAPTIONS = ["a red three", "", "two green sevens and more than fit in the length"]
+
+
+def load(package, kind):
+    """Return a kind's module, and its config of params.yaml made small."""
+    module = load_kind(package, kind, param="test")
+    path = f"{PACKAGES[package]}.{kind}"
+    values = PARAMS[PACKAGES[package]][kind]
+    small = {key: SMALL.get(key, value) for key, value in values.items()}
+    return module, check(path, small, module.Config)
+
+
+def of(package):
+    return pytest.mark.parametrize("kind", kind_names(package))
+
+
+@pytest.mark.parametrize(
+    ("package", "kind"), [(package, kind) for package in PACKAGES for kind in kind_names(package)]
+)
+def test_kind_exports_a_config_and_build(package, kind):
+    module, config = load(package, kind)
+    assert issubclass(module.Config, Section)
+    assert next(iter(inspect.signature(module.build).parameters)) == "config"
+    assert type(config).__doc__
+    assert module.__doc__
+
+
+@of("vqpriors.quantizers")
+def test_quantizer(kind):
+    torch.manual_seed(0)
+    module, config = load("vqpriors.quantizers", kind)
+    quantizer = module.build(config)
+    vectors = torch.randn(64, quantizer.dim, requires_grad=True)
+    quantized = quantizer(vectors)
+    assert (quantized.vectors.shape, quantized.vectors.dtype) == (vectors.shape, torch.float32)
+    assert (quantized.codes.shape, quantized.codes.dtype) == ((64,), torch.int64)
+    assert 0 <= quantized.codes.min() <= quantized.codes.max() < quantizer.num_codes
+    assert all(loss.shape == () for loss in quantized.losses.values())
+    quantized.vectors.sum().backward()
+    assert vectors.grad.abs().sum() > 0
+    quantizer.eval()
+    again = quantizer(vectors.detach())
+    assert torch.equal(quantizer.encode(vectors.detach()), again.codes)
+    assert_close(quantizer.decode(again.codes), again.vectors)
+    every = torch.arange(quantizer.num_codes).view(2, -1)
+    assert quantizer.decode(every).shape == (2, quantizer.num_codes // 2, quantizer.dim)
+    restored = module.build(config)
+    restored.load_state_dict(quantizer.state_dict())
+    assert torch.equal(restored.eval().encode(vectors.detach()), again.codes)
+
+
+@of("vqpriors.tokenizer")
+def test_tokenizer(kind):
+    torch.manual_seed(0)
+    module, config = load("vqpriors.tokenizer", kind)
+    model = module.build(config, image_size=8, channels=3, quantizer=ema())
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 3, 8, 8), dtype=np.uint8)
+    losses = model.losses({"images": torch.rand(5, 3, 8, 8) * 2 - 1})
+    assert all(loss.shape == () and loss.isfinite() for loss in losses.values())
+    sum(losses.values()).backward()
+    model.eval()
+    found = tokenizer.encode_pixels(model, pixels, batch_size=2, precision="no")
+    assert found.shape == (5, model.rows * model.columns)
+    assert found.max() < model.num_codes == 4
+    restored = tokenizer.decode_codes(model, found, batch_size=3, precision="no")
+    assert (restored.shape, restored.dtype) == (pixels.shape, np.uint8)
+
+
+@of("vqpriors.tokenizer")
+def test_tokenizer_is_built_again_from_its_description(kind):
+    _, config = load("vqpriors.tokenizer", kind)
+    _, quantizer = load("vqpriors.quantizers", "fsq")
+    description = tokenizer.describe(
+        arch=kind,
+        config=config,
+        quantizer="fsq",
+        quantizer_config=quantizer,
+        image_size=8,
+        channels=1,
+    )
+    first, second = (tokenizer.build(description).eval() for _ in range(2))
+    second.load_state_dict(first.state_dict())
+    images = torch.rand(2, 1, 8, 8)
+    assert torch.equal(first.encode(images), second.encode(images))
+
+
+@of("vqpriors.text")
+def test_text_encoder(kind, tmp_path):
+    module, config = load("vqpriors.text", kind)
+    encoder = module.build(config, captions=CAPTIONS[:2])
+    shape, encoded = encoder.shape, encoder.encode(CAPTIONS)
+    assert isinstance(shape, TextShape)
+    assert encoded.tokens.shape == encoded.is_real.shape == (3, shape.length)
+    assert (encoded.tokens.dtype, encoded.is_real.dtype) == (torch.int64, torch.bool)
+    assert (encoded.features is None) == (shape.feature_width == 0)
+    assert (encoded.tokens < max(shape.vocabulary, 1)).all()
+    assert shape.length == 0 or encoded.is_real[:, 0].all()
+    text.save(tmp_path / "text", kind, encoder)
+    loaded = text.load(tmp_path / "text")
+    assert loaded.shape == shape
+    assert torch.equal(loaded.encode(CAPTIONS).tokens, encoded.tokens)
+    alone = encoder.encode(CAPTIONS[:1])
+    assert torch.equal(alone.tokens[0], encoded.tokens[0])
+
+
+def prior_of(kind, shape):
+    torch.manual_seed(0)
+    _, config = load("vqpriors.priors", kind)
+    description = priors.describe(
+        arch=kind, config=config, grid=(2, 3), codebook_size=7, text=shape, tokenizer="f" * 64
+    )
+    return priors.build(description)
+
+
+TEXTS = {TEXT: captions([2, 3], [], [4]), TextShape(0, 0, 0): no_captions(3)}
+
+
+@pytest.mark.parametrize("shape", TEXTS, ids=["with text", "without"])
+@of("vqpriors.priors")
+def test_prior(kind, shape):
+    prior, drawn, condition = prior_of(kind, shape), codes(3), TEXTS[shape]
+    batch = {"codes": drawn, "text_tokens": condition.tokens, "text_is_real": condition.is_real}
+    losses = prior.losses(batch)
+    assert all(loss.shape == () and loss.isfinite() for loss in losses.values())
+    sum(losses.values()).backward()
+    assert all(p.grad is not None for p in prior.parameters())  # else DDP would wait for it
+    assert prior.length == 6
+    assert prior.sampler in kind_names("vqpriors.sampling")
+    prior.eval()
+    nats = prior.nats(drawn, condition)
+    assert nats.shape == (3,)
+    assert (nats > 0).all()
+
+
+@of("vqpriors.priors")
+def test_prior_draws_with_the_sampler_that_it_names(kind):
+    prior, condition = prior_of(kind, TEXT).eval(), captions([2, 3], [], [4])
+    module, config = load("vqpriors.sampling", prior.sampler)
+    noise = torch.rand(3, prior.length, dtype=torch.float64)
+    null = captions([], [], [])
+    sampler = module.build(config)
+    for guidance in (1.0, 2.0):
+        drawn = sampler(prior, condition, null, guidance=guidance, noise=noise)
+        assert (drawn.shape, drawn.dtype) == ((3, 6), torch.int64)
+        assert 0 <= drawn.min() <= drawn.max() < 7
+        again = sampler(prior, condition, null, guidance=guidance, noise=noise)
+        assert torch.equal(drawn, again)
+
+
+@of("vqpriors.sampling")
+def test_sampler_has_a_temperature(kind):
+    module, config = load("vqpriors.sampling", kind)
+    assert config.temperature > 0
+    assert callable(module.build(config.model_copy(update={"temperature": 0.5})))
+
+
+def test_prior_of_another_tokenizer_is_refused(tmp_path):
+    _, config = load("vqpriors.priors", "transformer")
+    description = priors.describe(
+        arch="transformer",
+        config=config,
+        grid=(2, 3),
+        codebook_size=7,
+        text=TEXT,
+        tokenizer="f" * 64,
+    )
+    prior = priors.build(description)
+    save_model(tmp_path / "prior", config=description, weights=prior.state_dict())
+    loaded = priors.load(tmp_path / "prior", torch.device("cpu"), tokenizer="f" * 64)
+    condition = captions([2], [3])
+    expected = prior.eval().nats(codes(2), condition)
+    assert torch.equal(loaded.nats(codes(2), condition), expected)
+    with pytest.raises(ValueError, match="learned the codes of tokenizer ffffffffffff, not of eee"):
+        priors.load(tmp_path / "prior", torch.device("cpu"), tokenizer="e" * 64)

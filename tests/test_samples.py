@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+
+from tests.test_tokens import CODES, SPEC
+from vqpriors.samples import Prompt, choose_prompts, read_samples, write_samples
+from vqpriors.tokens import TokenSet
+
+PROMPTS = [Prompt("a red one", ""), Prompt("", "id-7"), Prompt("a red one", "id-9")]
+
+
+def pixels(channels):
+    shape = (3, channels, 5, 4)
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def write(folder, channels=3):
+    write_samples(folder, PROMPTS, pixels=pixels(channels), codes=CODES, spec=SPEC)
+    return folder
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_round_trip_is_exact(tmp_path, channels):
+    folder = write(tmp_path / "samples", channels)
+    prompts, found, tokens = read_samples(folder, tokenizer=SPEC.fingerprint)
+    assert prompts == PROMPTS
+    assert (found == pixels(channels)).all()
+    assert (tokens.codes == CODES).all()
+    assert tokens.spec == SPEC
+
+
+def test_each_picture_is_a_file(tmp_path):
+    folder = write(tmp_path / "samples")
+    names = [path.name for path in sorted((folder / "pictures").iterdir())]
+    assert names == ["00000.png", "00001.png", "00002.png"]
+
+
+def test_samples_of_another_tokenizer_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="not of eeee"):
+        read_samples(write(tmp_path / "samples"), tokenizer="e" * 64)
+
+
+def test_changed_picture_is_refused(tmp_path):
+    folder = write(tmp_path / "samples")
+    picture = folder / "pictures" / "00001.png"
+    picture.write_bytes(picture.read_bytes() + b" ")
+    with pytest.raises(ValueError, match=r"00001.png: damaged"):
+        read_samples(folder, tokenizer=SPEC.fingerprint)
+
+
+def split_of_11():
+    names = [str(i) for i in range(11)]
+    return TokenSet(SPEC, names, [f"caption {i}" for i in names], np.zeros((11, 6), np.uint16))
+
+
+def test_given_prompts_are_taken_as_they_are():
+    found = choose_prompts(["x", "y", "x"], split_of_11(), limit=1)
+    assert found == [Prompt("x", ""), Prompt("y", ""), Prompt("x", "")]
+
+
+@pytest.mark.parametrize(
+    ("limit", "rows"), [(1, [0]), (2, [0, 10]), (3, [0, 5, 10]), (6, [0, 2, 4, 6, 8, 10])]
+)
+def test_captions_of_the_test_split_are_spread_evenly(limit, rows):
+    found = choose_prompts([], split_of_11(), limit=limit)
+    assert found == [Prompt(f"caption {row}", str(row)) for row in rows]
+
+
+def test_all_captions_are_taken_below_the_limit():
+    assert [p.id for p in choose_prompts([], split_of_11(), limit=99)] == [
+        str(i) for i in range(11)
+    ]

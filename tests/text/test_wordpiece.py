@@ -1,0 +1,149 @@
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from vqpriors import text
+from vqpriors.text.wordpiece import FILE, Config, build
+
+CAPTIONS = [
+    "a red digit three",
+    "a blue digit seven",
+    "two naïve green threes",
+    "a red seven, big!",
+]
+LEARN = """
+import sys
+from pathlib import Path
+from vqpriors import text
+from vqpriors.text.wordpiece import Config, build
+colors, numbers, endings = ["red", "green", "blue", "grün"], ["one", "three"], ["", "s", "ish"]
+captions = [f"a {c} {n}{e}" for c in colors for n in numbers for e in endings]
+encoder = build(Config(vocabulary=90, max_length=8), captions=captions)
+text.save(Path(sys.argv[1]), "wordpiece", encoder)
+"""
+
+
+def encoder(captions=CAPTIONS, **changes):
+    return build(Config(**{"vocabulary": 200, "max_length": 12} | changes), captions=captions)
+
+
+def words(learned, caption):
+    """Return a caption's pieces, without its start token and padding."""
+    encoded = learned.encode([caption])
+    ids = encoded.tokens[0][encoded.is_real[0]].tolist()
+    return [learned.tokenizer.id_to_token(i) for i in ids[1:]]
+
+
+def test_vocabulary_is_the_same_in_every_process(tmp_path):
+    for seed in ("1", "2", "3"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": "src"}
+        command = [sys.executable, "-c", LEARN, str(tmp_path / seed)]
+        subprocess.run(command, env=environment, check=True)
+    files = [(tmp_path / seed / FILE).read_bytes() for seed in ("1", "2", "3")]
+    assert files[0] == files[1] == files[2]
+    assert len(files[0]) > 1000
+
+
+def test_frequent_words_are_whole_and_others_are_pieces():
+    learned = encoder()
+    assert words(learned, "a red digit") == ["a", "red", "digit"]
+    assert words(learned, "reddigit") == ["red", "##d", "##ig", "##it"]
+
+
+def test_case_and_accents_do_not_matter():
+    assert words(encoder(), "A RED naive") == words(encoder(), "a red naïve")
+
+
+def test_punctuation_stands_alone():
+    assert words(encoder(), "seven,big!") == ["seven", ",", "big", "!"]
+
+
+def test_vocabulary_is_bounded_but_holds_every_character():
+    small, large = encoder(vocabulary=4), encoder(vocabulary=60)
+    assert large.shape.vocabulary == 60
+    assert words(small, "red") == ["r", "##e", "##d"]
+    assert "[UNK]" not in words(small, " ".join(CAPTIONS))
+
+
+def test_empty_caption_is_the_start_token_alone():
+    encoded = encoder().encode(["", " \t\n"])
+    assert encoded.is_real.sum(1).tolist() == [1, 1]
+    assert encoded.is_real[:, 0].all()
+    assert torch.equal(encoded.tokens[0], encoded.tokens[1])
+
+
+def test_captions_are_padded_on_the_right():
+    learned = encoder()
+    encoded = learned.encode(["a", "a red seven"])
+    assert learned.shape == (7, learned.tokenizer.get_vocab_size(), 0)  # "a red seven , big !" is 6
+    assert encoded.tokens.shape == encoded.is_real.shape == (2, 7)
+    assert encoded.tokens.dtype == torch.int64
+    assert encoded.is_real.tolist() == [[True] * 2 + [False] * 5, [True] * 4 + [False] * 3]
+    assert (encoded.tokens[~encoded.is_real] == learned.pad).all()
+    assert (encoded.tokens[:, 0] == learned.start).all()
+    assert encoded.features is None
+
+
+def test_long_captions_are_cut():
+    learned = encoder(max_length=4)
+    assert learned.shape.length == 4
+    assert words(learned, "a red digit seven three big") == ["a", "red", "digit"]
+
+
+def test_longest_training_caption_sets_the_length():
+    assert encoder(["a b", "a"]).shape.length == 3
+    assert words(encoder(["a b", "a"]), "a b a b") == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "caption", ["日本", "🦊", "xyz\u200bq", "a\x00b", "é" * 300, "[PAD] [CLS]"]
+)
+def test_any_text_is_encoded_within_the_vocabulary(caption):
+    learned = encoder()
+    encoded = learned.encode([caption])
+    assert encoded.tokens.max() < learned.shape.vocabulary
+    assert encoded.is_real[0, 0]
+    length = int(encoded.is_real.sum())
+    assert encoded.is_real[0, :length].all()  # padding is on the right alone
+
+
+def test_unknown_characters_are_unknown_words():
+    assert words(encoder(), "red 🦊 z") == ["red", "[UNK]", "[UNK]"]
+
+
+def test_other_scripts_are_learned():
+    learned = encoder(["赤い 三", "синий три", "赤い 三"])
+    assert "[UNK]" not in words(learned, "三 синий")
+
+
+@pytest.mark.parametrize("captions", [[], [""], ["", "  "]])
+def test_captions_without_text_leave_the_special_tokens(captions):
+    learned = encoder(captions)
+    assert learned.shape == (2, 3, 0)
+    assert learned.encode(["", "x"]).is_real.tolist() == [[True, False], [True, True]]
+
+
+def test_no_captions_are_no_rows():
+    assert encoder().encode([]).tokens.shape == (0, 7)
+
+
+def test_saved_encoder_encodes_alike(tmp_path):
+    learned = encoder(max_length=5)
+    text.save(tmp_path / "text", "wordpiece", learned)
+    loaded = text.load(tmp_path / "text")
+    unseen = [*CAPTIONS, "", "a green threes 🦊 seven, big", "naïve"]
+    for found, expected in zip(loaded.encode(unseen)[:2], learned.encode(unseen)[:2], strict=True):
+        assert torch.equal(found, expected)
+    assert loaded.shape == learned.shape
+    text.save(tmp_path / "again", "wordpiece", loaded)
+    assert (tmp_path / "again" / FILE).read_bytes() == (tmp_path / "text" / FILE).read_bytes()
+
+
+def test_damaged_encoder_is_refused(tmp_path):
+    text.save(tmp_path / "text", "wordpiece", encoder())
+    (tmp_path / "text" / FILE).write_text("{}")
+    with pytest.raises(ValueError, match=r"tokenizer.json: damaged"):
+        text.load(tmp_path / "text")
