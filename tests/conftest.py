@@ -2,8 +2,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.checkout import git, make_checkout, run
+
+torch.set_num_threads(1)  # for tensors so small, and beside others, more threads only wait
 
 
 @dataclass(frozen=True)
