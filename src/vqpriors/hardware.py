@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 Precision = Literal["auto", "no", "bf16", "fp16"]
 
@@ -25,6 +26,12 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
     resolved = resolve_precision(precision, device)
     dtype = torch.float16 if resolved == "fp16" else torch.bfloat16
     return torch.autocast(device.type, dtype=dtype, enabled=resolved != "no")
+
+
+def working_dtype(like: Tensor) -> torch.dtype:
+    """Return the dtype of products with a tensor here: autocast's where it is on, else its own."""
+    kind = like.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else like.dtype
 
 
 def _has_fast_bfloat16(device: torch.device) -> bool:

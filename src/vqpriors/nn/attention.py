@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqpriors.nn.norm import RMSNorm
 
 SHORT = 256  # keys up to which a CPU trains faster without torch's fused attention
 
@@ -68,11 +69,6 @@ def rotate(x: Tensor, angles: Tensor) -> Tensor:
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
 
 
-def normalise(x: Tensor, norm: nn.RMSNorm) -> Tensor:
-    """Apply a norm in the precision of its gains, which its fused kernel asks for; keep `x`'s."""
-    return norm(x.to(norm.weight.dtype)).to(x.dtype)
-
-
 def attend(
     query: Tensor,
     key: Tensor,
@@ -120,8 +116,8 @@ class SelfAttention(nn.Module):
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
-        self.query_norm = nn.RMSNorm(width // heads, eps=1e-6)
-        self.key_norm = nn.RMSNorm(width // heads, eps=1e-6)
+        self.query_norm = RMSNorm(width // heads)
+        self.key_norm = RMSNorm(width // heads)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -148,7 +144,7 @@ class SelfAttention(nn.Module):
         batch, length, width = x.shape
         qkv = self.qkv(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         query, key, value = qkv.unbind(0)  # (B, heads, N, head_width) each
-        query, key = normalise(query, self.query_norm), normalise(key, self.key_norm)
+        query, key = self.query_norm(query), self.key_norm(key)
         if angles is not None:
             query, key = rotate(query, angles), rotate(key, angles)
         if cache is not None:
@@ -167,8 +163,8 @@ class CrossAttention(nn.Module):
         self.query = nn.Linear(width, width, bias=False)
         self.key_value = nn.Linear(width, 2 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
-        self.query_norm = nn.RMSNorm(width // heads, eps=1e-6)
-        self.key_norm = nn.RMSNorm(width // heads, eps=1e-6)
+        self.query_norm = RMSNorm(width // heads)
+        self.key_norm = RMSNorm(width // heads)
         self.dropout = nn.Dropout(dropout)
 
     def keys_values(self, text: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,13 +172,13 @@ class CrossAttention(nn.Module):
         batch, length, _ = text.shape
         pair = self.key_value(text).view(batch, length, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
         key, value = pair.unbind(0)
-        return normalise(key, self.key_norm), value
+        return self.key_norm(key), value
 
     def forward(self, x: Tensor, keys_values: tuple[Tensor, Tensor], is_real: Tensor) -> Tensor:
         """Attend from `x`, (B, N, D), to the text where `is_real`, (B, L) bool, says so."""
         batch, length, width = x.shape
         key, value = keys_values
         query = self.query(x).view(batch, length, self.heads, -1).transpose(1, 2)
-        query = normalise(query, self.query_norm)
+        query = self.query_norm(query)
         mixed = attend(query, key, value, mask=is_real[:, None, None, :])
         return self.dropout(self.out(mixed.transpose(1, 2).reshape(batch, length, width)))

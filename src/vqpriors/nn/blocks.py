@@ -1,7 +1,6 @@
 """Pre-norm transformer blocks: self-attention, optional cross-attention to text, SwiGLU.
 
-References:
-    Zhang & Sennrich 2019, RMSNorm, arXiv:1910.07467;
+Reference:
     Shazeer 2020, GLU Variants Improve Transformer, arXiv:2002.05202.
 """
 
@@ -9,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqpriors.nn.attention import CrossAttention, KeyValueCache, SelfAttention
+from vqpriors.nn.norm import RMSNorm
 
 
 class SwiGLU(nn.Module):
@@ -32,13 +32,13 @@ class Block(nn.Module):
 
     def __init__(self, *, width: int, heads: int, dropout: float, has_text: bool):
         super().__init__()
-        self.self_norm = nn.RMSNorm(width, eps=1e-6)
+        self.self_norm = RMSNorm(width)
         self.self_attention = SelfAttention(width=width, heads=heads, dropout=dropout)
-        self.cross_norm = nn.RMSNorm(width, eps=1e-6) if has_text else None
+        self.cross_norm = RMSNorm(width) if has_text else None
         self.cross_attention = (
             CrossAttention(width=width, heads=heads, dropout=dropout) if has_text else None
         )
-        self.feed_norm = nn.RMSNorm(width, eps=1e-6)
+        self.feed_norm = RMSNorm(width)
         self.feed_forward = SwiGLU(width=width, dropout=dropout)
 
     def forward(

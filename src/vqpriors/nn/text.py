@@ -3,7 +3,9 @@
 from torch import Tensor, nn
 
 from vqpriors.conditioning import TextInput, TextShape
+from vqpriors.hardware import working_dtype
 from vqpriors.nn.blocks import Block
+from vqpriors.nn.norm import RMSNorm
 
 
 class TextTower(nn.Module):
@@ -18,7 +20,7 @@ class TextTower(nn.Module):
         self.blocks = nn.ModuleList(
             Block(width=width, heads=heads, dropout=dropout, has_text=False) for _ in range(depth)
         )
-        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.norm = RMSNorm(width)
 
     def forward(self, text: TextInput) -> Tensor:
         """Return the caption's vectors, (B, L, D)."""
@@ -28,7 +30,7 @@ class TextTower(nn.Module):
             assert self.project is not None
             assert text.features is not None
             x = self.project(text.features)
-        x = x + self.positions.weight[: x.shape[1]]
+        x = (x + self.positions.weight[: x.shape[1]]).to(working_dtype(x))
         for block in self.blocks:
             x = block(x, is_causal=False, is_real=text.is_real)
         return self.norm(x)

@@ -14,8 +14,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vqpriors.conditioning import TextInput, TextShape
+from vqpriors.hardware import working_dtype
 from vqpriors.nn.attention import KeyValueCache, grid_rotation
 from vqpriors.nn.blocks import Block, initialise
+from vqpriors.nn.norm import RMSNorm
 from vqpriors.nn.text import TextTower
 from vqpriors.params import Section
 from vqpriors.phases import Phase
@@ -90,7 +92,7 @@ class Transformer(nn.Module):
             Block(width=width, heads=heads, dropout=dropout, has_text=has_text)
             for _ in range(depth)
         )
-        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.norm = RMSNorm(width)
         self.head = nn.Linear(width, codebook_size, bias=False)
         initialise(self, depth=depth)
 
@@ -127,12 +129,9 @@ class Transformer(nn.Module):
     def start(self, text: TextInput) -> State:
         """Return the state before the first step, with the text's keys and values computed once."""
         weight = self.embedding.weight
-        dtype = (
-            torch.get_autocast_dtype(weight.device.type) if _is_autocast(weight) else weight.dtype
-        )
         shape = {"batch": len(text.tokens), "heads": self.heads, "positions": self.length}
         shape |= {"head_width": weight.shape[1] // self.heads}
-        like = weight.new_empty(0, dtype=dtype)
+        like = weight.new_empty(0, dtype=working_dtype(weight))
         caches = [KeyValueCache(**shape, like=like) for _ in self.blocks]
         return State(caches, self._text_sides(text))
 
@@ -149,7 +148,8 @@ class Transformer(nn.Module):
         x = self.embedding(tokens)
         if self.positions is not None:
             x = x + self.positions.weight[position : position + tokens.shape[1]]
-        return self.dropout(x)
+        # A residual stream in the precision of the products halves the traffic between them.
+        return self.dropout(x.to(working_dtype(x)))
 
     def _text_sides(self, text: TextInput) -> list[tuple[tuple[Tensor, Tensor], Tensor] | None]:
         if self.text_tower is None:
@@ -157,10 +157,6 @@ class Transformer(nn.Module):
         vectors = self.text_tower(text)
         layers = [block.cross_attention for block in self.blocks]
         return [(layer.keys_values(vectors), text.is_real) for layer in layers]  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue] nn.ModuleList forgets what it holds
-
-
-def _is_autocast(like: Tensor) -> bool:
-    return torch.is_autocast_enabled(like.device.type)
 
 
 def build(

