@@ -8,7 +8,7 @@ from vqpriors.artifact import save_model
 from vqpriors.evaluation.judge import Judge, JudgeConfig
 from vqpriors.evaluation.labels import class_lists, label_matrix
 from vqpriors.images import read_images, read_source
-from vqpriors.params import Params
+from vqpriors.params import Params, Section
 from vqpriors.training.image_data import ImageExamples
 from vqpriors.training.loop import TrainConfig, train
 
@@ -16,10 +16,17 @@ IMAGES = Path("data/images")
 JUDGE = Path("data/judge")
 
 
+class JudgeParams(Section):
+    """`judge` of params.yaml."""
+
+    network: JudgeConfig
+    train: TrainConfig
+
+
 def main(params: Params) -> None:
     """Train on real images only; a data set without attributes gets a judge that judges nothing."""
-    network = params.section("judge.network", JudgeConfig)
-    config = params.section("judge.train", TrainConfig)
+    judging = params.section("judge", JudgeParams)
+    network, config = judging.network, judging.train
     images = {split: read_images(IMAGES, split) for split in ("train", "validation")}
     classes = class_lists(images["train"].attributes)
     with session("train_judge", params) as work:

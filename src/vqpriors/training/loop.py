@@ -96,8 +96,8 @@ def train(
     """
     run = Run(model, phases=phases, config=config, seed=seed, num_examples=len(training))
     run.require_validation(len(validation))
-    run.rehearse(validation)
     run.resume(folder, log)
+    run.rehearse(validation)
     for name, phase in list(phases.items())[run.progress.phase :]:
         run.begin(phase)
         bar = Bar(name, total=phase.epochs * run.steps_per_epoch, done=run.steps_in_phase)
@@ -164,14 +164,13 @@ class Run:
     @torch.no_grad()
     def rehearse(self, validation: Examples) -> None:
         """Raise a ValueError at once, not hours later, where a phase names what the model lacks."""
-        model, batch = (
-            self.averaged.module,
-            self._to_device(validation.batch(torch.arange(1), None)),
-        )
-        for phase in self.phases:
+        model = self.averaged.module
+        for phase in self.phases[self.progress.phase :]:
             set_options(model, phase.options)
             set_train_mode(model, phase.frozen)
-            weigh(model.eval().losses(batch), phase.weights)  # pyright: ignore[reportCallIssue] nn.Module types attributes as tensors
+            if phase.weights:
+                batch = self._to_device(validation.batch(torch.arange(1), None))
+                weigh(model.eval().losses(batch), phase.weights)  # pyright: ignore[reportCallIssue] nn.Module types attributes as tensors
 
     def resume(self, folder: Path, log: Log) -> None:
         """Take up the newest whole checkpoint, if any, and log its history again."""
