@@ -4,6 +4,7 @@ import argparse
 import errno
 import os
 import re
+import sqlite3
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -64,9 +65,11 @@ def _warnings_in_one_line(stage: str) -> Iterator[None]:
 def _one_line(error: Exception, stage: str) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.errno:
-        problem = f"{error.filename or 'file'}: {os.strerror(error.errno).lower()}"
+        problem = f"{error.filename or f'a file of {stage}'}: {os.strerror(error.errno).lower()}"
         return f"{problem}; {_FIXES.get(error.errno, 'check it and run it again')}"
     if isinstance(error, ValueError) and _EXPLAINED.fullmatch(text):
         return text
+    if isinstance(error, sqlite3.OperationalError):  # of DVC, which keeps hashes in such a file
+        return f"DVC's state: {text}; check that the disk is not full and run it again"
     fix = f"run `python -m stages.{stage} --debug` for the traceback"
     return f"{type(error).__name__}: {text}; {fix}"

@@ -116,6 +116,8 @@ def parse_tokens(table: pa.Table, *, source: str, tokenizer: str) -> TokenSet:
             f"{source}: its tokens are of tokenizer {spec.fingerprint[:12]}, "
             f"not of {tokenizer[:12]}; {fix}"
         )
+    if missing := {"id", "caption", "codes"} - set(table.column_names):
+        raise ValueError(f"{source}: no column {min(missing)!r}; {fix}")
     codes = table.column("codes").combine_chunks()
     if codes.type != pa.list_(pa.uint16(), spec.length) or codes.null_count:
         raise ValueError(f"{source}: codes are {codes.type}, not {spec.length} of uint16; {fix}")

@@ -29,6 +29,7 @@ SCHEMA = pa.schema(
         pa.field("attributes", pa.map_(pa.string(), pa.string())),
     ]
 )
+_FIX = "make it again with `dvc repro`"
 
 
 @dataclass(frozen=True)
@@ -100,17 +101,18 @@ def read_images(folder: Path, split: str) -> ImageSet:
         split: "train", "validation" or "test".
 
     Raises:
-        ValueError: If the folder is damaged or not of `SCHEMA`.
+        ValueError: If the folder is damaged, not of `SCHEMA` or empty, or a picture is damaged.
     """
     verify(folder)
     table = read_split(folder, split)
     if not table.schema.equals(SCHEMA):
-        problem = f"its {split!r} columns are not those of the image schema"
-        raise ValueError(f"{folder}: {problem}; make it again with `dvc repro`")
+        raise ValueError(
+            f"{folder}: its {split!r} columns are not those of the image schema; {_FIX}"
+        )
     columns = table.to_pydict()
     return ImageSet(
         ids=columns["id"],
-        pixels=np.stack([decode_pixels(data) for data in columns["image"]]),
+        pixels=_decoded(columns, folder / split),
         captions=columns["caption"],
         labels=columns["label"],
         attributes=[dict(pairs or ()) for pairs in columns["attributes"]],
@@ -121,10 +123,13 @@ def read_captions(folder: Path, split: str) -> list[str]:
     """Read the captions of one split, without its pictures.
 
     Raises:
-        ValueError: If the folder is damaged.
+        ValueError: If the folder is damaged or has no captions.
     """
     verify(folder)
-    return read_split(folder, split, columns=["caption"]).column("caption").to_pylist()
+    table = read_split(folder, split, columns=["caption"])
+    if not table.num_rows or not table.schema.equals(pa.schema([SCHEMA.field("caption")])):
+        raise ValueError(f"{folder}: its {split!r} split has no captions; {_FIX}")
+    return table.column("caption").to_pylist()
 
 
 def read_source(folder: Path) -> dict[str, Any]:
@@ -136,6 +141,18 @@ def decode_pixels(data: bytes) -> np.ndarray:
     """Decode a PNG of our own making to (C, H, W) uint8 with C = 1 or 3."""
     pixels = np.asarray(Image.open(io.BytesIO(data)))
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _decoded(columns: Mapping[str, Any], place: Path) -> np.ndarray:
+    pixels = []
+    for name, data in zip(columns["id"], columns["image"], strict=True):
+        try:
+            pixels.append(decode_pixels(data))
+        except (OSError, SyntaxError, ValueError):  # Pillow raises all of them for a broken PNG
+            raise ValueError(f"{place}: picture {name!r} can't be decoded; {_FIX}") from None
+    if not pixels:
+        raise ValueError(f"{place}: the split is empty; {_FIX}")
+    return np.stack(pixels)
 
 
 def encode_png(pixels: np.ndarray) -> bytes:

@@ -1,0 +1,247 @@
+"""Every artifact a stage reads, missing, damaged or another's: one line that names it."""
+
+import json
+import re
+import shutil
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.checkout import contents, copy_checkout, run, tiny_params
+from tests.faults.stage import STAGES, declared_params, error_of, run_stage
+from vqpriors.artifact import MANIFEST, new_folder
+from vqpriors.tokens import METADATA_KEY
+
+READ = [
+    (stage, dep)
+    for stage, declared in STAGES.items()
+    for dep in declared["deps"]
+    if dep.startswith("data/")
+]
+
+
+@pytest.fixture(scope="module")
+def checkout(reproduced, tmp_path_factory):
+    return copy_checkout(reproduced.folder, tmp_path_factory.mktemp("files") / "checkout")
+
+
+@pytest.fixture
+def refusal(checkout, monkeypatch, tmp_path):
+    """Run a stage after `damage`; return its one line once the files are seen to be the same."""
+    monkeypatch.chdir(checkout)
+    kept = [name for name in ("data", "metrics") if shutil.copytree(name, tmp_path / name)]
+
+    def run_refused(stage, damage):
+        damage()
+        before = contents(checkout)
+        outcome = run_stage(stage, declared_params(stage, tiny_params()), monkeypatch)
+        line = error_of(stage, outcome)
+        assert contents(checkout) == before
+        return line
+
+    yield run_refused
+    for name in kept:
+        shutil.rmtree(checkout / name)
+        shutil.copytree(tmp_path / name, checkout / name)
+
+
+def payload(folder):
+    """Return the file of an artifact that holds most of it."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST]
+    return max(
+        files, key=lambda p: (p.suffix in (".safetensors", ".parquet"), "train" in p.name, p)
+    )
+
+
+def flip_a_bit(folder):
+    content = bytearray(payload(folder).read_bytes())
+    content[len(content) // 2] ^= 1
+    payload(folder).write_bytes(content)
+
+
+def truncate(folder):
+    payload(folder).write_bytes(payload(folder).read_bytes()[:-10])
+
+
+def empty(folder):
+    payload(folder).write_bytes(b"")
+
+
+def fill_with_garbage(folder):
+    payload(folder).write_bytes(b"garbage " * 100)
+
+
+def remove_a_file(folder):
+    payload(folder).unlink()
+
+
+def reseal(folder, change):
+    """Change files of an artifact and give it a manifest that fits."""
+    with new_folder(folder) as new:
+        for path in folder.rglob("*"):
+            if path.is_file() and path.name != MANIFEST:
+                (new / path.relative_to(folder)).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, new / path.relative_to(folder))
+        change(new)
+
+
+def each_table(change):
+    """Return a change of an artifact's files that changes every parquet table."""
+
+    def apply(folder):
+        for path in folder.glob("*.parquet"):
+            pq.write_table(change(pq.read_table(path, partitioning=None)), path)
+
+    return apply
+
+
+def with_column(name, change):
+    return lambda table: table.set_column(
+        table.schema.get_field_index(name), name, change(table.column(name).combine_chunks())
+    ).replace_schema_metadata(table.schema.metadata)
+
+
+def with_spec(**changes):
+    def change(table):
+        spec = json.loads(table.schema.metadata[METADATA_KEY]) | changes
+        return table.replace_schema_metadata({METADATA_KEY: json.dumps(spec)})
+
+    return change
+
+
+def narrower(codes):
+    width = codes.type.list_size - 1
+    return pa.FixedSizeListArray.from_arrays(codes.flatten()[: width * len(codes)], width)
+
+
+def beyond_the_codebook(codes):
+    values = codes.flatten().to_numpy().copy()
+    values[-1] = 16
+    return pa.FixedSizeListArray.from_arrays(pa.array(values), codes.type.list_size)
+
+
+def edit_json(name, **changes):
+    def apply(folder):
+        path = folder / name
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return apply
+
+
+@pytest.mark.parametrize(("stage", "dep"), READ)
+def test_missing_folder_is_named(checkout, refusal, stage, dep):
+    assert refusal(stage, lambda: shutil.rmtree(checkout / dep)).startswith(f"{dep}")
+
+
+@pytest.mark.parametrize(("stage", "dep"), READ)
+def test_flipped_bit_is_noticed(checkout, refusal, stage, dep):
+    name = payload(checkout / dep).relative_to(checkout).as_posix()
+    line = refusal(stage, lambda: flip_a_bit(checkout / dep))
+    assert line.startswith(f"{name}: damaged")
+    assert "dvc checkout" in line
+
+
+@pytest.mark.parametrize("damage", [truncate, empty, fill_with_garbage, remove_a_file])
+@pytest.mark.parametrize(
+    ("stage", "dep"), [("train_judge", "data/images"), ("encode", "data/tokenizer")]
+)
+def test_damaged_file_is_named(checkout, refusal, stage, dep, damage):
+    name = payload(checkout / dep).relative_to(checkout).as_posix()
+    assert refusal(stage, lambda: damage(checkout / dep)).startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize("text", ["", "not JSON", "[]", '{"files": 1}', '{"files": ["x"]}'])
+@pytest.mark.parametrize(
+    ("stage", "dep"), [("prepare_text", "data/images"), ("sample", "data/prior")]
+)
+def test_manifest_that_is_none_is_named(checkout, refusal, stage, dep, text):
+    line = refusal(stage, lambda: (checkout / dep / MANIFEST).write_text(text))
+    assert line.startswith(f"{dep}/{MANIFEST}: not a manifest; ")
+
+
+@pytest.mark.parametrize("stage", ["train_tokenizer", "train_judge", "encode", "prepare_text"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        each_table(lambda table: table.drop_columns(["caption"])),
+        each_table(with_column("caption", lambda captions: captions.cast(pa.binary()))),
+        each_table(lambda table: table.slice(0, 0)),
+        fill_with_garbage,
+        remove_a_file,
+    ],
+    ids=["no caption", "another type", "no rows", "garbage", "a shard less"],
+)
+def test_images_of_another_form_are_refused(checkout, refusal, stage, change):
+    folder = checkout / "data/images"
+    assert refusal(stage, lambda: reseal(folder, change)).startswith("data/images")
+
+
+def test_picture_that_is_none_is_refused(checkout, refusal):
+    change = with_column("image", lambda images: pa.array([b"no picture"] * len(images)))
+    schema = pq.read_schema(payload(checkout / "data/images"))
+    broken = each_table(lambda table: change(table).cast(schema))
+    line = refusal("encode", lambda: reseal(checkout / "data/images", broken))
+    assert re.match(r"data/images/train: picture '[\d-]+' can't be decoded; ", line)
+
+
+@pytest.mark.parametrize("stage", ["train_prior", "sample", "evaluate"])
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (with_spec(fingerprint="0" * 64), "its tokens are of tokenizer 000000000000"),
+        (with_spec(columns=8), "codes are"),
+        (with_spec(length=49), "no token spec"),
+        (lambda table: table.replace_schema_metadata(None), "no token spec"),
+        (with_column("codes", narrower), "codes are"),
+        (with_column("codes", beyond_the_codebook), "code 16 is outside the codebook of 16"),
+        (lambda table: table.drop_columns(["codes"]), "column"),
+        (lambda table: table.drop_columns(["caption"]), "column"),
+    ],
+    ids=["tokenizer", "grid", "spec", "no spec", "width", "codebook", "no codes", "no caption"],
+)
+def test_tokens_of_another_form_are_refused(checkout, refusal, stage, change, problem):
+    line = refusal(stage, lambda: reseal(checkout / "data/tokens", each_table(change)))
+    assert line.startswith("data/tokens: ")
+    assert problem in line
+
+
+@pytest.mark.parametrize("stage", ["train_prior", "sample", "evaluate"])
+def test_tokens_of_an_earlier_tokenizer_are_refused(checkout, refusal, stage):
+    retrained = edit_json("config.json", note="another one")
+    line = refusal(stage, lambda: reseal(checkout / "data/tokenizer", retrained))
+    assert "of tokenizer" in line
+
+
+@pytest.mark.parametrize("stage", ["sample", "evaluate"])
+def test_prior_of_another_tokenizer_is_refused(checkout, refusal, stage):
+    other = edit_json("config.json", tokenizer="0" * 64)
+    line = refusal(stage, lambda: reseal(checkout / "data/prior", other))
+    assert line.startswith("data/prior: learned the codes of tokenizer 000000000000")
+
+
+def test_samples_of_another_tokenizer_are_refused(checkout, refusal):
+    other = each_table(with_spec(fingerprint="0" * 64))
+    line = refusal("evaluate", lambda: reseal(checkout / "data/samples", other))
+    assert line.startswith("data/samples/samples.parquet: its tokens are of tokenizer ")
+
+
+@pytest.mark.parametrize("stage", ["train_prior", "sample", "evaluate"])
+def test_unknown_text_encoder_lists_those_there_are(checkout, refusal, stage):
+    other = edit_json("config.json", encoder="telepathy")
+    line = refusal(stage, lambda: reseal(checkout / "data/text", other))
+    assert line.startswith("text.encoder: no kind 'telepathy'; choose one of ")
+
+
+@pytest.mark.parametrize(
+    ("stage", "damage"), [("encode", flip_a_bit), ("train_prior", shutil.rmtree)]
+)
+def test_real_command_reports_one_line(reproduced, tmp_path, stage, damage):
+    folder = copy_checkout(reproduced.folder, tmp_path / "checkout")
+    damage(folder / "data/tokenizer")
+    before = contents(folder)
+    done = run(folder, "python", "-m", f"stages.{stage}", fails=True)
+    assert contents(folder) == before
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith(f"error: {stage}: data/tokenizer/")

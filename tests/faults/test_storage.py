@@ -1,0 +1,130 @@
+"""A full disk, a second run and a diverging one: one line, and the old artifacts stay whole."""
+
+import copy
+import re
+import resource
+import shutil
+
+import pytest
+
+from tests.checkout import contents, copy_checkout, run, tiny_params
+from tests.faults.stage import STAGES, declared_params, error_of, run_stage
+from vqpriors.training.checkpoint import run_folder
+from vqpriors.training.loop import train
+
+WRITTEN = {
+    "download": "data/images",
+    "train_tokenizer": ".runs/",
+    "encode": "data/tokens",
+    "prepare_text": "data/text",
+    "train_judge": ".runs/",
+    "train_prior": ".runs/",
+    "sample": "metrics/sample/",
+    "evaluate": "metrics/evaluate/metrics.json",
+}
+TRAINED = ("train_tokenizer", "train_judge", "train_prior")
+
+
+@pytest.fixture
+def checkout(reproduced, tmp_path, monkeypatch):
+    folder = copy_checkout(reproduced.folder, tmp_path / "checkout")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def unchanged(before, after):
+    """Check that every file that was there is as it was."""
+    return {name: after.get(name) for name in before} == before
+
+
+@pytest.fixture
+def limit_files():
+    """Let no file be written beyond a size, bytes, as on a disk that is full; for this test."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_full_disk_leaves_the_old_artifacts_whole(checkout, monkeypatch, limit_files, stage):
+    def train_on_a_full_disk(*arguments, **settings):
+        limit_files(600)
+        return train(*arguments, **settings)
+
+    before = contents(checkout)
+    if stage in TRAINED:  # not before, since DVC's own files would be the first to fail
+        monkeypatch.setattr(f"stages.{stage}.train", train_on_a_full_disk)
+    else:
+        limit_files(600)
+    outcome = run_stage(stage, declared_params(stage, tiny_params()), monkeypatch)
+    assert outcome.code == 1
+    *progress, error = outcome.lines
+    assert all(": step " in line for line in progress)
+    pattern = rf"error: {stage}: {WRITTEN[stage]}\S*: file too large; raise the file size limit .*"
+    assert re.fullmatch(pattern, error), error
+    assert unchanged(before, contents(checkout))
+    assert not list(checkout.glob("*/.tmp-*"))
+
+
+@pytest.mark.parametrize("stage", ["encode", "evaluate"])
+def test_real_command_on_a_full_disk_reports_one_line(checkout, stage):
+    before = contents(checkout)
+    limited = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600)); "
+    started = f"sys.argv = ['{stage}']; runpy.run_module('stages.{stage}', run_name='__main__')"
+    done = run(checkout, "python", "-c", limited + started, fails=True)
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stderr.startswith(f"error: {stage}: ")
+    assert "--debug" not in done.stderr
+    assert contents(checkout) == before
+
+
+@pytest.mark.parametrize("stage", TRAINED)
+def test_second_run_at_the_same_time_is_refused(checkout, monkeypatch, stage):
+    before = contents(checkout)
+    with run_folder(checkout / ".runs" / stage / "of other params"):
+        outcome = run_stage(stage, declared_params(stage, tiny_params()), monkeypatch)
+    assert error_of(stage, outcome) == (
+        f".runs/{stage}: another process is running this stage; wait for it to end or stop it"
+    )
+    assert unchanged(before, contents(checkout))
+
+
+@pytest.mark.parametrize(
+    ("stage", "phases"),
+    [
+        ("train_tokenizer", ("tokenizer", "vqvae", "phases")),
+        ("train_judge", ("judge", "network", "phases")),
+        ("train_prior", ("prior", "transformer", "phases")),
+    ],
+)
+def test_diverging_run_names_step_term_and_learning_rate(checkout, monkeypatch, stage, phases):
+    before = contents(checkout)
+    params = declared_params(stage, tiny_params())
+    section = params
+    for name in phases:
+        section = section[name]
+    for phase in section.values():
+        phase["lr"] = 1e30
+    outcome = run_stage(stage, copy.deepcopy(params), monkeypatch)
+    assert outcome.code == 1
+    pattern = rf"error: {stage}: step \d+: .*\w+ not finite at learning rate [\d.]+e\+\d+; lower .*"
+    assert re.fullmatch(pattern, outcome.lines[-1]), outcome.lines
+    assert sum(line.startswith("error:") for line in outcome.lines) == 1
+    assert unchanged(before, contents(checkout))
+
+
+@pytest.mark.parametrize("stage", TRAINED)
+def test_failure_at_the_very_end_puts_the_metrics_back(checkout, monkeypatch, stage):
+    before = contents(checkout)
+
+    def no_space(*_, **__):
+        raise OSError(28, "No space left on device", "data/somewhere")
+
+    monkeypatch.setattr(f"stages.{stage}.save_model", no_space)
+    outcome = run_stage(stage, declared_params(stage, tiny_params()), monkeypatch)
+    assert outcome.lines[-1] == (
+        f"error: {stage}: data/somewhere: no space left on device; "
+        "free some disk space and run it again"
+    )
+    assert unchanged(before, contents(checkout))
+    shutil.rmtree(checkout / ".runs")
