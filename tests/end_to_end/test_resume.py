@@ -95,3 +95,25 @@ def test_orphan_of_a_killed_dvc_is_waited_for_and_its_work_kept(reproduced, untr
     assert "resumed at step 40" in done.stderr
     assert trained(untrained) == trained(reproduced.folder)
     assert not (untrained / ".runs").exists()
+
+
+def test_interrupted_run_says_so_in_one_line_and_resumes(reproduced, untrained):
+    kept = (untrained / "metrics/train_prior/metrics.json").read_bytes()
+    process = subprocess.Popen(
+        ["python", "-m", "stages.train_prior"],
+        cwd=untrained,
+        env=environment(untrained),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for_checkpoint(untrained, process, step=3)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate()
+    assert process.returncode == 1
+    lines = [line for line in stderr.splitlines() if ": step " not in line]
+    assert lines == ["error: train_prior: interrupted; run it again to go on"]
+    assert (untrained / "metrics/train_prior/metrics.json").read_bytes() == kept
+    done = run(untrained, "python", "-m", "stages.train_prior")
+    assert "resumed at step" in done.stderr
+    assert trained(untrained) == trained(reproduced.folder)

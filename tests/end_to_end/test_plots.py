@@ -1,0 +1,50 @@
+"""`dvc plots show` makes a page of all curves and sheets that needs no network."""
+
+import re
+
+import pytest
+
+from tests.checkout import copy_checkout, run
+
+# What makes a browser fetch; a schema's or a license's address in a text does not.
+FETCHES = re.compile(
+    r"""(?:src|href|action|data|poster)\s*=\s*["']?\s*(?:https?:)?//"""
+    r"""|\b(?:import|from)\s*\(?\s*["'](?:https?:)?//"""
+    r"""|url\(\s*["']?(?:https?:)?//"""
+    r"""|@import""",
+    re.IGNORECASE,
+)
+SHEETS = ("samples", "temperatures", "reconstructions", "random_codes")
+
+
+@pytest.fixture(scope="module")
+def page(reproduced, tmp_path_factory):
+    """The folder of the page, made in a copy whose environment has no network either."""
+    folder = copy_checkout(reproduced.folder, tmp_path_factory.mktemp("plots") / "checkout")
+    run(folder, "dvc", "plots", "show")
+    return folder / "dvc_plots"
+
+
+@pytest.mark.parametrize("element", ['<script src="https://x/y.js">', "import('//x/y.js')"])
+def test_a_page_that_fetches_is_told(element):
+    assert FETCHES.search(element)
+
+
+def test_page_fetches_nothing(page):
+    assert FETCHES.search((page / "index.html").read_text()) is None
+
+
+def test_page_brings_the_scripts_that_draw_curves(page):
+    html = (page / "index.html").read_text()
+    assert "vegaEmbed" in html
+    assert len(html) > 500_000
+
+
+def test_page_shows_every_training_stage_and_sheet(page):
+    html = (page / "index.html").read_text()
+    for stage in ("train_tokenizer", "train_judge", "train_prior"):
+        assert f"{stage}/plots/metrics" in html
+    pictures = [path.name for path in page.rglob("*.png")]
+    for sheet in SHEETS:
+        assert any(sheet in name for name in pictures)
+        assert sheet in html
