@@ -9,7 +9,7 @@ from pydantic import Field
 
 from stages.command import run
 from vqpriors import priors, text, tokenizer
-from vqpriors.artifact import new_file
+from vqpriors.artifact import new_file, verify
 from vqpriors.evaluation.judge import Judge, load
 from vqpriors.evaluation.likelihood import measure_likelihood
 from vqpriors.evaluation.memorisation import nearest_training_distance
@@ -21,6 +21,7 @@ from vqpriors.params import Params, Section
 from vqpriors.samples import Prompt, read_samples
 from vqpriors.tokens import read_tokens
 
+TEXT = Path("data/text")
 METRICS = Path("metrics/evaluate/metrics.json")
 
 
@@ -41,8 +42,10 @@ def main(params: Params) -> None:
     restored = tokenizer.decode_codes(
         model, tokens.codes, batch_size=config.batch_size, precision="no"
     )
-    prior = priors.load(Path("data/prior"), device, tokenizer=spec.fingerprint)
-    encode = text.load(Path("data/text")).encode
+    prior = priors.load(
+        Path("data/prior"), device, tokenizer=spec.fingerprint, encoder=verify(TEXT)
+    )
+    encode = text.load(TEXT).encode
     nats = priors.total_nats(
         prior, tokens.codes, tokens.captions, encode=encode, batch_size=config.batch_size
     )

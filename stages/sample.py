@@ -14,7 +14,7 @@ from pydantic import Field
 
 from stages.command import run
 from vqpriors import pictures, priors, text, tokenizer
-from vqpriors.artifact import new_file
+from vqpriors.artifact import new_file, verify
 from vqpriors.hardware import Precision, best_device
 from vqpriors.images import read_images
 from vqpriors.params import Kind, Params, Section, Seed
@@ -24,6 +24,7 @@ from vqpriors.sampling import sample_codes
 from vqpriors.seeds import derived_seed
 from vqpriors.tokens import TokenSet, TokenSpec, read_tokens
 
+TEXT = Path("data/text")
 SHEETS = Path("metrics/sample")
 NUM_ORIGINALS = 32  # pictures on the sheets of reconstructions and of random codes
 
@@ -103,10 +104,12 @@ def _config(params: Params) -> SampleConfig:
 def _load(params: Params, config: SampleConfig) -> tuple[Painter, TokenSpec]:
     device = best_device()
     model, spec = tokenizer.load(Path("data/tokenizer"), device)
-    prior = priors.load(Path("data/prior"), device, tokenizer=spec.fingerprint)
+    prior = priors.load(
+        Path("data/prior"), device, tokenizer=spec.fingerprint, encoder=verify(TEXT)
+    )
     module = load_kind("vqpriors.sampling", prior.sampler, param="prior.arch")
     settings = params.section(f"sample.{prior.sampler}", module.Config)
-    encoder = text.load(Path("data/text"))
+    encoder = text.load(TEXT)
     return Painter(prior, model, encoder, Kind(prior.sampler, module, settings), config), spec
 
 

@@ -12,6 +12,7 @@ from vqpriors.training.loop import TrainConfig, train
 from vqpriors.training.token_data import token_examples
 
 TOKENS = Path("data/tokens")
+TEXT = Path("data/text")
 
 
 def main(params: Params) -> None:
@@ -19,7 +20,7 @@ def main(params: Params) -> None:
     arch = params.kind("prior.arch", "vqpriors.priors")
     config = params.section("prior.train", TrainConfig)
     dropout = params.value("prior.caption_dropout", Share)
-    encoder = text.load(Path("data/text"))
+    encoder = text.load(TEXT)
     tokenizer = verify(Path("data/tokenizer"))
     tokens = {s: read_tokens(TOKENS, s, tokenizer=tokenizer) for s in ("train", "validation")}
     spec = tokens["train"].spec
@@ -31,6 +32,7 @@ def main(params: Params) -> None:
             codebook_size=spec.codebook_size,
             text=encoder.shape,
             tokenizer=tokenizer,
+            encoder=verify(TEXT),
         )
         model = priors.build(description)
         examples = {

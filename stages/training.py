@@ -58,7 +58,7 @@ def session(stage: str, params: Params) -> Iterator[Session]:
 
     Checkpoints lie under DVC's root in a folder named after all that the run depends on, so that
     another run's are never taken up, and outside DVC's outputs, so that DVC does not delete them.
-    They stay where the process that started the stage is gone, since nobody will take its results:
+    They stay where the DVC that started the stage is gone, since nobody will take its results:
     the next run takes them up at their end. If the block fails, the metrics of the run before are
     put back, and the curves so far lie with the checkpoints.
 
@@ -77,10 +77,10 @@ def session(stage: str, params: Params) -> Iterator[Session]:
     if not is_main:
         yield Session(seed, path, None, is_main)
         return
-    metrics, parents = Path("metrics") / stage, _parents()
+    metrics, dvc = Path("metrics") / stage, _dvc_process()
     try:
         with (
-            run_folder(path, keep=lambda: _parents() != parents) as folder,
+            run_folder(path, keep=lambda: _dvc_process() != dvc) as folder,
             _put_back_on_error(metrics, aside=folder),
         ):
             work = Session(seed, folder, Curves(metrics), is_main)
@@ -111,8 +111,13 @@ def _put_back_on_error(path: Path, *, aside: Path) -> Iterator[None]:
         raise
 
 
-def _parents() -> list[tuple[int, float]]:
-    return [(parent.pid, parent.create_time()) for parent in psutil.Process().parents()]
+def _dvc_process() -> tuple[int, float] | None:
+    """Identify the DVC that waits for this stage; None where there is none, or no longer."""
+    for ancestor in psutil.Process().parents():
+        with suppress(psutil.Error):
+            if "dvc" in (Path(part).name for part in ancestor.cmdline()[:3]):
+                return ancestor.pid, ancestor.create_time()
+    return None
 
 
 def _fingerprint(stage: str, params: Params) -> str:

@@ -8,7 +8,7 @@ SOURCES = {"stages": ROOT / "stages", "vqpriors": ROOT / "src" / "vqpriors"}
 
 
 def closure(module: str) -> set[str]:
-    """Return the paths, relative to the root, of a module's file and all that it imports of ours."""
+    """Return the paths below the root of a module and of all that it imports of ours."""
     seen: set[str] = set()
     todo = [module]
     while todo:

@@ -136,7 +136,13 @@ def prior_of(kind, shape):
     torch.manual_seed(0)
     _, config = load("vqpriors.priors", kind)
     description = priors.describe(
-        arch=kind, config=config, grid=(2, 3), codebook_size=7, text=shape, tokenizer="f" * 64
+        arch=kind,
+        config=config,
+        grid=(2, 3),
+        codebook_size=7,
+        text=shape,
+        tokenizer="f" * 64,
+        encoder="d" * 64,
     )
     return priors.build(description)
 
@@ -183,7 +189,8 @@ def test_sampler_has_a_temperature(kind):
     assert callable(module.build(config.model_copy(update={"temperature": 0.5})))
 
 
-def test_prior_of_another_tokenizer_is_refused(tmp_path):
+def test_prior_of_another_tokenizer_or_encoder_is_refused(tmp_path):
+    folder, cpu = tmp_path / "prior", torch.device("cpu")
     _, config = load("vqpriors.priors", "transformer")
     description = priors.describe(
         arch="transformer",
@@ -192,12 +199,15 @@ def test_prior_of_another_tokenizer_is_refused(tmp_path):
         codebook_size=7,
         text=TEXT,
         tokenizer="f" * 64,
+        encoder="d" * 64,
     )
     prior = priors.build(description)
-    save_model(tmp_path / "prior", config=description, weights=prior.state_dict())
-    loaded = priors.load(tmp_path / "prior", torch.device("cpu"), tokenizer="f" * 64)
+    save_model(folder, config=description, weights=prior.state_dict())
+    loaded = priors.load(folder, cpu, tokenizer="f" * 64, encoder="d" * 64)
     condition = captions([2], [3])
     expected = prior.eval().nats(codes(2), condition)
     assert torch.equal(loaded.nats(codes(2), condition), expected)
-    with pytest.raises(ValueError, match="learned the codes of tokenizer ffffffffffff, not of eee"):
-        priors.load(tmp_path / "prior", torch.device("cpu"), tokenizer="e" * 64)
+    with pytest.raises(ValueError, match="with tokenizer ffffffffffff, not with eeeeeeeeeeee"):
+        priors.load(folder, cpu, tokenizer="e" * 64, encoder="d" * 64)
+    with pytest.raises(ValueError, match="with encoder dddddddddddd, not with eeeeeeeeeeee"):
+        priors.load(folder, cpu, tokenizer="f" * 64, encoder="e" * 64)

@@ -53,5 +53,7 @@ def loaded_packages(paths: set[str]) -> set[str]:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_code_deps_are_what_the_stage_runs(stage):
-    declared = {dep for dep in STAGES[stage]["deps"] if dep.endswith(".py") or dep.startswith("src")}
+    declared = {
+        dep for dep in STAGES[stage]["deps"] if dep.endswith(".py") or dep.startswith("src")
+    }
     assert declared == expected_code(stage)

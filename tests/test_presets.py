@@ -89,5 +89,6 @@ def test_its_models_can_be_built(preset):
             codebook_size=model.num_codes,
             text=TextShape(length=32, vocabulary=1024, feature_width=0),
             tokenizer="",
+            encoder="",
         )
         assert sum(p.numel() for p in priors.build(description).parameters()) > 0

@@ -138,4 +138,5 @@ def _explain(path: str, error: ValidationError) -> str:
         return f"{key}: unknown key; remove it or correct its name in params.yaml"
     if first["type"] == "value_error":
         return f"{key}: {message}; change it in params.yaml"
-    return f"{key}: {message[0].lower()}{message[1:]}, got {first['input']!r}; change it in params.yaml"
+    expectation = f"{message[0].lower()}{message[1:]}"
+    return f"{key}: {expectation}, got {first['input']!r}; change it in params.yaml"

@@ -213,11 +213,12 @@ def test_tokens_of_an_earlier_tokenizer_are_refused(checkout, refusal, stage):
     assert "of tokenizer" in line
 
 
+@pytest.mark.parametrize("part", ["tokenizer", "encoder"])
 @pytest.mark.parametrize("stage", ["sample", "evaluate"])
-def test_prior_of_another_tokenizer_is_refused(checkout, refusal, stage):
-    other = edit_json("config.json", tokenizer="0" * 64)
+def test_prior_of_another_tokenizer_or_encoder_is_refused(checkout, refusal, stage, part):
+    other = edit_json("config.json", **{part: "0" * 64})
     line = refusal(stage, lambda: reseal(checkout / "data/prior", other))
-    assert line.startswith("data/prior: learned the codes of tokenizer 000000000000")
+    assert line.startswith(f"data/prior: was trained with {part} 000000000000")
 
 
 def test_samples_of_another_tokenizer_are_refused(checkout, refusal):

@@ -75,6 +75,7 @@ def describe(
     codebook_size: int,
     text: TextShape,
     tokenizer: str,
+    encoder: str,
 ) -> dict[str, Any]:
     """Return the config that a prior's artifact keeps, from which `load` builds it again.
 
@@ -85,6 +86,7 @@ def describe(
         codebook_size: Number of codes K.
         text: Sizes of the encoded captions.
         tokenizer: Fingerprint of the tokenizer whose codes it learned.
+        encoder: Fingerprint of the text encoder whose tokens it reads.
     """
     return {
         "arch": arch,
@@ -93,6 +95,7 @@ def describe(
         "codebook_size": codebook_size,
         "text": text._asdict(),
         "tokenizer": tokenizer,
+        "encoder": encoder,
     }
 
 
@@ -109,18 +112,25 @@ def build(description: dict[str, Any]) -> Any:
     )
 
 
-def load(folder: Path, device: torch.device, *, tokenizer: str) -> Any:
-    """Load a trained prior for inference, if its codes are a given tokenizer's.
+def load(folder: Path, device: torch.device, *, tokenizer: str, encoder: str) -> Any:
+    """Load a trained prior for inference, if it goes with a tokenizer and a text encoder.
+
+    Args:
+        folder: The prior's artifact.
+        device: Where to put it.
+        tokenizer: Fingerprint of the tokenizer that is to decode its codes.
+        encoder: Fingerprint of the text encoder that is to give it captions.
 
     Raises:
-        ValueError: If the folder is damaged or the prior learned another tokenizer's codes.
+        ValueError: If the folder is damaged or the prior was trained with others.
     """
     model = load_model(folder)
-    if model.config["tokenizer"] != tokenizer:
-        raise ValueError(
-            f"{folder}: learned the codes of tokenizer {model.config['tokenizer'][:12]}, "
-            f"not of {tokenizer[:12]}; train it again with `dvc repro train_prior`"
-        )
+    for part, found in {"tokenizer": tokenizer, "encoder": encoder}.items():
+        if model.config[part] != found:
+            raise ValueError(
+                f"{folder}: was trained with {part} {model.config[part][:12]}, not with "
+                f"{found[:12]}; train it again with `dvc repro train_prior`"
+            )
     prior = build(model.config)
     prior.load_state_dict(model.weights)
     return prior.eval().requires_grad_(False).to(device)
