@@ -1,4 +1,4 @@
-"""Write README.md's table of numbers, between its markers, from the metrics of the last run."""
+"""Write README.md's table of numbers, between its markers, from the committed metrics."""
 
 import json
 import re
@@ -11,6 +11,9 @@ ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 BETWEEN_MARKERS = re.compile(r"(?<=<!-- numbers -->\n).*?(?=<!-- /numbers -->)", re.DOTALL)
 STAGES = {"train_tokenizer": "tokenizer", "train_judge": "judge", "train_prior": "prior"}
+
+# Where each column's metrics lie below metrics/: the default run's, and what was kept of others.
+RUNS = {"digits": "", "mnist": "reference/mnist/"}
 
 Read = Callable[[str], dict[str, Any]]
 
@@ -55,14 +58,20 @@ def numbers(read: Read) -> str:
     Args:
         read: Returns a stage's metrics; {} where it has none.
     """
-    found = read("evaluate")
-    lines = ["| metric | value | what it says |", "| --- | --- | --- |"]
-    lines += [
-        f"| `{name}` | {form.format(found[name]) if found else '-'} | {meaning} |"
-        for name, form, meaning in ROWS
-        if name in found or not found
+    runs = {name: read(f"{folder}evaluate") for name, folder in RUNS.items()}
+    runs = {name: found for name, found in runs.items() if found}
+    if not runs:
+        return "The whole chain has not been run and committed yet.\n"
+    lines = [
+        f"| metric | {' | '.join(runs)} | what it says |",
+        "| --- |" + " --- |" * (len(runs) + 1),
     ]
-    return f"{_run(found, read)}\n\n" + "\n".join(lines) + "\n"
+    for name, form, meaning in ROWS:
+        values = [form.format(found[name]) if name in found else "-" for found in runs.values()]
+        if set(values) != {"-"}:
+            lines.append(f"| `{name}` | {' | '.join(values)} | {meaning} |")
+    said = [_run(name, found, read) for name, found in runs.items()]
+    return "\n".join([*said, "", *lines, ""])
 
 
 def read_metrics(stage: str) -> dict[str, Any]:
@@ -71,15 +80,13 @@ def read_metrics(stage: str) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
-def _run(found: dict[str, Any], read: Read) -> str:
-    if not found:
-        return "The whole chain has not been run and committed yet."
-    metrics = {short: read(stage) for stage, short in STAGES.items()}
+def _run(name: str, found: dict[str, Any], read: Read) -> str:
+    metrics = {short: read(f"{RUNS[name]}{stage}") for stage, short in STAGES.items()}
     minutes = {short: m["train_minutes"] for short, m in metrics.items() if "train_minutes" in m}
     parts = ", ".join(f"{short} {spent:.1f}" for short, spent in minutes.items())
     size = metrics["prior"].get("parameters", 0) / 1e6
     return (
-        f"The committed run: {sum(minutes.values()):.1f} minutes of training ({parts}), a prior of "
+        f"- `{name}`: {sum(minutes.values()):.1f} minutes of training ({parts}), a prior of "
         f"{size:.1f} million parameters, {found['num_samples']:,} pictures drawn."
     )
 
