@@ -4,6 +4,7 @@ import copy
 import re
 import resource
 import shutil
+from contextlib import contextmanager
 
 import pytest
 
@@ -37,26 +38,35 @@ def unchanged(before, after):
     return {name: after.get(name) for name in before} == before
 
 
-@pytest.fixture
+@contextmanager
+def limits_kept():
+    """Put the file size limit back, before pytest itself writes on, perhaps to a long file."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def limit_files():
-    """Let no file be written beyond a size, bytes, as on a disk that is full; for this test."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    """Let no file be written beyond 600 bytes, as on a disk that is full."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600, hard))
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_full_disk_leaves_the_old_artifacts_whole(checkout, monkeypatch, limit_files, stage):
+def test_full_disk_leaves_the_old_artifacts_whole(checkout, monkeypatch, stage):
     def train_on_a_full_disk(*arguments, **settings):
-        limit_files(600)
+        limit_files()
         return train(*arguments, **settings)
 
     before = contents(checkout)
-    if stage in TRAINED:  # not before, since DVC's own files would be the first to fail
-        monkeypatch.setattr(f"stages.{stage}.train", train_on_a_full_disk)
-    else:
-        limit_files(600)
-    outcome = run_stage(stage, declared_params(stage, tiny_params()), monkeypatch)
+    with limits_kept():
+        if stage in TRAINED:  # not before, since DVC's own files would be the first to fail
+            monkeypatch.setattr(f"stages.{stage}.train", train_on_a_full_disk)
+        else:
+            limit_files()
+        outcome = run_stage(stage, declared_params(stage, tiny_params()), monkeypatch)
     assert outcome.code == 1
     *progress, error = outcome.lines
     assert all(": step " in line for line in progress)
