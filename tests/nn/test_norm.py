@@ -18,7 +18,10 @@ def test_gradients_are_the_numerical_ones():
     norm.weight.data.normal_(generator=torch.Generator().manual_seed(0))
     x = torch.randn(2, 3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     weight = norm.weight.detach().requires_grad_()
-    apply = lambda x, w: torch.func.functional_call(norm, {"weight": w}, (x,))  # noqa: E731
+
+    def apply(x, weight):
+        return torch.func.functional_call(norm, {"weight": weight}, (x,))
+
     assert torch.autograd.gradcheck(apply, (x.requires_grad_(), weight))
 
 
