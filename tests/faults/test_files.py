@@ -210,7 +210,7 @@ def test_tokens_of_another_form_are_refused(checkout, refusal, stage, change, pr
 def test_tokens_of_an_earlier_tokenizer_are_refused(checkout, refusal, stage):
     retrained = edit_json("config.json", note="another one")
     line = refusal(stage, lambda: reseal(checkout / "data/tokenizer", retrained))
-    assert "of tokenizer" in line
+    assert re.search("(of|with) tokenizer", line)
 
 
 @pytest.mark.parametrize("part", ["tokenizer", "encoder"])
@@ -227,11 +227,17 @@ def test_samples_of_another_tokenizer_are_refused(checkout, refusal):
     assert line.startswith("data/samples/samples.parquet: its tokens are of tokenizer ")
 
 
-@pytest.mark.parametrize("stage", ["train_prior", "sample", "evaluate"])
-def test_unknown_text_encoder_lists_those_there_are(checkout, refusal, stage):
+def test_unknown_text_encoder_lists_those_there_are(checkout, refusal):
     other = edit_json("config.json", encoder="telepathy")
-    line = refusal(stage, lambda: reseal(checkout / "data/text", other))
+    line = refusal("train_prior", lambda: reseal(checkout / "data/text", other))
     assert line.startswith("text.encoder: no kind 'telepathy'; choose one of ")
+
+
+@pytest.mark.parametrize("stage", ["sample", "evaluate"])
+def test_text_encoder_of_another_prior_is_refused(checkout, refusal, stage):
+    other = edit_json("config.json", note="another one")
+    line = refusal(stage, lambda: reseal(checkout / "data/text", other))
+    assert line.startswith("data/prior: was trained with encoder ")
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,15 @@ def test_hash_follows_content_not_place(folder, tmp_path):
     assert first.keys() == {"sha256"}
 
 
+def test_folder_may_lie_behind_a_link(folder, tmp_path):
+    # Files that the card names come back with the link's path, others with their own.
+    names = "- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*\n"
+    (folder / "README.md").write_text(f"---\nconfigs:\n{names}---\n")
+    link = tmp_path / "link"
+    link.symlink_to(folder.parent, target_is_directory=True)
+    assert build(link / folder.name).provenance == build(folder).provenance
+
+
 def test_changed_data_changes_the_hash(tmp_path):
     hashes = set()
     for value in (1, 2):

@@ -93,7 +93,7 @@ def _load(config: Config, param: str) -> "tuple[dict[str, Dataset], dict[str, An
 
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
-    folder = Path(config.location).expanduser()
+    folder = Path(config.location).expanduser().resolve()
     location, revision = str(folder), None
     if not folder.is_dir():
         location, revision = config.location, _commit(config, param)
@@ -107,7 +107,7 @@ def _load(config: Config, param: str) -> "tuple[dict[str, Dataset], dict[str, An
         return splits, {"location": config.location, "commit": revision}
     builder = datasets.load_dataset_builder(location, config.config)
     files = [Path(path) for paths in (builder.config.data_files or {}).values() for path in paths]
-    return splits, {"sha256": content_hash(folder.resolve(), files)}
+    return splits, {"sha256": content_hash(folder, files)}
 
 
 def _commit(config: Config, param: str) -> str | None:
