@@ -1,15 +1,19 @@
-"""Measure the chain on the test split, in `metrics/evaluate/metrics.json`."""
+"""Measure the chain on the test split, in `metrics/evaluate/`."""
 
 import json
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from pydantic import Field
 
 from stages.command import run
 from vqpriors import priors, text, tokenizer
 from vqpriors.artifact import new_file, verify
+from vqpriors.evaluation.captions import measure_captions
 from vqpriors.evaluation.judge import Judge, load
 from vqpriors.evaluation.likelihood import measure_likelihood
 from vqpriors.evaluation.memorisation import nearest_training_distance
@@ -17,55 +21,83 @@ from vqpriors.evaluation.sample_quality import measure_samples, wanted_attribute
 from vqpriors.evaluation.tokenization import measure_tokenization
 from vqpriors.hardware import best_device
 from vqpriors.images import ImageSet, read_images
-from vqpriors.params import Params, Section
-from vqpriors.samples import Prompt, read_samples
-from vqpriors.tokens import read_tokens
+from vqpriors.params import Params, Section, Seed
+from vqpriors.samples import Prompt, read_captions, read_comparisons, read_samples
+from vqpriors.seeds import derived_seed
+from vqpriors.tokens import TokenSet, TokenSpec, read_tokens
 
 TEXT = Path("data/text")
+SAMPLES = Path("data/samples")
 METRICS = Path("metrics/evaluate/metrics.json")
+STEPS = Path("metrics/evaluate/steps.tsv")
 
 
 class EvaluateConfig(Section):
     """`evaluate` of params.yaml."""
 
     batch_size: int = Field(ge=1)
+    bound_samples: int = Field(ge=2)
 
 
 def main(params: Params) -> None:
     """Measure tokenizer, prior and samples; print and write the numbers."""
     config = params.section("evaluate", EvaluateConfig)
-    device = best_device()
+    seed = derived_seed(params.value("seed", Seed), "evaluate")
     images = {split: read_images(Path("data/images"), split) for split in ("train", "test")}
-    model, spec = tokenizer.load(Path("data/tokenizer"), device)
+    model, spec = tokenizer.load(Path("data/tokenizer"), best_device())
     tokens = read_tokens(Path("data/tokens"), "test", tokenizer=spec.fingerprint)
-    prompts, pixels, _ = read_samples(Path("data/samples"), tokenizer=spec.fingerprint)
+    prompts, pixels, _ = read_samples(SAMPLES, tokenizer=spec.fingerprint)
     restored = tokenizer.decode_codes(
         model, tokens.codes, batch_size=config.batch_size, precision="no"
     )
-    prior = priors.load(
-        Path("data/prior"), device, tokenizer=spec.fingerprint, encoder=verify(TEXT)
-    )
-    encode = text.load(TEXT).encode
-    nats = priors.total_nats(
-        prior, tokens.codes, tokens.captions, encode=encode, batch_size=config.batch_size
-    )
+    judge = load(Path("data/judge"), best_device())
     test = images["test"].pixels
     metrics: dict[str, Any] = {
         **measure_tokenization(test, restored, tokens.codes, codebook_size=spec.codebook_size),
-        **measure_likelihood(nats, num_tokens=tokens.codes.size, num_values=test.size),
-        **_judged(load(Path("data/judge"), device), images, prompts, pixels),
+        **_likelihood(config, tokens, spec, num_values=test.size, seed=seed),
+        **_judged(judge, images, prompts, pixels),
+        **_captions(images["test"]),
         "nearest_train_distance": nearest_training_distance(pixels, images["train"].pixels),
         "nearest_train_distance_real": nearest_training_distance(test, images["train"].pixels),
         "num_samples": len(pixels),
         **json.loads(Path("metrics/sample/metrics.json").read_text()),
     }
-    with new_file(METRICS) as file:
+    steps = _by_steps(judge, images)
+    with ExitStack() as stack:
+        steps.to_csv(stack.enter_context(new_file(STEPS)), sep="\t", index=False)
+        file = stack.enter_context(new_file(METRICS))
         file.write_text(json.dumps(metrics, indent=2) + "\n")
     print("\n".join(f"{name:32}{value:10.4g}" for name, value in metrics.items()))
 
 
+def _likelihood(
+    config: EvaluateConfig, tokens: TokenSet, spec: TokenSpec, *, num_values: int, seed: int
+) -> dict[str, float]:
+    prior = priors.load(
+        Path("data/prior"), best_device(), tokenizer=spec.fingerprint, encoder=verify(TEXT)
+    )
+    found = priors.likelihood(
+        prior,
+        tokens.codes,
+        tokens.captions,
+        encode=text.load(TEXT).encode,
+        batch_size=config.batch_size,
+        num_samples=config.bound_samples,
+        seed=seed,
+    )
+    return measure_likelihood(
+        found.nats,
+        standard_error=found.standard_error,
+        num_tokens=tokens.codes.size,
+        num_values=num_values,
+    )
+
+
 def _judged(
-    judge: Judge | None, images: dict[str, ImageSet], prompts: list[Prompt], pixels: np.ndarray
+    judge: Judge | None,
+    images: dict[str, ImageSet],
+    prompts: Sequence[Prompt],
+    pixels: np.ndarray,
 ) -> dict[str, float]:
     if judge is None:
         return {}
@@ -79,6 +111,32 @@ def _judged(
         real_attributes=test.attributes,
         training_attributes=images["train"].attributes,
     )
+
+
+def _captions(test: ImageSet) -> dict[str, float]:
+    written = read_captions(SAMPLES)
+    encoder = text.load(TEXT)
+
+    def normal(texts: Sequence[str]) -> list[str]:
+        return encoder.decode(encoder.encode(texts).tokens)
+
+    known = dict(zip(test.ids, test.attributes, strict=True))
+    attributes = [known[row.id] for row in written]
+    return measure_captions(
+        [row.written for row in written],
+        normal([row.caption for row in written]),
+        [dict(zip(row, normal(list(row.values())), strict=True)) for row in attributes],
+    )
+
+
+def _by_steps(judge: Judge | None, images: dict[str, ImageSet]) -> pd.DataFrame:
+    """Return quality and time by number of steps, a row each."""
+    rows = []
+    for part in read_comparisons(SAMPLES):
+        found = _judged(judge, images, part.prompts, part.pixels)
+        quality = {name: found[name] for name in ("adherence", "frechet_distance") if found}
+        rows.append({"steps": part.steps, **quality, "seconds_per_picture": part.seconds})
+    return pd.DataFrame(rows, columns=None if rows else ["steps", "seconds_per_picture"])
 
 
 if __name__ == "__main__":

@@ -1,18 +1,68 @@
 """Train the prior that `prior.arch` names on codes and captions, in `data/prior/`."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
 
 from stages.command import run
 from stages.training import session
-from vqpriors import priors, text
-from vqpriors.artifact import save_model, verify
+from vqpriors import pictures, priors, text, tokenizer
+from vqpriors.artifact import new_file, save_model, verify
+from vqpriors.conditioning import TextInput
+from vqpriors.evaluation.reconstruction import psnr
+from vqpriors.hardware import best_device
 from vqpriors.params import Params, Share
-from vqpriors.tokens import read_tokens
+from vqpriors.tokens import TokenSet, TokenSpec, read_tokens
 from vqpriors.training.loop import TrainConfig, train
 from vqpriors.training.token_data import token_examples
 
 TOKENS = Path("data/tokens")
 TEXT = Path("data/text")
+SHEET = Path("metrics/train_prior/inpainting.png")
+NUM_WATCHED = 32  # validation pictures whose lower half is filled in after each epoch
+ACROSS = 8
+
+
+@dataclass
+class Watch:
+    """Lets a prior fill in the lower half of a few pictures, for a curve and a sheet.
+
+    Attributes:
+        tokenizer: Decodes.
+        codes: The pictures' codes, (M, N) integers.
+        text: Their captions.
+        is_hidden: Cells to fill in, (N,) bool.
+    """
+
+    tokenizer: Any
+    codes: np.ndarray
+    text: TextInput
+    is_hidden: torch.Tensor
+
+    def __call__(self, prior: Any) -> dict[str, float]:
+        """Return how like the tokenizer's own reconstructions the pictures are; draw the sheet."""
+        device = next(prior.parameters()).device
+        codes = torch.from_numpy(self.codes.astype(np.int64)).to(device)
+        filled = prior.fill(codes, self.is_hidden.to(device), self.text.to(device))
+        whole, found = self._decode(self.codes), self._decode(filled.cpu().numpy())
+        half = whole.copy()
+        half[:, :, whole.shape[2] // 2 :] = 128
+        blocks = [
+            pictures.Block([part[i : i + ACROSS] for part in (whole, half, found)], names=NAMES)
+            for i in range(0, len(whole), ACROSS)
+        ]
+        with new_file(SHEET) as file:
+            pictures.save_png(pictures.sheet(blocks), file)
+        return {"inpainting_psnr": psnr(whole, found)}
+
+    def _decode(self, codes: np.ndarray) -> np.ndarray:
+        return tokenizer.decode_codes(self.tokenizer, codes, batch_size=NUM_WATCHED, precision="no")
+
+
+NAMES = ("whole", "given", "filled in at once")
 
 
 def main(params: Params) -> None:
@@ -21,9 +71,11 @@ def main(params: Params) -> None:
     config = params.section("prior.train", TrainConfig)
     dropout = params.value("prior.caption_dropout", Share)
     encoder = text.load(TEXT)
-    tokenizer = verify(Path("data/tokenizer"))
-    tokens = {s: read_tokens(TOKENS, s, tokenizer=tokenizer) for s in ("train", "validation")}
-    spec = tokens["train"].spec
+    decoder, spec = tokenizer.load(Path("data/tokenizer"), best_device())
+    tokens = {
+        split: read_tokens(TOKENS, split, tokenizer=spec.fingerprint)
+        for split in ("train", "validation")
+    }
     with session("train_prior", params) as work:
         description = priors.describe(
             arch=arch.name,
@@ -31,14 +83,21 @@ def main(params: Params) -> None:
             grid=(spec.rows, spec.columns),
             codebook_size=spec.codebook_size,
             text=encoder.shape,
-            tokenizer=tokenizer,
+            tokenizer=spec.fingerprint,
             encoder=verify(TEXT),
         )
         model = priors.build(description)
         examples = {
-            split: token_examples(part.codes, part.captions, encode=encoder.encode, dropout=dropout)
+            split: token_examples(
+                part.codes,
+                part.captions,
+                encode=encoder.encode,
+                dropout=dropout,
+                num_draws=model.num_draws,
+            )
             for split, part in tokens.items()
         }
+        watch = _watch(decoder, spec, tokens["validation"], encoder)
         trained = train(
             model,
             phases=arch.config.phases,
@@ -48,12 +107,21 @@ def main(params: Params) -> None:
             seed=work.seed,
             folder=work.folder,
             log=work.log,
+            look=watch,
         )
         if work.is_main:
-            work.report(trained, {"parameters": sum(p.numel() for p in model.parameters())})
+            model.load_state_dict(trained.best)
+            size = sum(p.numel() for p in model.parameters())
+            work.report(trained, {"parameters": size, **watch(model.eval())})
             save_model(
                 Path("data/prior"), config=description, weights=trained.best, last=trained.last
             )
+
+
+def _watch(decoder: Any, spec: TokenSpec, validation: TokenSet, encoder: text.TextEncoder) -> Watch:
+    is_hidden = torch.arange(spec.length) >= spec.rows // 2 * spec.columns
+    captions = encoder.encode(validation.captions[:NUM_WATCHED])
+    return Watch(decoder, validation.codes[:NUM_WATCHED], captions, is_hidden)
 
 
 if __name__ == "__main__":

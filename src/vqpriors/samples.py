@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,7 @@ from vqpriors.artifact import new_folder, verify
 from vqpriors.images import decode_pixels, encode_png
 from vqpriors.tokens import TokenSet, TokenSpec, parse_tokens, token_table
 
-TABLE = "samples.parquet"
+TABLE, CAPTIONS, COMPARISONS = "samples.parquet", "captions.parquet", "steps.parquet"
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,37 @@ class Prompt:
 
     caption: str
     id: str
+
+
+class Written(NamedTuple):
+    """A caption that the prior wrote for a test picture.
+
+    Attributes:
+        id: The picture's.
+        caption: The picture's own caption.
+        written: The prior's.
+    """
+
+    id: str
+    caption: str
+    written: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The same prompts, drawn in some number of steps.
+
+    Attributes:
+        steps: Passes over a picture.
+        prompts: What each of the M pictures was drawn for.
+        pixels: (M, C, H, W) uint8.
+        seconds: Time a picture took.
+    """
+
+    steps: int
+    prompts: list[Prompt]
+    pixels: np.ndarray
+    seconds: float
 
 
 def choose_prompts(prompts: Sequence[str], test: TokenSet, *, limit: int) -> list[Prompt]:
@@ -43,7 +75,14 @@ def choose_prompts(prompts: Sequence[str], test: TokenSet, *, limit: int) -> lis
 
 
 def write_samples(
-    path: Path, prompts: Sequence[Prompt], *, pixels: np.ndarray, codes: np.ndarray, spec: TokenSpec
+    path: Path,
+    prompts: Sequence[Prompt],
+    *,
+    pixels: np.ndarray,
+    codes: np.ndarray,
+    spec: TokenSpec,
+    written: Sequence[Written] = (),
+    compared: Sequence[Comparison] = (),
 ) -> None:
     """Write a folder of drawn pictures.
 
@@ -53,6 +92,8 @@ def write_samples(
         pixels: (M, C, H, W) uint8.
         codes: (M, N) integers.
         spec: What the codes mean.
+        written: Captions of the prior's own.
+        compared: What shows quality against steps.
     """
     names = [f"pictures/{row:05d}.png" for row in range(len(prompts))]
     captions, ids = [p.caption for p in prompts], [p.id for p in prompts]
@@ -62,6 +103,8 @@ def write_samples(
         for name, picture in zip(names, pixels, strict=True):
             (folder / name).write_bytes(encode_png(picture))
         pq.write_table(table.append_column("file", pa.array(names)), folder / TABLE)
+        pq.write_table(_caption_table(written), folder / CAPTIONS)
+        pq.write_table(_comparison_table(compared), folder / COMPARISONS)
 
 
 def read_samples(folder: Path, *, tokenizer: str) -> tuple[list[Prompt], np.ndarray, TokenSet]:
@@ -77,3 +120,44 @@ def read_samples(folder: Path, *, tokenizer: str) -> tuple[list[Prompt], np.ndar
     pixels = np.stack([decode_pixels((folder / name).read_bytes()) for name in files])
     prompts = [Prompt(c, i) for c, i in zip(tokens.captions, tokens.ids, strict=True)]
     return prompts, pixels, tokens
+
+
+def read_captions(folder: Path) -> list[Written]:
+    """Read the prior's own captions from what `write_samples` wrote; none if it wrote none."""
+    verify(folder)
+    return [Written(**row) for row in pq.read_table(folder / CAPTIONS).to_pylist()]
+
+
+def read_comparisons(folder: Path) -> list[Comparison]:
+    """Read the pictures drawn in different numbers of steps from what `write_samples` wrote."""
+    verify(folder)
+    rows = pq.read_table(folder / COMPARISONS).to_pylist()
+    found = []
+    for steps, seconds in dict.fromkeys((row["steps"], row["seconds"]) for row in rows):
+        own = [row for row in rows if row["steps"] == steps]
+        prompts = [Prompt(row["caption"], row["id"]) for row in own]
+        pixels = np.stack([decode_pixels(row["image"]) for row in own])
+        found.append(Comparison(steps, prompts, pixels, seconds))
+    return found
+
+
+def _caption_table(written: Sequence[Written]) -> pa.Table:
+    columns = {name: [getattr(row, name) for row in written] for name in Written._fields}
+    return pa.table(columns, schema=pa.schema({name: pa.string() for name in columns}))
+
+
+def _comparison_table(compared: Sequence[Comparison]) -> pa.Table:
+    rows = [
+        {
+            "steps": part.steps,
+            "seconds": part.seconds,
+            "id": prompt.id,
+            "caption": prompt.caption,
+            "image": encode_png(pixels),
+        }
+        for part in compared
+        for prompt, pixels in zip(part.prompts, part.pixels, strict=True)
+    ]
+    types = {"steps": pa.int64(), "seconds": pa.float64(), "id": pa.string()}
+    types |= {"caption": pa.string(), "image": pa.binary()}
+    return pa.Table.from_pylist(rows, schema=pa.schema(types))

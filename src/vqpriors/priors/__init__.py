@@ -7,7 +7,7 @@ primitive, and samplers own the loop, so that a change of temperature retrains n
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -26,16 +26,46 @@ class Prior(Protocol):
 
     Attributes:
         sampler: Name of the kind in `vqpriors.sampling` that draws from it.
+        length: Number of tokens N.
+        is_exact: Whether `nats` is the negative log-likelihood; else it estimates a bound on it.
+        num_draws: Uniform draws an example that `losses` takes.
     """
 
     sampler: str
+    length: int
+    is_exact: bool
+    num_draws: int
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Return named scalar losses of "codes", (B, N) int64, with their captions."""
+        """Return named scalar losses of a batch.
+
+        What else is worth a curve, such as an accuracy, may stand in the attribute `measured`
+        afterwards: scalars by name, without gradients.
+
+        Args:
+            batch: "codes", (B, N) int64; "draws", (B, num_draws) float, uniform in 0..1, all the
+                randomness besides dropout; and the captions, see `text_of`.
+        """
         ...
 
-    def nats(self, codes: Tensor, text: TextInput) -> Tensor:
-        """Return each picture's negative log-likelihood, or a bound on it, in nats; (B,) float."""
+    def nats(self, codes: Tensor, text: TextInput, noise: Tensor) -> Tensor:
+        """Return each picture's negative log-likelihood, or an estimate of a bound on it.
+
+        Args:
+            codes: (B, N) int64.
+            text: The captions.
+            noise: What an estimate draws, if it is one; (B, 1 + N) float, uniform in 0..1.
+
+        Returns:
+            (B,) float32, nats.
+        """
+        ...
+
+    def fill(self, codes: Tensor, is_hidden: Tensor, text: TextInput) -> Tensor:
+        """Return codes, (B, N) int64, whose hidden cells, (N,) bool, are the likeliest ones.
+
+        A quick look at what a prior knows, for watching it train; samplers do better.
+        """
         ...
 
 
@@ -43,11 +73,9 @@ class StepwisePrior(Prior, Protocol):
     """A prior that writes one code after the other, in raster order.
 
     Attributes:
-        length: Number of tokens N.
         begin: The token that stands before the first code.
     """
 
-    length: int
     begin: int
 
     def start(self, text: TextInput) -> Any:
@@ -59,6 +87,63 @@ class StepwisePrior(Prior, Protocol):
 
         The state is changed in place.
         """
+        ...
+
+
+class MaskedPrior(Prior, Protocol):
+    """A prior that guesses any codes from any others, all at once.
+
+    Attributes:
+        mask: The token that stands for a code to guess.
+        grid: Rows and columns of codes.
+        latent_width: Width of the latent that `start` may take; 0 for none.
+    """
+
+    mask: int
+    grid: tuple[int, int]
+    latent_width: int
+
+    def start(self, text: TextInput, latent: Tensor | None = None) -> Any:
+        """Return what all passes over a picture share; the text side is computed here, once.
+
+        Args:
+            text: The captions.
+            latent: What one pass is to agree on where there is no other code to agree with;
+                (B, latent_width) float, standard normal. None for none.
+        """
+        ...
+
+    def logits(self, tokens: Tensor, state: Any, is_wanted: Tensor) -> Tensor:
+        """Return the logits of some cells.
+
+        Args:
+            tokens: Codes, and `mask` where they are unknown; (B, N) int64.
+            state: What `start` returned.
+            is_wanted: Cells to guess, (B, N) bool.
+
+        Returns:
+            (M, K) float, in the order of `tokens[is_wanted]`.
+        """
+        ...
+
+
+class Captioner(Protocol):
+    """A prior that also writes captions for pictures, in the tokens that it reads.
+
+    Attributes:
+        text_length: Number of tokens L of a caption, padding included.
+        text_mask: The token that stands for one to guess.
+    """
+
+    text_length: int
+    text_mask: int
+
+    def start_caption(self, codes: Tensor) -> Any:
+        """Return what all passes share; the picture, (B, N) int64, is looked at here, once."""
+        ...
+
+    def caption_logits(self, tokens: Tensor, state: Any, is_wanted: Tensor) -> Tensor:
+        """Return the logits of some tokens of a caption, (M, V) float; as `MaskedPrior.logits`."""
         ...
 
 
@@ -136,15 +221,29 @@ def load(folder: Path, device: torch.device, *, tokenizer: str, encoder: str) ->
     return prior.eval().requires_grad_(False).to(device)
 
 
+class Likelihood(NamedTuple):
+    """The negative log-likelihood of pictures, or a bound on it.
+
+    Attributes:
+        nats: Over all pictures.
+        standard_error: Of `nats` as an estimate of the bound; 0 where it is exact.
+    """
+
+    nats: float
+    standard_error: float
+
+
 @torch.inference_mode()
-def total_nats(
+def likelihood(
     prior: Any,
     codes: np.ndarray,
     captions: Sequence[str],
     *,
     encode: Callable[[Sequence[str]], TextInput],
     batch_size: int,
-) -> float:
+    num_samples: int,
+    seed: int,
+) -> Likelihood:
     """Add up the negative log-likelihood of pictures, in float32, batch by batch.
 
     Args:
@@ -153,14 +252,21 @@ def total_nats(
         captions: M captions.
         encode: Encodes captions; a text encoder's method.
         batch_size: Pictures at a time.
-
-    Returns:
-        Nats over all M pictures, exact or a bound as the prior's `nats` says.
+        num_samples: Estimates a picture where the prior gives a bound.
+        seed: Start of the estimates' randomness.
     """
-    device = next(prior.parameters()).device
-    total = 0.0
+    device, length = next(prior.parameters()).device, codes.shape[1]
+    generator = torch.Generator().manual_seed(seed)
+    rounds = 1 if prior.is_exact else num_samples
+    total = variance = 0.0
     for start in range(0, len(codes), batch_size):
         rows = slice(start, start + batch_size)
         batch = torch.from_numpy(codes[rows].astype(np.int64)).to(device)
-        total += float(prior.nats(batch, encode(captions[rows]).to(device)).double().sum())
-    return total
+        text = encode(captions[rows]).to(device)
+        noise = torch.rand(rounds, len(batch), 1 + length, generator=generator)
+        # Spread evenly over the numbers of masked codes, which cost most of the variance.
+        noise[:, :, 0] = (noise[0, :, 0] + torch.arange(rounds)[:, None] / rounds) % 1
+        found = torch.stack([prior.nats(batch, text, n.to(device)).double() for n in noise])
+        total += float(found.mean(0).sum())
+        variance += float(found.var(0).sum()) / rounds if rounds > 1 else 0.0
+    return Likelihood(total, variance**0.5)

@@ -53,6 +53,8 @@ class Transformer(nn.Module):
     """
 
     sampler = "autoregressive"
+    is_exact = True
+    num_draws = 0
     angles: Tensor | None
 
     def __init__(
@@ -105,7 +107,7 @@ class Transformer(nn.Module):
             )
         }
 
-    def nats(self, codes: Tensor, text: TextInput) -> Tensor:
+    def nats(self, codes: Tensor, text: TextInput, noise: Tensor | None = None) -> Tensor:
         """Return each picture's exact negative log-likelihood in nats, (B,) float32."""
         logits = self.logits(codes, text).float()
         return F.cross_entropy(logits.transpose(1, 2), codes, reduction="none").sum(1)

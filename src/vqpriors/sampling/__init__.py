@@ -1,11 +1,13 @@
 """The contract of a sampler: it owns the loop in which a prior's primitive is called.
 
-A sampling module exports `Config` (a `Section`) and `build(config) -> Sampler`.
+A sampling module exports `Config` (a `Section`), `build(config) -> Sampler`, `HAS_STEPS`, whether
+the number of passes is the user's choice, and `EDITS`, the names of what it can do with pictures
+that are there in part, see `vqpriors.editing`.
 """
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -17,11 +19,61 @@ from vqpriors.hardware import Precision, autocast
 from vqpriors.seeds import derived_seed
 
 
+class Given(NamedTuple):
+    """What is there of pictures already, to be completed.
+
+    Attributes:
+        codes: (B, N) int64.
+        is_kept: True where the code stays as it is; (B, N) bool.
+    """
+
+    codes: Tensor
+    is_kept: Tensor
+
+
+class Noise:
+    """All the randomness of a batch of pictures, drawn for each by its number.
+
+    So a picture is the same whatever batch it is in.
+
+    Args:
+        rows: The pictures' numbers.
+        seed: The run's seed.
+        device: Where draws are wanted.
+    """
+
+    def __init__(self, rows: range, *, seed: int, device: torch.device):
+        self.device = device
+        self._generators = [
+            torch.Generator().manual_seed(derived_seed(seed, "picture", row)) for row in rows
+        ]
+
+    def uniform(self, count: int) -> Tensor:
+        """Draw the next numbers of each picture; (B, count) float64, uniform in 0..1."""
+        draws = [
+            torch.rand(count, generator=generator, dtype=torch.float64)
+            for generator in self._generators
+        ]
+        return torch.stack(draws).to(self.device)
+
+    def normal(self, count: int) -> Tensor:
+        """Draw the next numbers of each picture; (B, count) float32, standard normal."""
+        return torch.special.ndtri(self.uniform(count).clamp(1e-12, 1 - 1e-12)).float()
+
+
 class Sampler(Protocol):
     """Draws codes from a prior."""
 
     def __call__(
-        self, prior: Any, text: TextInput, null: TextInput, *, guidance: float, noise: Tensor
+        self,
+        prior: Any,
+        text: TextInput,
+        null: TextInput,
+        *,
+        guidance: float,
+        steps: int,
+        noise: Noise,
+        given: Given | None = None,
     ) -> Tensor:
         """Draw the codes of B pictures.
 
@@ -30,7 +82,9 @@ class Sampler(Protocol):
             text: The captions of the pictures.
             null: The empty caption, B times.
             guidance: Scale s of u + s(c - u) on the logits; 1 is none.
-            noise: All the randomness there is: (B, N) float64, uniform in 0..1.
+            steps: Passes over a picture, where the prior leaves a choice.
+            noise: All the randomness there is.
+            given: Codes to keep, bit for bit, where there are any.
 
         Returns:
             (B, N) int64.
@@ -45,9 +99,11 @@ def sample_codes(
     *,
     encode: Callable[[Sequence[str]], TextInput],
     guidance: float,
+    steps: int,
     batch_size: int,
     precision: Precision,
     seed: int,
+    given: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> np.ndarray:
     """Draw a picture's codes for each caption, batch by batch.
 
@@ -57,9 +113,11 @@ def sample_codes(
         captions: M captions.
         encode: Encodes captions; a text encoder's method.
         guidance: As `Sampler`.
+        steps: As `Sampler`.
         batch_size: Pictures at a time.
         precision: Of the prior.
         seed: Start of the randomness; a picture's depends on it and on the picture's place.
+        given: Codes of the pictures, (M, N) integers, and which of them to keep, (M, N) bool.
 
     Returns:
         (M, N) uint16 codes, raster order.
@@ -68,28 +126,36 @@ def sample_codes(
     batches = []
     starts = range(0, len(captions), batch_size)
     for start in tqdm(starts, desc="sampling", disable=not sys.stderr.isatty()):
-        chunk = captions[start : start + batch_size]
-        noise = picture_noise(range(start, start + len(chunk)), prior.length, seed=seed)
+        rows = range(start, min(start + batch_size, len(captions)))
+        chunk = captions[rows.start : rows.stop]
         text, null = encode(chunk).to(device), encode([""] * len(chunk)).to(device)
         with autocast(precision, device):
-            codes = sampler(prior, text, null, guidance=guidance, noise=noise.to(device))
+            codes = sampler(
+                prior,
+                text,
+                null,
+                guidance=guidance,
+                steps=steps,
+                noise=Noise(rows, seed=seed, device=device),
+                given=_part(given, rows, device),
+            )
         batches.append(codes.cpu().numpy().astype(np.uint16))
     return np.concatenate(batches)
 
 
-def picture_noise(rows: range, length: int, *, seed: int) -> Tensor:
-    """Draw the randomness of pictures by their numbers, whatever batch they are in.
+def stack(text: TextInput, null: TextInput) -> TextInput:
+    """Put captions and null captions into one batch of 2 B."""
+    features = None
+    if text.features is not None and null.features is not None:
+        features = torch.cat([text.features, null.features])
+    tokens, is_real = torch.cat([text.tokens, null.tokens]), torch.cat([text.is_real, null.is_real])
+    return TextInput(tokens, is_real, features)
 
-    Args:
-        rows: The pictures' numbers.
-        length: Number of tokens N.
-        seed: The run's seed.
 
-    Returns:
-        (B, N) float64, uniform in 0..1.
-    """
-    draws = []
-    for row in rows:
-        generator = torch.Generator().manual_seed(derived_seed(seed, "picture", row))
-        draws.append(torch.rand(length, generator=generator, dtype=torch.float64))
-    return torch.stack(draws)
+def _part(
+    given: tuple[np.ndarray, np.ndarray] | None, rows: range, device: torch.device
+) -> Given | None:
+    if given is None:
+        return None
+    codes, is_kept = (torch.from_numpy(part[rows.start : rows.stop]) for part in given)
+    return Given(codes.long().to(device), is_kept.to(device))

@@ -7,7 +7,11 @@ from torch import Tensor
 from vqpriors.conditioning import TextInput
 from vqpriors.params import Section
 from vqpriors.priors import StepwisePrior
+from vqpriors.sampling import Given, Noise, stack
 from vqpriors.sampling._logits import draw, guide, keep_top_k, keep_top_p
+
+HAS_STEPS = False
+EDITS = ("completion",)
 
 
 class Config(Section):
@@ -32,10 +36,16 @@ class Autoregressive:
         null: TextInput,
         *,
         guidance: float,
-        noise: Tensor,
+        steps: int,
+        noise: Noise,
+        given: Given | None = None,
     ) -> Tensor:
-        """Draw the codes, (B, N) int64, of B pictures; with guidance as one batch of 2 B."""
-        batch = len(text.tokens)
+        """Draw the codes, (B, N) int64, of B pictures; with guidance as one batch of 2 B.
+
+        There is no choice of steps: each code takes one. A code that is kept is known to those
+        after it only, so what is drawn before it can't fit it.
+        """
+        batch, uniform = len(text.tokens), noise.uniform(prior.length)
         is_guided = guidance != 1 and text.tokens.shape[1] > 0
         state = prior.start(stack(text, null) if is_guided else text)
         token = torch.full((batch,), prior.begin, device=text.tokens.device)
@@ -44,22 +54,15 @@ class Autoregressive:
             logits = prior.step(token.repeat(2) if is_guided else token, state).float()
             if is_guided:
                 logits = guide(*logits.chunk(2), guidance)
-            token = self._choose(logits, noise[:, position])
+            token = self._choose(logits, uniform[:, position])
+            if given is not None:
+                token = torch.where(given.is_kept[:, position], given.codes[:, position], token)
             codes.append(token)
         return torch.stack(codes, dim=1)
 
     def _choose(self, logits: Tensor, uniform: Tensor) -> Tensor:
         logits = keep_top_p(keep_top_k(logits / self.temperature, self.top_k), self.top_p)
         return draw(logits, uniform)
-
-
-def stack(text: TextInput, null: TextInput) -> TextInput:
-    """Put captions and null captions into one batch of 2 B."""
-    features = None
-    if text.features is not None and null.features is not None:
-        features = torch.cat([text.features, null.features])
-    tokens, is_real = torch.cat([text.tokens, null.tokens]), torch.cat([text.is_real, null.is_real])
-    return TextInput(tokens, is_real, features)
 
 
 def build(config: Config) -> Autoregressive:

@@ -30,6 +30,7 @@ from vqpriors.training.order import epoch_order, seed_step
 from vqpriors.training.progress_bar import Bar
 
 Log = Callable[[int, Mapping[str, float]], None]
+Look = Callable[[nn.Module], Mapping[str, float]]
 
 
 class Examples(Protocol):
@@ -74,6 +75,7 @@ def train(
     seed: int,
     folder: Path,
     log: Log,
+    look: Look | None = None,
 ) -> Trained:
     """Train a model through its phases, from where the checkpoints in `folder` stand.
 
@@ -89,6 +91,8 @@ def train(
         seed: Start of every random choice.
         folder: Where checkpoints are kept, used by no one else.
         log: Receives values by name at a step; on resume, all that was logged before.
+        look: Looks at the averaged weights after each epoch, on the main process; what it returns
+            is logged beside the validation losses.
 
     Raises:
         ValueError: If a loss or gradient is not finite, a split is too small, a phase names what
@@ -108,7 +112,7 @@ def train(
                 if values:
                     run.note(values, log)
                     run.save_if_due(folder)
-            run.end_epoch(validation, phase, log)
+            run.end_epoch(validation, phase, log, look)
             run.save_if_due(folder)
         bar.close()
         run.end_phase()
@@ -239,7 +243,7 @@ class Run:
         self.averaged.update_parameters(self.model)
         self.progress.step += 1
         self.progress.batch += 1
-        self._add({**losses, "loss": total, "gradient_norm": norm})
+        self._add({**losses, **measured(self.model), "loss": total, "gradient_norm": norm})
         if (
             self.progress.batch % self.config.log_steps
             and self.progress.batch < self.steps_per_epoch
@@ -254,10 +258,15 @@ class Run:
         if self.accelerator.is_main_process:
             log(self.progress.step, named)
 
-    def end_epoch(self, validation: Examples, phase: Phase, log: Log) -> None:
+    def end_epoch(
+        self, validation: Examples, phase: Phase, log: Log, look: Look | None = None
+    ) -> None:
         """Measure the averaged weights on the validation split and keep the best."""
         self.progress.epoch, self.progress.batch = self.progress.epoch + 1, 0
         values = self._validate(validation, phase)
+        if look is not None and self.accelerator.is_main_process:
+            with torch.no_grad(), self.accelerator.autocast():
+                values |= look(self.averaged.module.eval())
         self.note(values, log, group="validation")
         # Not a number is the worst loss there is, so that any number is better.
         loss = values["loss"] if math.isfinite(values["loss"]) else math.inf
@@ -304,7 +313,8 @@ class Run:
         for chunk in rows.split(size):
             with self.accelerator.autocast():
                 losses = model.losses(self._to_device(validation.batch(chunk, None)))  # pyright: ignore[reportCallIssue] nn.Module types attributes as tensors
-            for name, value in {**losses, "loss": weigh(losses, phase.weights)}.items():
+            values = {**losses, **measured(model), "loss": weigh(losses, phase.weights)}
+            for name, value in values.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value * len(chunk)
         return self._over_ranks(sums, count=len(validation))
 
@@ -343,6 +353,11 @@ class Run:
     def _say(self, text: str) -> None:
         if self.accelerator.is_main_process:
             print(text, file=sys.stderr)
+
+
+def measured(model: nn.Module) -> dict[str, Tensor]:
+    """Return what a model's last `losses` measured beside them; scalars by name."""
+    return dict(getattr(model, "measured", {}))
 
 
 class Objective(nn.Module):

@@ -1,6 +1,7 @@
 """Codes with captions as training examples."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ class TokenExamples:
         caption_rows: The caption of each picture, (M,) int64 rows of `captions`.
         caption_dropout: Share of captions that training replaces by the empty one, which teaches
             the null condition of guidance.
+        num_draws: Uniform draws an example that the prior takes.
     """
 
     def __init__(
@@ -27,16 +29,22 @@ class TokenExamples:
         captions: TextInput,
         caption_rows: Tensor,
         caption_dropout: float,
+        num_draws: int = 0,
     ):
         self.codes = torch.from_numpy(codes)
         self.captions, self.caption_rows = captions, caption_rows
-        self.caption_dropout = caption_dropout
+        self.caption_dropout, self.num_draws = caption_dropout, num_draws
 
     def __len__(self) -> int:
         return len(self.codes)
 
     def batch(self, rows: Tensor, generator: torch.Generator | None) -> dict[str, Tensor]:
-        """Return "codes", (B, N) int64, and `TextInput`'s fields, prefixed by "text_"."""
+        """Return codes, captions and draws.
+
+        Returns:
+            "codes": (B, N) int64; "draws": (B, num_draws) float, uniform in 0..1; `TextInput`'s
+            fields, prefixed by "text_".
+        """
         chosen = self.caption_rows[rows]
         if generator is not None:
             is_dropped = torch.rand(len(rows), generator=generator) < self.caption_dropout
@@ -44,10 +52,22 @@ class TokenExamples:
         text = self.captions.select(chosen)
         batch = {
             "codes": self.codes[rows].long(),
+            "draws": self._draw(rows, generator),
             "text_tokens": text.tokens,
             "text_is_real": text.is_real,
         }
         return batch if text.features is None else batch | {"text_features": text.features}
+
+    def _draw(self, rows: Tensor, generator: torch.Generator | None) -> Tensor:
+        if generator is not None:
+            return torch.rand(len(rows), self.num_draws, generator=generator)
+        # In evaluation an example's draws are its own, so that epochs can be compared.
+        return self._fixed_draws[rows]
+
+    @cached_property
+    def _fixed_draws(self) -> Tensor:
+        generator = torch.Generator().manual_seed(0)
+        return torch.rand(len(self), self.num_draws, generator=generator)
 
 
 def token_examples(
@@ -56,6 +76,7 @@ def token_examples(
     *,
     encode: Callable[[Sequence[str]], TextInput],
     dropout: float,
+    num_draws: int = 0,
 ) -> TokenExamples:
     """Encode the distinct captions of some pictures and pair them with their codes.
 
@@ -64,10 +85,15 @@ def token_examples(
         captions: M captions.
         encode: Encodes captions; a text encoder's method.
         dropout: As `TokenExamples`.
+        num_draws: As `TokenExamples`.
     """
     distinct, rows = distinct_captions(captions)
     return TokenExamples(
-        codes, captions=encode(distinct), caption_rows=rows, caption_dropout=dropout
+        codes,
+        captions=encode(distinct),
+        caption_rows=rows,
+        caption_dropout=dropout,
+        num_draws=num_draws,
     )
 
 

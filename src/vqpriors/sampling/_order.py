@@ -1,0 +1,38 @@
+"""The order in which parallel decoding writes the cells of a grid."""
+
+import torch
+from torch import Tensor
+
+
+def halton_ranks(rows: int, columns: int) -> Tensor:
+    """Rank the cells of a grid by a low-discrepancy sequence, so that early ones lie far apart.
+
+    Args:
+        rows: Rows of the grid.
+        columns: Columns of the grid.
+
+    Returns:
+        The place of each cell in the order, 0 to rows * columns - 1, each once; raster order; (N,)
+        int64.
+
+    Reference:
+        Besnier et al. 2025, Halton-MaskGIT, arXiv:2503.17076.
+    """
+    places: dict[int, int] = {}
+    point = 1
+    while len(places) < rows * columns:
+        cell = int(_radical_inverse(point, 2) * rows) * columns
+        cell += int(_radical_inverse(point, 3) * columns)
+        places.setdefault(cell, len(places))
+        point += 1
+    return torch.tensor([places[cell] for cell in range(rows * columns)])
+
+
+def _radical_inverse(number: int, base: int) -> float:
+    """Mirror a number's digits at the point: 6 = 110 in base 2 becomes 0.011 = 0.375."""
+    value, weight = 0.0, 1.0
+    while number:
+        number, digit = divmod(number, base)
+        weight /= base
+        value += digit * weight
+    return value
