@@ -30,8 +30,7 @@ def draw_sheets(
     shown = list(dict.fromkeys(captions))[: config.sheet_prompts]
     own = painter.sampler.config.temperature
     by_temperature = {
-        value: _by_prompt(painter, shown, value)
-        for value in {*config.sheet_temperatures, own}
+        value: _by_prompt(painter, shown, value) for value in {*config.sheet_temperatures, own}
     }
     columns = [by_temperature[value] for value in config.sheet_temperatures]
     noise = np.random.default_rng(derived_seed(painter.seed, "random codes"))

@@ -130,6 +130,12 @@ def test_text_encoder(kind, tmp_path):
     assert torch.equal(loaded.encode(CAPTIONS).tokens, encoded.tokens)
     alone = encoder.encode(CAPTIONS[:1])
     assert torch.equal(alone.tokens[0], encoded.tokens[0])
+    has_text = shape.length > 0
+    assert loaded.decode(encoded.tokens[:2]) == (CAPTIONS[:2] if has_text else ["", ""])
+    assert encoder.decode(torch.full((2, shape.length), encoder.pad)) == ["", ""]
+    if has_text:
+        junk = torch.randint(-1, shape.vocabulary + 1, (50, shape.length + 1))
+        assert all(isinstance(caption, str) for caption in encoder.decode(junk))
 
 
 def prior_of(kind, shape):

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from vqpriors import text
-from vqpriors.text.wordpiece import FILE, Config, build
+from vqpriors.text._token_rows import FILE
+from vqpriors.text.wordpiece import Config, build
 
 CAPTIONS = [
     "a red digit three",
@@ -34,7 +35,7 @@ def words(learned, caption):
     """Return a caption's pieces, without its start token and padding."""
     encoded = learned.encode([caption])
     ids = encoded.tokens[0][encoded.is_real[0]].tolist()
-    return [learned.tokenizer.id_to_token(i) for i in ids[1:]]
+    return [learned.rows.tokenizer.id_to_token(i) for i in ids[1:]]
 
 
 def test_vocabulary_is_the_same_in_every_process(tmp_path):
@@ -78,12 +79,13 @@ def test_empty_caption_is_the_start_token_alone():
 def test_captions_are_padded_on_the_right():
     learned = encoder()
     encoded = learned.encode(["a", "a red seven"])
-    assert learned.shape == (7, learned.tokenizer.get_vocab_size(), 0)  # "a red seven , big !" is 6
+    size = learned.rows.tokenizer.get_vocab_size()
+    assert learned.shape == (7, size, 0)  # "a red seven , big !" is 6
     assert encoded.tokens.shape == encoded.is_real.shape == (2, 7)
     assert encoded.tokens.dtype == torch.int64
     assert encoded.is_real.tolist() == [[True] * 2 + [False] * 5, [True] * 4 + [False] * 3]
     assert (encoded.tokens[~encoded.is_real] == learned.pad).all()
-    assert (encoded.tokens[:, 0] == learned.start).all()
+    assert (encoded.tokens[:, 0] == learned.rows.start).all()
     assert encoded.features is None
 
 
@@ -127,7 +129,48 @@ def test_captions_without_text_leave_the_special_tokens(captions):
 
 
 def test_no_captions_are_no_rows():
-    assert encoder().encode([]).tokens.shape == (0, 7)
+    encoded = encoder().encode([])
+    assert encoded.tokens.shape == (0, 7)
+    assert encoder().decode(encoded.tokens) == []
+
+
+def spoken(learned, *captions):
+    return learned.decode(learned.encode(captions).tokens)
+
+
+def test_decoded_captions_are_normalised():
+    found = spoken(encoder(), "A  RED digit", "two naïve greens", "")
+    assert found == ["a red digit", "two naive greens", ""]
+    small_pieces = encoder(["a small red seven on a white background"], vocabulary=4, max_length=99)
+    words = "a small red seven on a white background"
+    assert spoken(small_pieces, words) == [words]
+
+
+@pytest.mark.parametrize(
+    "caption",
+    ["a seven, big!", "one (or two). three?", "a man's t-shirt", "they're 3", "don't"],
+)
+def test_punctuation_is_spaced_as_usual(caption):
+    assert spoken(encoder([caption]), caption) == [caption]
+
+
+def test_decoding_stops_at_padding_and_leaves_out_what_is_no_text():
+    learned = encoder()
+    start, pad = learned.rows.start, learned.pad
+    word = {name: learned.rows.tokenizer.token_to_id(name) for name in ("a", "red", "[UNK]")}
+    rows = [
+        [start, word["a"], start, word["[UNK]"], word["red"], pad, word["a"]],
+        [word["red"], 99999, -1, 2**62, word["a"], word["a"], word["a"]],
+        [pad] * 7,
+        [pad, word["a"], pad, pad, pad, pad, pad],
+    ]
+    assert learned.decode(torch.tensor(rows)) == ["a red", "red a a a", "", ""]
+
+
+def test_any_row_can_be_decoded():
+    learned = encoder()
+    tokens = torch.randint(-5, learned.shape.vocabulary + 5, (200, 7))
+    assert len(learned.decode(tokens)) == 200
 
 
 def test_saved_encoder_encodes_alike(tmp_path):

@@ -10,18 +10,38 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from torch import Tensor
+
 from vqpriors.artifact import new_folder, verify
 from vqpriors.conditioning import TextInput, TextShape
 from vqpriors.plugins import load_kind
 
 
 class TextEncoder(Protocol):
-    """Encodes captions of any length, the empty one included."""
+    """Encodes captions of any length, the empty one included.
 
+    Attributes:
+        pad: Id of padding, at which a text ends.
+        shape: Sizes of what it gives.
+    """
+
+    pad: int
     shape: TextShape
 
     def encode(self, captions: Sequence[str]) -> TextInput:
         """Encode B captions; what exceeds the encoder's length is cut off."""
+        ...
+
+    def decode(self, tokens: Tensor) -> list[str]:
+        """Return the captions of B rows, as the encoder normalises them.
+
+        A caption that fits comes back word for word, with usual spacing around punctuation. A row
+        may hold anything, as one that a model wrote: its text ends at the first padding, special
+        tokens and ids beyond the vocabulary are left out.
+
+        Args:
+            tokens: (B, L) int64.
+        """
         ...
 
     def save(self, folder: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from vqpriors.conditioning import TextInput, TextShape
 from vqpriors.params import Section
@@ -16,12 +17,17 @@ class Config(Section):
 class NoText:
     """Encodes every caption as zero tokens."""
 
+    pad = 0
     shape = TextShape(length=0, vocabulary=0, feature_width=0)
 
     def encode(self, captions: Sequence[str]) -> TextInput:
         """Return (B, 0) tokens."""
         tokens = torch.zeros(len(captions), 0, dtype=torch.int64)
         return TextInput(tokens, tokens.bool(), None)
+
+    def decode(self, tokens: Tensor) -> list[str]:
+        """Return B empty captions."""
+        return [""] * len(tokens)
 
     def save(self, folder: Path) -> None:
         """Write nothing: there is nothing to keep."""
