@@ -141,3 +141,31 @@ def listen(tower: Tower, x: Tensor, listening: nn.ModuleList, heard: list[Side])
     for layer, (bridge, side) in enumerate(zip(listening, heard, strict=True)):
         x = bridge(tower.step(layer, x), side)
     return x
+
+
+def converse(
+    towers: tuple[Tower, Tower],
+    vectors: tuple[Tensor, Tensor],
+    listening: tuple[nn.ModuleList, ...],
+) -> tuple[Tensor, Tensor]:
+    """Run two towers side by side, each listening to the other after every block.
+
+    Args:
+        towers: The first and the second.
+        vectors: Their embedded tokens, (B, N, D) and (B, L, D).
+        listening: The bridges to the first, and those to the second.
+
+    Returns:
+        What their last blocks give, shaped as `vectors`.
+    """
+    first, second = vectors
+    for layer, pair in enumerate(zip(*listening, strict=True)):
+        to_first, to_second = (cast(Bridge, bridge) for bridge in pair)
+        first, second = towers[0].step(layer, first), towers[1].step(layer, second)
+        said = (to_first.side(second, _all(second)), to_second.side(first, _all(first)))
+        first, second = to_first(first, said[0]), to_second(second, said[1])
+    return first, second
+
+
+def _all(x: Tensor) -> Tensor:
+    return torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)

@@ -90,8 +90,8 @@ class CFTN(nn.Module):
             )
         self.grid, self.length, self.mask = grid, grid[0] * grid[1], codebook_size
         self.num_draws = 5 + self.length
-        self.mask_schedule, self.rectangles = mask_schedule, rectangles
-        self.label_smoothing = label_smoothing
+        self.mask_schedule: Schedule = mask_schedule
+        self.rectangles, self.label_smoothing = rectangles, label_smoothing
         self.measured: dict[str, Tensor] = {}
         has_text = text.length > 0
         self.text_tower = (

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vqpriors.conditioning import TextInput, TextShape
 from vqpriors.nn.attention import grid_rotation
 from vqpriors.nn.blocks import initialise
-from vqpriors.nn.towers import Side, Tower, bridges, initialise_bridges, listen, sides
+from vqpriors.nn.towers import Side, Tower, bridges, converse, initialise_bridges, listen, sides
 from vqpriors.params import Section
 from vqpriors.phases import Phase
 from vqpriors.priors import Batch, text_of
@@ -69,6 +69,7 @@ class CFTN2(nn.Module):
 
     sampler = "parallel"
     is_exact = False
+    latent: Latent
 
     def __init__(
         self,
@@ -205,11 +206,8 @@ class CFTN2(nn.Module):
         is_unsaid = self._mask(draws.text, draws, side=1) & _says_something(text)
         image = self.image.embed(codes.masked_fill(is_hidden, self.mask))
         words = self.text.embed(text.tokens.masked_fill(is_unsaid, self.text_mask))
-        sees, reads = (torch.ones_like(side, dtype=torch.bool) for side in (codes, text.tokens))
-        for layer, (to_image, to_text) in enumerate(zip(self.to_image, self.to_text, strict=True)):
-            image, words = self.image.step(layer, image), self.text.step(layer, words)
-            heard = to_image.side(words, reads), to_text.side(image, sees)
-            image, words = to_image(image, heard[0]), to_text(words, heard[1])
+        listening = (self.to_image, self.to_text)
+        image, words = converse((self.image, self.text), (image, words), listening)
         code_loss, _ = self._guessed(self.image.predict(image, is_hidden), codes[is_hidden])
         text_loss, _ = self._guessed(self.text.predict(words, is_unsaid), text.tokens[is_unsaid])
         return {"joint_nats": code_loss + text_loss}

@@ -65,7 +65,8 @@ class Parallel:
                 return prior.logits(tokens, state, is_wanted).float()
             both = prior.logits(tokens.repeat(2, 1), state, is_wanted.repeat(2, 1)).float()
             share = rising(self.config.guidance_schedule, step, steps)
-            return guide(*both.chunk(2), 1 + (guidance - 1) * share)
+            conditional, unconditional = both.chunk(2)
+            return guide(conditional, unconditional, 1 + (guidance - 1) * share)
 
         device = text.tokens.device
         tokens = torch.full(shape, prior.mask, device=device) if given is None else given.codes
