@@ -9,6 +9,7 @@ import yaml
 from torch.testing import assert_close
 
 from tests.imports import ROOT
+from tests.text.folders import FOLDERS
 from tests.tiny import TEXT, captions, codes, ema, no_captions
 from vqpriors import priors, text, tokenizer
 from vqpriors.artifact import save_model
@@ -116,6 +117,9 @@ def test_tokenizer_is_built_again_from_its_description(kind):
 @of("vqpriors.text")
 def test_text_encoder(kind, tmp_path):
     module, config = load("vqpriors.text", kind)
+    if kind in FOLDERS:
+        folder = FOLDERS[kind](tmp_path / "hub")
+        config = config.model_copy(update={"location": str(folder)})
     encoder = module.build(config, captions=CAPTIONS[:2])
     shape, encoded = encoder.shape, encoder.encode(CAPTIONS)
     assert isinstance(shape, TextShape)
@@ -127,7 +131,10 @@ def test_text_encoder(kind, tmp_path):
     text.save(tmp_path / "text", kind, encoder)
     loaded = text.load(tmp_path / "text")
     assert loaded.shape == shape
-    assert torch.equal(loaded.encode(CAPTIONS).tokens, encoded.tokens)
+    again = loaded.encode(CAPTIONS)
+    assert torch.equal(again.tokens, encoded.tokens)
+    assert torch.equal(again.is_real, encoded.is_real)
+    assert shape.feature_width == 0 or torch.equal(again.features, encoded.features)
     alone = encoder.encode(CAPTIONS[:1])
     assert torch.equal(alone.tokens[0], encoded.tokens[0])
     has_text = shape.length > 0

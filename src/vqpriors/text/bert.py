@@ -1,0 +1,52 @@
+"""BERT's word pieces, a large vocabulary of English; the prior learns what they mean.
+
+Reference:
+    Devlin et al. 2019, BERT, arXiv:1810.04805.
+"""
+
+from collections.abc import Sequence
+
+from pydantic import Field
+from tokenizers import Tokenizer, models
+
+from vqpriors.params import Section
+from vqpriors.text._pretrained import TOKENIZER_FILES, Pretrained
+from vqpriors.text._token_rows import bare
+from vqpriors.text._word_pieces import PAD, START, UNKNOWN, WordPieceText, fitted, load
+
+__all__ = ["Config", "build", "load"]
+
+_OTHER = "choose a BERT tokenizer, such as google-bert/bert-base-uncased"
+
+
+class Config(Section):
+    """`text.bert` of params.yaml."""
+
+    location: str
+    revision: str
+    max_length: int = Field(ge=2)
+
+
+def build(config: Config, *, captions: Sequence[str]) -> WordPieceText:
+    """Fetch the vocabulary; the longest training caption sets the length, up to `max_length`.
+
+    Raises:
+        ValueError: If the hub can't be reached, or what is at `location` is no BERT tokenizer.
+    """
+    files = ("config.json", *TOKENIZER_FILES)
+    source = Pretrained(config.location, config.revision, files=files, param="text.bert")
+    return fitted(_tokenizer(source), captions, max_length=config.max_length)
+
+
+def _tokenizer(source: Pretrained) -> Tokenizer:
+    from transformers import BertTokenizer
+
+    source.check_type("bert")
+    # Without either, transformers makes up a vocabulary of nothing but special tokens.
+    if not (source.has("tokenizer.json") or source.has("vocab.txt")):
+        raise source.refusal("has no tokenizer.json or vocab.txt", _OTHER)
+    tokenizer = bare(source.read(BertTokenizer).backend_tokenizer)
+    has_all = {PAD, UNKNOWN, START} <= tokenizer.get_vocab().keys()
+    if not (has_all and isinstance(tokenizer.model, models.WordPiece)):
+        raise source.refusal("holds another kind of tokenizer", _OTHER)
+    return tokenizer
