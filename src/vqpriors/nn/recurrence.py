@@ -84,6 +84,17 @@ class RecurrentLayer(nn.Module):
             memory.hidden = show.sigmoid() * memory.cell.tanh()
         return x + memory.hidden[:, None]
 
+    @torch.no_grad()
+    def initialise(self) -> None:
+        """Keep the variance of what is seen, and remember by default.
+
+        Reference:
+            Gers et al. 2000, Learning to Forget (a forget gate that starts open).
+        """
+        if self.mix is not None:
+            nn.init.normal_(self.mix.weight, std=self.mix.in_features**-0.5)
+        self.lstm.bias_ih_l0.chunk(4)[1].fill_(1.0)
+
     def _mix(self, inputs: Tensor, *, start: int, length: int) -> Tensor:
         views = [inputs[:, start - back : start - back + length] for back in self.looks]
         return views[0] if self.mix is None else self.mix(torch.cat(views, dim=2))

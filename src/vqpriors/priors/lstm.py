@@ -110,6 +110,10 @@ class LSTM(nn.Module):
         self.norm = RMSNorm(width)
         self.head = nn.Linear(width, codebook_size, bias=False)
         initialise(self, depth=depth)
+        for layer in self._layers():
+            layer.initialise()
+        for table in (self.embedding, self.rows, self.columns):
+            nn.init.normal_(table.weight)  # as large as the text, which has passed a norm
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return "nats_per_token", a code's mean negative log-likelihood given those before."""
@@ -159,9 +163,10 @@ class LSTM(nn.Module):
         return cast(list[RecurrentLayer], list(self.layers))
 
     def _embed(self, tokens: Tensor, side: Text | None, *, position: int) -> Tensor:
-        width = self.rows.weight.shape[1]
-        places = (self.rows.weight[:, None] + self.columns.weight).view(-1, width)  # (N, D)
-        x = self.embedding(tokens) + places[position : position + tokens.shape[1]]
+        places = torch.arange(position, position + tokens.shape[1], device=tokens.device)
+        num_columns = self.columns.num_embeddings
+        x = self.embedding(tokens) + self.rows(places // num_columns)
+        x = x + self.columns(places % num_columns)
         return self.dropout(x if side is None else x + side.pooled)
 
     def _text(self, text: TextInput) -> Text | None:
