@@ -5,6 +5,7 @@ import torch
 from vqpriors.conditioning import TextInput, TextShape
 from vqpriors.params import check
 from vqpriors.phases import Phase
+from vqpriors.priors.lstm import LSTM
 from vqpriors.priors.transformer import Transformer
 from vqpriors.quantizers.ema import VectorQuantizerEMA
 from vqpriors.tokenizer.vqvae import VQVAE
@@ -65,6 +66,12 @@ def transformer(**changes):
     settings = {"grid": (2, 3), "codebook_size": 7, "text": TEXT, "width": 8, "depth": 2}
     settings |= {"heads": 2, "text_depth": 1, "positions": "rope", "dropout": 0.0}
     return Transformer(**settings | changes)
+
+
+def lstm(**changes):
+    settings = {"grid": (2, 3), "codebook_size": 7, "text": TEXT, "width": 8, "depth": 2}
+    settings |= {"heads": 2, "text_depth": 1, "dropout": 0.0}
+    return LSTM(**settings | changes)
 
 
 def lively(module, seed=0):
