@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from tests.imports import ROOT
 from tests.text.folders import FOLDERS
-from tests.tiny import TEXT, captions, codes, ema, no_captions
+from tests.tiny import TEXT, captions, codes, ema, no_captions, vq_model
 from vqpriors import priors, text, tokenizer
 from vqpriors.artifact import save_model
 from vqpriors.conditioning import TextShape
@@ -31,13 +31,21 @@ PACKAGES = {
 CAPTIONS = ["a red three", "", "two green sevens and more than fit in the length"]
 
 
-def load(package, kind):
+def load(package, kind, **changes):
     """Return a kind's module, and its config of params.yaml made small."""
     module = load_kind(package, kind, param="test")
     path = f"{PACKAGES[package]}.{kind}"
     values = PARAMS[PACKAGES[package]][kind]
-    small = {key: SMALL.get(key, value) for key, value in values.items()}
+    small = {key: (SMALL | changes).get(key, value) for key, value in values.items()}
     return module, check(path, small, module.Config)
+
+
+@pytest.fixture(scope="module")
+def adopted(tmp_path_factory):
+    """Params of a tokenizer that comes from elsewhere: here, from a folder."""
+    folder = tmp_path_factory.mktemp("vq_model")
+    vq_model(num_vq_embeddings=4).save_pretrained(folder / "vqvae")
+    return {"location": str(folder), "subfolder": "vqvae"}
 
 
 def of(package):
@@ -80,9 +88,9 @@ def test_quantizer(kind):
 
 
 @of("vqpriors.tokenizer")
-def test_tokenizer(kind):
+def test_tokenizer(kind, adopted):
     torch.manual_seed(0)
-    module, config = load("vqpriors.tokenizer", kind)
+    module, config = load("vqpriors.tokenizer", kind, **adopted)
     model = module.build(config, image_size=8, channels=3, quantizer=ema())
     pixels = np.random.default_rng(0).integers(0, 256, (5, 3, 8, 8), dtype=np.uint8)
     losses = model.losses({"images": torch.rand(5, 3, 8, 8) * 2 - 1})
@@ -97,8 +105,8 @@ def test_tokenizer(kind):
 
 
 @of("vqpriors.tokenizer")
-def test_tokenizer_is_built_again_from_its_description(kind):
-    _, config = load("vqpriors.tokenizer", kind)
+def test_tokenizer_is_built_again_from_its_description(kind, adopted):
+    _, config = load("vqpriors.tokenizer", kind, **adopted)
     _, quantizer = load("vqpriors.quantizers", "fsq")
     description = tokenizer.describe(
         arch=kind,
@@ -106,11 +114,12 @@ def test_tokenizer_is_built_again_from_its_description(kind):
         quantizer="fsq",
         quantizer_config=quantizer,
         image_size=8,
-        channels=1,
+        channels=3,
     )
-    first, second = (tokenizer.build(description).eval() for _ in range(2))
+    first = tokenizer.build(description).eval()
+    second = tokenizer.build(tokenizer.complete(description, first)).eval()
     second.load_state_dict(first.state_dict())
-    images = torch.rand(2, 1, 8, 8)
+    images = torch.rand(2, 3, 8, 8)
     assert torch.equal(first.encode(images), second.encode(images))
 
 
