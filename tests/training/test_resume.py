@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.sampling.masked import cftn2
 from tests.tiny import captions, codes, ema, phase, train_config, transformer, vqvae
 from vqpriors.training import checkpoint as checkpoints
 from vqpriors.training.image_data import ImageExamples
@@ -71,18 +72,35 @@ def prior_run():
         "all": phase(epochs=2),
         "head": phase(epochs=2, frozen=["blocks.0", "text_tower"], lr=0.005),
     }
+    return transformer(dropout=0.1), phases, *token_examples(num_draws=0)
+
+
+def two_way_prior_run():
+    torch.manual_seed(1)
+    shares = {"caption_share": 0.25, "joint_share": 0.25, "latent_share": 0.0}
+    phases = {
+        "both_ways": phase(epochs=2, frozen=["latent"], options=shares),
+        "one_step": phase(
+            epochs=2, weights={"latent_nats": 0.5}, options=shares | {"latent_share": 0.25}
+        ),
+    }
+    model = cftn2(dropout=0.1)
+    return model, phases, *token_examples(num_draws=model.num_draws)
+
+
+def token_examples(*, num_draws):
     texts = captions([], [2, 3], [4], [5, 6, 7])
     rows = torch.arange(17) % 3 + 1
-    examples = [
+    return [
         TokenExamples(
             codes(17)[part].numpy().astype(np.uint16),
             captions=texts,
             caption_rows=rows[part],
             caption_dropout=0.3,
+            num_draws=num_draws,
         )
         for part in (slice(12), slice(12, 17))
     ]
-    return transformer(dropout=0.1), phases, *examples
 
 
 def attempt(make, folder, *, killed_in=None, calls=0):
@@ -128,7 +146,7 @@ def assert_same(found, expected):
     assert found[3].progress == expected[3].progress == found[1].progress
 
 
-RUNS = {"tokenizer": tokenizer_run, "prior": prior_run}
+RUNS = {"tokenizer": tokenizer_run, "prior": prior_run, "two-way prior": two_way_prior_run}
 
 
 @pytest.fixture(scope="module", params=RUNS)
