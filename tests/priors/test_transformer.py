@@ -3,8 +3,17 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from tests.tiny import NO_TEXT, TEXT, captions, codes, lively, no_captions, transformer
-from vqpriors.priors import total_nats
+from tests.tiny import (
+    NO_TEXT,
+    TEXT,
+    captions,
+    codes,
+    lively,
+    no_captions,
+    prior_batch,
+    transformer,
+)
+from vqpriors.priors import likelihood
 
 VARIANTS = [
     {"positions": positions, "text": text}
@@ -81,8 +90,7 @@ def test_losses_are_minus_the_log_probability_by_hand(variant):
         for position in range(6):
             scores = logits[row, position]
             by_hand[row] -= scores[drawn[row, position]] - scores.exp().sum().log()
-    batch = {"codes": drawn, "text_tokens": text.tokens, "text_is_real": text.is_real}
-    assert_close(prior.losses(batch), {"nats_per_token": by_hand.mean() / 6})
+    assert_close(prior.losses(prior_batch(prior, drawn, text)), {"nats_per_token": by_hand.mean() / 6})
     assert_close(prior.nats(drawn, text), by_hand)
 
 
@@ -94,7 +102,7 @@ def test_probabilities_of_all_pictures_sum_to_1():
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
-def test_total_nats_do_not_depend_on_the_batch_size(batch_size):
+def test_likelihood_is_exact_and_does_not_depend_on_the_batch_size(batch_size):
     prior, drawn = prior_of({}, torch.float32), codes(5)
     rows = {"a": [2], "b": [3, 4], "": []}
     names = ["a", "b", "", "a", "b"]
@@ -102,10 +110,32 @@ def test_total_nats_do_not_depend_on_the_batch_size(batch_size):
     def encode(found):
         return captions(*(rows[name] for name in found))
 
-    total = total_nats(
-        prior, drawn.numpy().astype(np.uint16), names, encode=encode, batch_size=batch_size
+    found = likelihood(
+        prior,
+        drawn.numpy().astype(np.uint16),
+        names,
+        encode=encode,
+        batch_size=batch_size,
+        num_samples=3,
+        seed=0,
     )
-    assert total == pytest.approx(prior.nats(drawn, encode(names)).sum().item(), rel=1e-5)
+    assert found.nats == pytest.approx(prior.nats(drawn, encode(names)).sum().item(), rel=1e-5)
+    assert found.standard_error == 0.0
+
+
+def test_nats_do_not_depend_on_noise():
+    prior, drawn, text = prior_of({}), codes(3), captions(*CAPTIONS)
+    assert torch.equal(prior.nats(drawn, text, torch.rand(3, 7)), prior.nats(drawn, text))
+
+
+def test_fill_writes_hidden_codes_one_after_the_other_each_the_likeliest():
+    prior, drawn, text = prior_of({}), codes(3), captions(*CAPTIONS)
+    is_hidden = torch.tensor([False, True, False, True, True, False])
+    expected = drawn.clone()
+    for position in (1, 3, 4):
+        expected[:, position] = prior.logits(expected, text)[:, position].argmax(1)
+    found = prior.fill(drawn.masked_fill(is_hidden, 0), is_hidden, text)
+    assert torch.equal(found, expected)
 
 
 def test_untrained_prior_is_close_to_uniform():
