@@ -1,26 +1,33 @@
-"""Train the tokenizer on the training images, in `data/tokenizer/`."""
+"""Train the tokenizer on the training images, or adopt one, in `data/tokenizer/`."""
 
 import sys
 from pathlib import Path
+
+from torch import nn
 
 from stages.command import run
 from stages.training import session
 from vqpriors import tokenizer
 from vqpriors.artifact import save_model
 from vqpriors.evaluation.tokenization import collapse_warning, measure_tokenization
+from vqpriors.hardware import best_device
 from vqpriors.images import ImageSet, read_images, read_source
 from vqpriors.params import Params
+from vqpriors.training.checkpoint import Progress
 from vqpriors.training.image_data import ImageExamples
-from vqpriors.training.loop import TrainConfig, train
+from vqpriors.training.loop import TrainConfig, Trained, train
 
 IMAGES = Path("data/images")
 
 
 def main(params: Params) -> None:
-    """Train, save the best weights and the last, measure on whole splits."""
+    """Train, save the best weights and the last, measure on whole splits.
+
+    Without phases the tokenizer stays as it was built, which makes sense for one that is adopted.
+    """
     arch = params.kind("tokenizer.arch", "vqpriors.tokenizer")
     quantizer = params.kind("tokenizer.quantizer", "vqpriors.quantizers")
-    config = params.section("tokenizer.train", TrainConfig)
+    phases, config = arch.config.phases, params.section("tokenizer.train", TrainConfig)
     source = read_source(IMAGES)
     images = {split: read_images(IMAGES, split) for split in ("train", "validation", "test")}
     with session("train_tokenizer", params) as work:
@@ -33,29 +40,47 @@ def main(params: Params) -> None:
             channels=source["channels"],
         )
         model = tokenizer.build(description)
-        trained = train(
-            model,
-            phases=arch.config.phases,
-            config=config,
-            training=ImageExamples(images["train"].pixels),
-            validation=ImageExamples(images["validation"].pixels),
-            seed=work.seed,
-            folder=work.folder,
-            log=work.log,
+        trained = (
+            train(
+                model,
+                phases=phases,
+                config=config,
+                training=ImageExamples(images["train"].pixels),
+                validation=ImageExamples(images["validation"].pixels),
+                seed=work.seed,
+                folder=work.folder,
+                log=work.log,
+            )
+            if phases
+            else _untrained(model)
         )
         if work.is_main:
             model.load_state_dict(trained.best)
-            model.eval()
-            quality = {
-                split: _measure(model, images[split], config) for split in ("validation", "test")
-            }
-            work.report(
-                trained, {f"{s}/{name}": v for s, q in quality.items() for name, v in q.items()}
-            )
-            _print(quality["validation"], model.num_codes)
+            model.to(best_device()).eval()
+            values = _measure_splits(model, images, config)
+            if not phases:
+                work.log(0, values)  # DVC misses the curves where there is none at all
+            work.report(trained, values)
             save_model(
-                Path("data/tokenizer"), config=description, weights=trained.best, last=trained.last
+                Path("data/tokenizer"),
+                config=tokenizer.complete(description, model),
+                weights=trained.best,
+                last=trained.last if phases else None,
             )
+
+
+def _untrained(model: nn.Module) -> Trained:
+    """Return a model that was adopted as what training would have left."""
+    state = model.state_dict()
+    return Trained(best=state, last=state, progress=Progress())
+
+
+def _measure_splits(
+    model: tokenizer.Tokenizer, images: dict[str, ImageSet], config: TrainConfig
+) -> dict[str, float]:
+    quality = {split: _measure(model, images[split], config) for split in ("validation", "test")}
+    _print(quality["validation"], model.num_codes)
+    return {f"{split}/{name}": v for split, q in quality.items() for name, v in q.items()}
 
 
 def _measure(model: tokenizer.Tokenizer, images: ImageSet, config: TrainConfig) -> dict[str, float]:

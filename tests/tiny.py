@@ -7,6 +7,7 @@ from vqpriors.params import check
 from vqpriors.phases import Phase
 from vqpriors.priors.cftn import CFTN
 from vqpriors.priors.cftn2 import CFTN2
+from vqpriors.priors.lstm import LSTM
 from vqpriors.priors.transformer import Transformer
 from vqpriors.quantizers.ema import VectorQuantizerEMA
 from vqpriors.tokenizer.vqvae import VQVAE
@@ -50,6 +51,19 @@ def vqvae(quantizer=None, **changes):
     return VQVAE(quantizer=ema() if quantizer is None else quantizer, **settings | changes)
 
 
+def vq_model(**changes):
+    """Return a model of diffusers that halves pictures and uses most of its codes."""
+    from diffusers import VQModel
+
+    settings = {"block_out_channels": (8, 8), "norm_num_groups": 4, "latent_channels": 3}
+    settings |= {"down_block_types": ("DownEncoderBlock2D",) * 2, "num_vq_embeddings": 16}
+    settings |= {"up_block_types": ("UpDecoderBlock2D",) * 2}
+    torch.manual_seed(0)
+    model = VQModel(**settings | changes)
+    torch.nn.init.normal_(model.quantize.embedding.weight)
+    return model.eval()
+
+
 def transformer(**changes):
     settings = {"grid": (2, 3), "codebook_size": 7, "text": TEXT, "width": 8, "depth": 2}
     settings |= {"heads": 2, "text_depth": 1, "positions": "rope", "dropout": 0.0}
@@ -69,6 +83,12 @@ def cftn2(**changes):
     settings = {"grid": (2, 3), "codebook_size": 7, "text": TEXT, "width": 8, "depth": 2}
     settings |= {"heads": 2, "positions": "rope", "dropout": 0.0, "whole_masks": 0.0}
     return CFTN2(**settings | MASKED | {"latent_width": 3, "latent_depth": 1} | changes)
+
+
+def lstm(**changes):
+    settings = {"grid": (2, 3), "codebook_size": 7, "text": TEXT, "width": 8, "depth": 2}
+    settings |= {"heads": 2, "text_depth": 1, "dropout": 0.0}
+    return LSTM(**settings | changes)
 
 
 def lively(module, seed=0):

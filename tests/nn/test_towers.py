@@ -43,7 +43,9 @@ def test_bridge_adds_tanh_of_8_gates_times_what_it_hears(gate):
     (bridge,) = bridges_of(gate, count=1)
     x, spoken = vectors(4), vectors(6, seed=1)
     heard = bridge.attention(
-        bridge.norm(x), bridge.attention.keys_values(spoken), everywhere(spoken)
+        bridge.norm(x),
+        bridge.attention.keys_values(bridge.speaker_norm(spoken)),
+        everywhere(spoken),
     )
     expected = x + torch.tanh(torch.tensor(8 * gate, dtype=torch.float64)) * heard
     assert_close(bridge(x, bridge.side(spoken, everywhere(spoken))), expected)

@@ -322,4 +322,6 @@ def test_looks_are_logged_again_by_a_resumed_run_without_looking(tmp_path):
         keep = log.append
         run(tmp_path, Slope(), phase(), look=look, log=lambda *point, keep=keep: keep(point))
     assert logged[0] == logged[1]
-    assert [values["validation/looks"] for _, values in logged[1] if "validation/looks" in values] == [7.0]
+    assert [
+        values["validation/looks"] for _, values in logged[1] if "validation/looks" in values
+    ] == [7.0]

@@ -96,7 +96,7 @@ class Bridge(nn.Module):
 
     def __init__(self, *, width: int, heads: int, dropout: float):
         super().__init__()
-        self.norm = RMSNorm(width)
+        self.norm, self.speaker_norm = RMSNorm(width), RMSNorm(width)
         self.attention = CrossAttention(width=width, heads=heads, dropout=dropout)
         self.gate = nn.Parameter(torch.zeros(()))
 
@@ -107,7 +107,7 @@ class Bridge(nn.Module):
 
     def side(self, x: Tensor, is_visible: Tensor) -> Side:
         """Prepare the speaking tower's vectors, (B, M, D), for the listening one."""
-        return self.attention.keys_values(x), is_visible
+        return self.attention.keys_values(self.speaker_norm(x)), is_visible
 
     def forward(self, x: Tensor, side: Side) -> Tensor:
         """Add what the listening tower's vectors, (B, N, D), hear."""

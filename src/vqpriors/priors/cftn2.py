@@ -178,7 +178,9 @@ class CFTN2(nn.Module):
 
     def start(self, text: TextInput, latent: Tensor | None = None) -> State:
         """Read the captions, once; see `MaskedPrior.start`."""
-        extra = None if self.project is None else self.project(text.features)
+        extra = None
+        if self.project is not None and text.features is not None:
+            extra = self.project(text.features)
         states = self.text.alone(self.text.embed(text.tokens, extra), text.is_real)
         told = None if latent is None else self.latent(latent)
         return State(sides(self.to_image, states, text.is_real), told)

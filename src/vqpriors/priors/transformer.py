@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -22,6 +21,7 @@ from vqpriors.nn.text import TextTower
 from vqpriors.params import Section
 from vqpriors.phases import Phase
 from vqpriors.priors import Batch, text_of
+from vqpriors.priors._stepwise import code_losses, code_nats, fill
 
 
 class Config(Section):
@@ -100,17 +100,11 @@ class Transformer(nn.Module):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return "nats_per_token", a code's mean negative log-likelihood given those before."""
-        logits = self.logits(batch["codes"], text_of(batch))
-        return {
-            "nats_per_token": F.cross_entropy(
-                logits.flatten(0, 1).float(), batch["codes"].flatten()
-            )
-        }
+        return code_losses(self.logits(batch["codes"], text_of(batch)), batch["codes"])
 
     def nats(self, codes: Tensor, text: TextInput, noise: Tensor | None = None) -> Tensor:
         """Return each picture's exact negative log-likelihood in nats, (B,) float32."""
-        logits = self.logits(codes, text).float()
-        return F.cross_entropy(logits.transpose(1, 2), codes, reduction="none").sum(1)
+        return code_nats(self.logits(codes, text), codes)
 
     def logits(self, codes: Tensor, text: TextInput) -> Tensor:
         """Return the logits of every code given those before it.
@@ -145,6 +139,10 @@ class Transformer(nn.Module):
         for block, side, cache in zip(self.blocks, state.text, state.caches, strict=True):
             x = block(x, is_causal=True, angles=angles, text=side, cache=cache)
         return self.head(self.norm(x[:, -1]))
+
+    def fill(self, codes: Tensor, is_hidden: Tensor, text: TextInput) -> Tensor:
+        """Replace hidden codes by the likeliest ones; see `vqpriors.priors._stepwise.fill`."""
+        return fill(self, codes, is_hidden, text)
 
     def _embed(self, tokens: Tensor, *, position: int) -> Tensor:
         x = self.embedding(tokens)

@@ -1,7 +1,9 @@
 """The contract of a tokenizer: pictures to a grid of codes and back.
 
 A tokenizer module exports `Config` (a `Section`) and
-`build(config, *, image_size, channels, quantizer) -> Tokenizer`.
+`build(config, *, image_size, channels, quantizer) -> Tokenizer`. If its network comes from
+elsewhere, the tokenizer tells of it in `adopted` (JSON values), and the module also exports
+`restore(config, *, adopted, image_size, channels)`, which builds it again without that source.
 """
 
 from pathlib import Path
@@ -52,17 +54,29 @@ def describe(
     }
 
 
+def complete(description: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
+    """Add to a description what the tokenizer has adopted from elsewhere, if it has."""
+    adopted = getattr(tokenizer, "adopted", None)
+    return description if adopted is None else {**description, "adopted": adopted}
+
+
 def build(description: dict[str, Any]) -> Any:
-    """Build a tokenizer, untrained, from what `describe` returned."""
+    """Build a tokenizer from what `describe` or `complete` returned.
+
+    It is untrained; but one that is adopted, as only `describe` knows it, has its weights.
+    """
     quantizer = load_kind(
         "vqpriors.quantizers", description["quantizer"], param="tokenizer.quantizer"
     )
     arch = load_kind("vqpriors.tokenizer", description["arch"], param="tokenizer.arch")
     name = description["quantizer"]
+    config = check(f"tokenizer.{description['arch']}", description["config"], arch.Config)
+    shape = {key: description[key] for key in ("image_size", "channels")}
+    if "adopted" in description:
+        return arch.restore(config, adopted=description["adopted"], **shape)
     return arch.build(
-        check(f"tokenizer.{description['arch']}", description["config"], arch.Config),
-        image_size=description["image_size"],
-        channels=description["channels"],
+        config,
+        **shape,
         quantizer=quantizer.build(
             check(f"tokenizer.{name}", description["quantizer_config"], quantizer.Config)
         ),

@@ -1,0 +1,108 @@
+"""A layer of an LSTM over a raster, with a view of the cells above.
+
+References:
+    Hochreiter & Schmidhuber 1997, Long Short-Term Memory;
+    van den Oord et al. 2016, Pixel Recurrent Neural Networks, arXiv:1601.06759 (LSTMs over a
+    raster, inputs from the row above, residual connections between layers).
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vqpriors.nn.norm import RMSNorm
+
+
+@dataclass
+class Memory:
+    """What one layer keeps between steps.
+
+    Attributes:
+        hidden: The LSTM's output, (B, D) float.
+        cell: The LSTM's cell, (B, D) float.
+        inputs: The layer's inputs so far after `reach` rows of zeros, (B, reach + N, D) float.
+        weights: Of input and recurrence side by side, (4 D, 2 D), and their bias, (4 D,).
+    """
+
+    hidden: Tensor
+    cell: Tensor
+    inputs: Tensor
+    weights: tuple[Tensor, Tensor]
+
+
+class RecurrentLayer(nn.Module):
+    """Normalise, look at the cells above, run the LSTM, add to the residual stream."""
+
+    def __init__(self, *, width: int, looks: list[int], dropout: float, has_text: bool):
+        """Build a layer.
+
+        Args:
+            width: D of stream and LSTM.
+            looks: How many steps back the further inputs lie, largest first; may be empty.
+            dropout: Share of the outputs dropped in training.
+            has_text: Whether the text sets the first state, which else is 0.
+        """
+        super().__init__()
+        self.looks, self.reach = [*looks, 0], max([*looks, 0])
+        self.norm = RMSNorm(width)
+        self.mix = nn.Linear(len(self.looks) * width, width, bias=False) if looks else None
+        self.first = nn.Linear(width, 2 * width) if has_text else None
+        self.lstm = nn.LSTM(width, width, batch_first=True)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, pooled: Tensor | None) -> Tensor:
+        """Map (B, N, D) to (B, N, D), given the pooled text, (B, 1, D)."""
+        inputs = F.pad(self.norm(x), (0, 0, self.reach, 0))  # (B, reach + N, D)
+        mixed = self._mix(inputs, start=self.reach, length=x.shape[1])
+        # Products in bfloat16 would round the cell at every step, and take longer on CPUs.
+        with torch.autocast(x.device.type, enabled=False):
+            hidden, cell = self._first(x, pooled)
+            weight = self.lstm.weight_hh_l0
+            out, _ = self.lstm(mixed.to(weight.dtype), (hidden[None], cell[None]))
+        return x + self.dropout(out)
+
+    def start(self, pooled: Tensor | None, *, batch: int, length: int) -> Memory:
+        """Return the memory before the first of N steps."""
+        lstm = self.lstm
+        blank = lstm.weight_hh_l0.new_zeros(batch, self.reach + length, lstm.hidden_size)
+        with torch.autocast(blank.device.type, enabled=False):
+            hidden, cell = self._first(blank, pooled)
+        weight = torch.cat([lstm.weight_ih_l0, lstm.weight_hh_l0], dim=1)
+        return Memory(hidden, cell, blank, (weight, lstm.bias_ih_l0 + lstm.bias_hh_l0))
+
+    def step(self, x: Tensor, memory: Memory, *, position: int) -> Tensor:
+        """Do `forward` for one position, (B, 1, D), and change the memory in place."""
+        place = self.reach + position
+        memory.inputs[:, place] = self.norm(x[:, 0])
+        mixed = self._mix(memory.inputs, start=place, length=1)[:, 0]
+        with torch.autocast(x.device.type, enabled=False):
+            joined = torch.cat([mixed.to(memory.hidden.dtype), memory.hidden], dim=1)
+            write, keep, value, show = F.linear(joined, *memory.weights).chunk(4, dim=1)
+            memory.cell = keep.sigmoid() * memory.cell + write.sigmoid() * value.tanh()
+            memory.hidden = show.sigmoid() * memory.cell.tanh()
+        return x + memory.hidden[:, None]
+
+    @torch.no_grad()
+    def initialise(self) -> None:
+        """Keep the variance of what is seen, and remember by default.
+
+        Reference:
+            Gers et al. 2000, Learning to Forget (a forget gate that starts open).
+        """
+        if self.mix is not None:
+            nn.init.normal_(self.mix.weight, std=self.mix.in_features**-0.5)
+        self.lstm.bias_ih_l0.chunk(4)[1].fill_(1.0)
+
+    def _mix(self, inputs: Tensor, *, start: int, length: int) -> Tensor:
+        views = [inputs[:, start - back : start - back + length] for back in self.looks]
+        return views[0] if self.mix is None else self.mix(torch.cat(views, dim=2))
+
+    def _first(self, like: Tensor, pooled: Tensor | None) -> tuple[Tensor, Tensor]:
+        dtype = self.lstm.weight_hh_l0.dtype
+        if self.first is None or pooled is None:
+            zeros = like.new_zeros(len(like), like.shape[2], dtype=dtype)
+            return zeros, zeros
+        hidden, cell = self.first(pooled[:, 0].to(dtype)).chunk(2, dim=1)
+        return hidden.tanh().contiguous(), cell.contiguous()

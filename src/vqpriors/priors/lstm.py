@@ -1,0 +1,194 @@
+"""Stacked LSTM over the grid of codes in raster order, with a view of the row above.
+
+The caption sets the first state of every layer, is an input at each step, and is attended to before
+the head. Each layer sees its input at this cell and at those whose codes are above and above-right,
+so that what a raster keeps a row away need not be remembered for a row.
+
+References:
+    Hochreiter & Schmidhuber 1997, Long Short-Term Memory;
+    van den Oord et al. 2016, Pixel Recurrent Neural Networks, arXiv:1601.06759 (LSTMs over a
+    raster, inputs from the row above, residual connections between layers).
+"""
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from vqpriors.conditioning import TextInput, TextShape
+from vqpriors.nn.attention import CrossAttention
+from vqpriors.nn.blocks import initialise
+from vqpriors.nn.norm import RMSNorm
+from vqpriors.nn.recurrence import Memory, RecurrentLayer
+from vqpriors.nn.text import TextTower
+from vqpriors.params import Section
+from vqpriors.phases import Phase
+from vqpriors.priors import Batch, text_of
+from vqpriors.priors._stepwise import code_losses, code_nats, fill
+
+
+class Config(Section):
+    """`prior.lstm` of params.yaml."""
+
+    width: int = Field(ge=8)
+    depth: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    text_depth: int = Field(ge=0)
+    dropout: float = Field(ge=0, lt=1)
+    phases: dict[str, Phase] = Field(min_length=1)
+
+
+@dataclass
+class Text:
+    """The text side, computed once a picture.
+
+    Attributes:
+        pooled: Mean over the caption's real tokens, (B, 1, D) float.
+        keys_values: For the attention before the head.
+        is_real: False at padding, (B, L) bool.
+    """
+
+    pooled: Tensor
+    keys_values: tuple[Tensor, Tensor]
+    is_real: Tensor
+
+
+@dataclass
+class State:
+    """What one step needs of the steps before."""
+
+    position: int
+    memories: list[Memory]
+    text: Text | None
+
+
+class LSTM(nn.Module):
+    """A recurrent prior; see `StepwisePrior` for what it offers.
+
+    Attributes:
+        length: Number of tokens N.
+        begin: The token that stands before the first code.
+    """
+
+    sampler = "autoregressive"
+    is_exact = True
+    num_draws = 0
+
+    def __init__(
+        self,
+        *,
+        grid: tuple[int, int],
+        codebook_size: int,
+        text: TextShape,
+        width: int,
+        depth: int,
+        heads: int,
+        text_depth: int,
+        dropout: float,
+    ):
+        super().__init__()
+        if width % heads:
+            raise ValueError(
+                f"prior.lstm.heads: must divide width, got heads={heads}, width={width}; "
+                "change one of them in params.yaml"
+            )
+        self.length, self.begin = grid[0] * grid[1], codebook_size
+        has_text = text.length > 0
+        sizes = {"width": width, "heads": heads, "dropout": dropout}
+        self.text_tower = TextTower(shape=text, depth=text_depth, **sizes) if has_text else None
+        self.text_norm = RMSNorm(width) if has_text else None
+        self.text_attention = CrossAttention(**sizes) if has_text else None
+        self.embedding = nn.Embedding(codebook_size + 1, width)
+        self.rows, self.columns = nn.Embedding(grid[0], width), nn.Embedding(grid[1], width)
+        # The input of step i is code i - 1: the code above is `columns - 1` inputs back.
+        looks = [back for back in (grid[1] - 1, grid[1] - 2) if back > 0]
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(
+            RecurrentLayer(width=width, looks=looks, dropout=dropout, has_text=has_text)
+            for _ in range(depth)
+        )
+        self.norm = RMSNorm(width)
+        self.head = nn.Linear(width, codebook_size, bias=False)
+        initialise(self, depth=depth)
+        for layer in self._layers():
+            layer.initialise()
+        for table in (self.embedding, self.rows, self.columns):
+            nn.init.normal_(table.weight)  # as large as the text, which has passed a norm
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Return "nats_per_token", a code's mean negative log-likelihood given those before."""
+        return code_losses(self.logits(batch["codes"], text_of(batch)), batch["codes"])
+
+    def nats(self, codes: Tensor, text: TextInput, noise: Tensor | None = None) -> Tensor:
+        """Return each picture's exact negative log-likelihood in nats, (B,) float32."""
+        return code_nats(self.logits(codes, text), codes)
+
+    def logits(self, codes: Tensor, text: TextInput) -> Tensor:
+        """Return the logits of every code given those before it.
+
+        Args:
+            codes: (B, N) int64, raster order; the last is not looked at.
+            text: The captions.
+
+        Returns:
+            (B, N, K) float.
+        """
+        side = self._text(text)
+        begin = torch.full_like(codes[:, :1], self.begin)
+        x = self._embed(torch.cat([begin, codes[:, :-1]], dim=1), side, position=0)
+        for layer in self._layers():
+            x = layer(x, None if side is None else side.pooled)
+        return self._read(x, side)
+
+    def start(self, text: TextInput) -> State:
+        """Return the state before the first step, with the text side computed once."""
+        side = self._text(text)
+        pooled = None if side is None else side.pooled
+        sizes = {"batch": len(text.tokens), "length": self.length}
+        return State(0, [layer.start(pooled, **sizes) for layer in self._layers()], side)
+
+    def step(self, token: Tensor, state: State) -> Tensor:
+        """Return the next code's logits, (B, K) float, given the token before, (B,) int64."""
+        x = self._embed(token[:, None], state.text, position=state.position)
+        for layer, memory in zip(self._layers(), state.memories, strict=True):
+            x = layer.step(x, memory, position=state.position)
+        state.position += 1
+        return self._read(x, state.text)[:, 0]
+
+    def fill(self, codes: Tensor, is_hidden: Tensor, text: TextInput) -> Tensor:
+        """Replace hidden codes by the likeliest ones; see `vqpriors.priors._stepwise.fill`."""
+        return fill(self, codes, is_hidden, text)
+
+    def _layers(self) -> list[RecurrentLayer]:
+        return cast(list[RecurrentLayer], list(self.layers))
+
+    def _embed(self, tokens: Tensor, side: Text | None, *, position: int) -> Tensor:
+        places = torch.arange(position, position + tokens.shape[1], device=tokens.device)
+        num_columns = self.columns.num_embeddings
+        x = self.embedding(tokens) + self.rows(places // num_columns)
+        x = x + self.columns(places % num_columns)
+        return self.dropout(x if side is None else x + side.pooled)
+
+    def _text(self, text: TextInput) -> Text | None:
+        if self.text_tower is None or self.text_attention is None:
+            return None
+        vectors, is_real = self.text_tower(text), text.is_real[:, :, None]
+        pooled = (vectors * is_real).sum(1, keepdim=True) / is_real.sum(1, keepdim=True)
+        return Text(pooled, self.text_attention.keys_values(vectors), text.is_real)
+
+    def _read(self, x: Tensor, side: Text | None) -> Tensor:
+        if self.text_norm is not None and self.text_attention is not None and side is not None:
+            x = x + self.text_attention(self.text_norm(x), side.keys_values, side.is_real)
+        return self.head(self.norm(x))
+
+
+def build(config: Config, *, grid: tuple[int, int], codebook_size: int, text: TextShape) -> LSTM:
+    """Build the prior that a config describes.
+
+    Raises:
+        ValueError: If the heads do not divide the width.
+    """
+    settings = config.model_dump(exclude={"phases"})
+    return LSTM(grid=grid, codebook_size=codebook_size, text=text, **settings)

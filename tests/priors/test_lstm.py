@@ -1,0 +1,31 @@
+import pytest
+import torch
+
+from tests.tiny import NO_TEXT, captions, codes, lively, lstm, no_captions
+
+
+def test_text_sets_the_first_state_of_every_layer():
+    prior = lively(lstm())
+    first, second = prior.start(captions([2, 3])), prior.start(captions([4]))
+    for one, other in zip(first.memories, second.memories, strict=True):
+        assert (one.hidden != other.hidden).any()
+        assert (one.cell != other.cell).any()
+
+
+def test_without_text_the_first_state_is_zero():
+    for memory in lstm(text=NO_TEXT).start(no_captions(2)).memories:
+        assert not memory.hidden.any()
+        assert not memory.cell.any()
+
+
+def test_recurrence_stays_in_float32_under_autocast():
+    prior = lively(lstm())
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        state = prior.start(captions([2, 3]))
+        prior.step(codes(1)[:, 0], state)
+    assert {m.cell.dtype for m in state.memories} == {torch.float32}
+
+
+def test_heads_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"prior.lstm.heads: .*got heads=3, width=8; change one"):
+        lstm(heads=3)
