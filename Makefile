@@ -23,8 +23,9 @@ PRIORS := $(filter-out _%,$(basename $(notdir $(wildcard src/vqpriors/priors/*.p
 SWEEP := $(subst $(empty) $(empty),$(comma),$(strip $(PRIORS)))
 
 # Columns of the leaderboard, as regular expressions, and the one that it goes by, lowest first.
-RANKED := adherence|adherence_unseen|frechet_distance|nats_per_token|images_per_second
-RANKED := Experiment$$|prior\.arch$$|(.*evaluate.*:)?($(RANKED))$$|.*train_prior.*:train_minutes$$
+RANKED := adherence|adherence_unseen|caption_accuracy|frechet_distance|nats_per_token|images_per_second
+RANKED := Experiment$$|prior\.arch$$|(.*evaluate.*:)?($(RANKED))$$
+RANKED := $(RANKED)|.*train_prior.*:(train_minutes|parameters)$$
 SORT ?= frechet_distance
 
 .PHONY: help repro test lint types priors leaderboard plots readme clean distclean lock plots-page setup \

@@ -24,6 +24,7 @@ ROWS = [
     ("codebook_usage", "{:.1%}", "codes that the test split uses; near 0 is a collapsed codebook"),
     ("codebook_perplexity", "{:.1f}", "codes in use if all were used alike"),
     ("nats_per_token", "{:.3f}", "the prior's surprise at each code of unseen pictures; lower"),
+    ("nats_standard_error", "{:.4f}", "of that as an estimate; 0 where it is exact"),
     ("perplexity", "{:.2f}", "its exponential: codes between which the prior hesitates"),
     (
         "bits_per_dim",
@@ -35,6 +36,8 @@ ROWS = [
     ("adherence_unseen", "{:.1%}", "the same for combinations that no training picture shows"),
     ("judge_accuracy", "{:.1%}", "the same of real test pictures: the most one can hope for"),
     ("judge_accuracy_unseen", "{:.1%}", "the same of real pictures of unseen combinations"),
+    ("caption_accuracy", "{:.1%}", "captions that the prior writes, with every attribute right"),
+    ("caption_exact", "{:.1%}", "the same, equal to the picture's own"),
     ("frechet_distance", "{:.3f}", "from drawn to real pictures in the judge's features; lower"),
     ("kernel_distance", "{:.4f}", "the same without assuming normal distributions; lower"),
     ("nearest_train_distance", "{:.4f}", "to the nearest training picture; 0 is a copy"),

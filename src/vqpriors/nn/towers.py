@@ -75,11 +75,10 @@ class Tower(nn.Module):
         return self.blocks[layer](x, is_causal=False, angles=self.angles, is_real=is_visible)
 
     def alone(self, x: Tensor, is_visible: Tensor | None = None) -> list[Tensor]:
-        """Run all blocks with no bridge; return what each gives, (B, N, D)."""
-        states = []
-        for layer in range(len(self.blocks)):
-            x = self.step(layer, x, is_visible)
-            states.append(x)
+        """Run with no bridge; return what stands before each block, (B, N, D)."""
+        states = [x]
+        for layer in range(len(self.blocks) - 1):
+            states.append(self.step(layer, states[-1], is_visible))
         return states
 
     def predict(self, x: Tensor, is_wanted: Tensor) -> Tensor:
@@ -129,7 +128,7 @@ def sides(listening: nn.ModuleList, states: list[Tensor], is_visible: Tensor) ->
 def listen(tower: Tower, x: Tensor, listening: nn.ModuleList, heard: list[Side]) -> Tensor:
     """Run a tower that listens to one that has run before; (B, N, D) to (B, N, D)."""
     for layer, (bridge, side) in enumerate(zip(listening, heard, strict=True)):
-        x = bridge(tower.step(layer, x), side)
+        x = tower.step(layer, bridge(x, side))
     return x
 
 
@@ -138,7 +137,7 @@ def converse(
     vectors: tuple[Tensor, Tensor],
     listening: tuple[nn.ModuleList, ...],
 ) -> tuple[Tensor, Tensor]:
-    """Run two towers side by side, each listening to the other after every block.
+    """Run two towers side by side, each listening to the other before every block.
 
     Args:
         towers: The first and the second.
@@ -151,9 +150,9 @@ def converse(
     first, second = vectors
     for layer, pair in enumerate(zip(*listening, strict=True)):
         to_first, to_second = (cast(Bridge, bridge) for bridge in pair)
-        first, second = towers[0].step(layer, first), towers[1].step(layer, second)
         said = (to_first.side(second, _all(second)), to_second.side(first, _all(first)))
-        first, second = to_first(first, said[0]), to_second(second, said[1])
+        first = towers[0].step(layer, to_first(first, said[0]))
+        second = towers[1].step(layer, to_second(second, said[1]))
     return first, second
 
 

@@ -1,0 +1,85 @@
+"""Measure what each prior costs at the size for 128 px, into docs/priors.md between its markers.
+
+Counts the floating point operations of one picture as its sampler makes them, guidance off, with
+captions of 64 tokens and of 256. The weights are untrained: they change no count.
+"""
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch.utils.flop_counter import FlopCounterMode
+
+from vqpriors import priors
+from vqpriors.conditioning import TextInput, TextShape
+from vqpriors.params import check
+from vqpriors.plugins import kind_names, load_kind
+from vqpriors.sampling import Noise
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "priors.md"
+BETWEEN_MARKERS = re.compile(r"(?<=<!-- costs -->\n).*?(?=<!-- /costs -->)", re.DOTALL)
+GRID, CODES, VOCABULARY = (32, 32), 4096, 2048
+SHORT, LONG, STEPS = 64, 256, 12
+SIZE = {"width": 256, "depth": 12, "heads": 8, "text_depth": 2, "positions": "rope"}
+SIZE |= {"dropout": 0.0, "latent_width": 64, "latent_depth": 1}
+
+
+def main() -> None:
+    """Measure every prior and put the table into the page."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    rows = [_row(kind, params) for kind in kind_names("vqpriors.priors")]
+    lines = [
+        "| prior | parameters | TFLOP a picture | of it by a caption 4 times longer | seconds |",
+        "| --- | --- | --- | --- | --- |",
+        *rows,
+    ]
+    text = PAGE.read_text()
+    PAGE.write_text(BETWEEN_MARKERS.sub(lambda _: "\n".join(lines) + "\n", text))
+    print("\n".join(lines))
+
+
+def _row(kind: str, params: dict[str, Any]) -> str:
+    short, parameters, seconds = _cost(kind, params, SHORT)
+    long, _, _ = _cost(kind, params, LONG)
+    return (
+        f"| `{kind}` | {parameters / 1e6:.1f} M | {short / 1e12:.3f} | "
+        f"+{(long / short - 1):.1%} | {seconds:.1f} |"
+    )
+
+
+@torch.inference_mode()
+def _cost(kind: str, params: dict[str, Any], length: int) -> tuple[int, int, float]:
+    """Return operations of one picture, parameters, and seconds without the counting."""
+    module = load_kind("vqpriors.priors", kind, param="prior.arch")
+    values = {key: SIZE.get(key, value) for key, value in params["prior"][kind].items()}
+    torch.manual_seed(0)
+    prior = module.build(
+        check(f"prior.{kind}", values, module.Config),
+        grid=GRID,
+        codebook_size=CODES,
+        text=TextShape(length, VOCABULARY, 0),
+    ).eval()
+    sampling = load_kind("vqpriors.sampling", prior.sampler, param="prior.arch")
+    settings = params["sample"][prior.sampler]
+    sampler = sampling.build(check(f"sample.{prior.sampler}", settings, sampling.Config))
+    tokens = torch.randint(VOCABULARY, (1, length), generator=torch.Generator().manual_seed(0))
+    text = TextInput(tokens, torch.ones_like(tokens, dtype=torch.bool), None)
+
+    def draw() -> None:
+        noise = Noise(range(1), seed=0, device=torch.device("cpu"))
+        sampler(prior, text, text, guidance=1.0, steps=STEPS, noise=noise)
+
+    began = time.perf_counter()
+    draw()
+    seconds = time.perf_counter() - began
+    with FlopCounterMode(display=False) as counter:
+        draw()
+    return counter.get_total_flops(), sum(p.numel() for p in prior.parameters()), seconds
+
+
+if __name__ == "__main__":
+    main()
