@@ -30,6 +30,7 @@ TEXT = Path("data/text")
 SAMPLES = Path("data/samples")
 METRICS = Path("metrics/evaluate/metrics.json")
 STEPS = Path("metrics/evaluate/steps.tsv")
+QUALITY = ("adherence", "frechet_distance")  # what is compared by steps
 
 
 class EvaluateConfig(Section):
@@ -134,7 +135,7 @@ def _by_steps(judge: Judge | None, images: dict[str, ImageSet]) -> pd.DataFrame:
     rows = []
     for part in read_comparisons(SAMPLES):
         found = _judged(judge, images, part.prompts, part.pixels)
-        quality = {name: found[name] for name in ("adherence", "frechet_distance") if found}
+        quality = {name: found[name] for name in QUALITY if name in found}
         rows.append({"steps": part.steps, **quality, "seconds_per_picture": part.seconds})
     return pd.DataFrame(rows, columns=None if rows else ["steps", "seconds_per_picture"])
 

@@ -140,12 +140,16 @@ class Painter:
 def load_painter(params: Params, *, seed: int) -> Painter:
     """Load what the stages before have made, and the settings of `sample` in params.yaml."""
     config = params.section("sample", SampleConfig, besides=kind_names("vqpriors.sampling"))
+    # All are checked, since a change of any reruns the stage, which would else take a wrong one.
+    samplers = {kind: _sampler(kind, params) for kind in kind_names("vqpriors.sampling")}
     device = best_device()
     model, spec = tokenizer.load(TOKENIZER, device)
     prior = priors.load(
         Path("data/prior"), device, tokenizer=spec.fingerprint, encoder=verify(TEXT)
     )
-    module = load_kind("vqpriors.sampling", prior.sampler, param="prior.arch")
-    settings = params.section(f"sample.{prior.sampler}", module.Config)
-    sampler = Kind(prior.sampler, module, settings)
-    return Painter(prior, model, spec, text.load(TEXT), sampler, config, seed)
+    return Painter(prior, model, spec, text.load(TEXT), samplers[prior.sampler], config, seed)
+
+
+def _sampler(kind: str, params: Params) -> Kind:
+    module = load_kind("vqpriors.sampling", kind, param="prior.arch")
+    return Kind(kind, module, params.section(f"sample.{kind}", module.Config))

@@ -57,17 +57,43 @@ TINY: dict[str, Any] = {
     "prior.transformer.heads": 2,
     "prior.transformer.dropout": 0.1,  # a resumed run must draw what an uninterrupted one draws
     "prior.transformer.phases": {"first": _PHASE | {"epochs": 3}, "second": _PHASE | {"epochs": 5}},
+    "prior.cftn.width": 16,
+    "prior.cftn.depth": 1,
+    "prior.cftn.heads": 2,
+    "prior.cftn.phases": {"main": _PHASE | {"epochs": 2}},
+    "prior.cftn2.width": 16,
+    "prior.cftn2.depth": 1,
+    "prior.cftn2.heads": 2,
+    "prior.cftn2.latent_width": 4,
+    "prior.cftn2.latent_depth": 1,
+    "prior.cftn2.phases": {
+        "both_ways": _PHASE
+        | {
+            "epochs": 2,
+            "frozen": ["latent"],
+            "options": {"caption_share": 0.25, "joint_share": 0.25, "latent_share": 0.0},
+        },
+        "one_step": _PHASE
+        | {"options": {"caption_share": 0.25, "joint_share": 0.0, "latent_share": 0.5}},
+    },
     **{f"prior.train.{key}": value for key, value in _TRAIN.items()},
     "prior.train.checkpoint_seconds": 0,  # at every log, so that a kill meets many
     "sample.prompts": [],
     "sample.num_prompts": 24,
     "sample.num_per_prompt": 1,
+    "sample.steps": 3,
     "sample.guidance": 2.0,
     "sample.batch_size": 16,
     "sample.precision": "no",
     "sample.sheet_prompts": 2,
     "sample.sheet_per_prompt": 2,
     "sample.sheet_temperatures": [0.5, 1.0],
+    "sample.sheet_edits": 2,
+    "sample.compared_steps": [1, 3],
+    "sample.compared_pictures": 6,
+    "sample.captions.num_pictures": 10,
+    "sample.captions.steps": 4,
+    "evaluate.bound_samples": 2,
 }
 
 

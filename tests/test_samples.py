@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 
 from tests.test_tokens import CODES, SPEC
-from vqpriors.samples import Prompt, choose_prompts, read_samples, write_samples
+from vqpriors.samples import (
+    Comparison,
+    Prompt,
+    Written,
+    choose_prompts,
+    read_captions,
+    read_comparisons,
+    read_samples,
+    write_samples,
+)
 from vqpriors.tokens import TokenSet
 
 PROMPTS = [Prompt("a red one", ""), Prompt("", "id-7"), Prompt("a red one", "id-9")]
@@ -13,8 +22,8 @@ def pixels(channels):
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-def write(folder, channels=3):
-    write_samples(folder, PROMPTS, pixels=pixels(channels), codes=CODES, spec=SPEC)
+def write(folder, channels=3, **extras):
+    write_samples(folder, PROMPTS, pixels=pixels(channels), codes=CODES, spec=SPEC, **extras)
     return folder
 
 
@@ -26,6 +35,47 @@ def test_round_trip_is_exact(tmp_path, channels):
     assert (found == pixels(channels)).all()
     assert (tokens.codes == CODES).all()
     assert tokens.spec == SPEC
+
+
+WRITTEN = [
+    Written("id-7", "a red one", "a red one"),
+    Written("id-9", "", 'a "blue"\tone, \u00e9'),
+    Written("id-1", "two", ""),
+]
+
+
+def test_written_captions_round_trip(tmp_path):
+    folder = write(tmp_path / "samples", written=WRITTEN)
+    assert read_captions(folder) == WRITTEN
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_comparisons_round_trip(tmp_path, channels):
+    compared = [
+        Comparison(8, PROMPTS, pixels(channels), 0.25),
+        Comparison(1, PROMPTS[:2], 255 - pixels(channels)[:2], 0.1 + 0.2),
+    ]
+    found = read_comparisons(write(tmp_path / "samples", channels, compared=compared))
+    assert len(found) == 2
+    for part, expected in zip(found, compared, strict=True):
+        assert (part.steps, part.seconds) == (expected.steps, expected.seconds)
+        assert part.prompts == expected.prompts
+        assert (part.pixels == expected.pixels).all()
+
+
+def test_samples_without_captions_and_comparisons_have_none(tmp_path):
+    folder = write(tmp_path / "samples")
+    assert read_captions(folder) == []
+    assert read_comparisons(folder) == []
+
+
+@pytest.mark.parametrize("read", [read_captions, read_comparisons])
+def test_damage_is_found_whatever_is_read(tmp_path, read):
+    folder = write(tmp_path / "samples", written=WRITTEN)
+    path = folder / "captions.parquet"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"captions.parquet: damaged"):
+        read(folder)
 
 
 def test_each_picture_is_a_file(tmp_path):

@@ -179,7 +179,13 @@ def test_unknown_key_is_named(refusal, stage, params, key):
         ("sample", "sample.sheet_temperatures", [0.0]),
         ("sample", "sample.autoregressive.temperature", 0.0),
         ("sample", "sample.autoregressive.top_p", 1.5),
+        ("sample", "sample.compared_steps", [0]),
+        ("sample", "sample.captions.temperature", -0.1),
+        ("sample", "sample.parallel.order", "spiral"),
+        ("sample", "sample.parallel.guidance_schedule", "rising"),
+        ("sample", "sample.parallel.remask", 1.0),
         ("evaluate", "evaluate.batch_size", 0),
+        ("evaluate", "evaluate.bound_samples", 1),
     ],
 )
 def test_value_out_of_range_is_refused_by_name(refusal, stage, key, bad):

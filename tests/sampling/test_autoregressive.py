@@ -4,9 +4,10 @@ import torch
 
 from tests.tiny import NO_TEXT, captions, lively, no_captions, transformer
 from vqpriors.conditioning import TextInput
-from vqpriors.sampling import picture_noise, sample_codes
+from vqpriors.sampling import Noise, sample_codes, stack
 from vqpriors.sampling._logits import draw, guide
-from vqpriors.sampling.autoregressive import Autoregressive, stack
+from vqpriors.sampling.autoregressive import Autoregressive
+from vqpriors.seeds import derived_seed
 
 ROWS = {"a": [2], "b": [3, 4], "c": [5, 6, 7], "": []}
 NAMES = list("abcabca")
@@ -20,17 +21,37 @@ def sampler(**changes):
     return Autoregressive(**{"temperature": 1.0, "top_k": 0, "top_p": 1.0} | changes)
 
 
-def sample(prior, *, guidance=1.0, batch_size=10, seed=0, encode=encode, names=NAMES, **changes):
+def sample(
+    prior,
+    *,
+    guidance=1.0,
+    steps=1,
+    batch_size=10,
+    seed=0,
+    given=None,
+    encode=encode,
+    names=NAMES,
+    **changes,
+):
     return sample_codes(
         prior,
         sampler(**changes),
         names,
         encode=encode,
         guidance=guidance,
+        steps=steps,
         batch_size=batch_size,
         precision="no",
         seed=seed,
+        given=given,
     )
+
+
+def uniform(rows, count=6, *, seed=0):
+    """Return what the number generators of pictures give first, one generator a picture."""
+    generators = [torch.Generator().manual_seed(derived_seed(seed, "picture", r)) for r in rows]
+    draws = [torch.rand(count, generator=g, dtype=torch.float64) for g in generators]
+    return torch.stack(draws)
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +69,82 @@ def test_codes_depend_on_the_seed_and_not_on_the_batch_size(prior, guidance, bat
     assert (codes[0] != codes[3]).any()  # of the same caption
 
 
+def noise(rows, *, seed=3):
+    return Noise(rows, seed=seed, device=torch.device("cpu"))
+
+
 def test_noise_of_a_picture_depends_on_its_number_alone():
-    noise = picture_noise(range(5), 6, seed=3)
-    assert torch.equal(picture_noise(range(2, 4), 6, seed=3), noise[2:4])
-    assert noise.dtype == torch.float64
-    assert ((noise >= 0) & (noise < 1)).all()
-    assert noise.unique().numel() == 30
+    numbers = noise(range(5)).uniform(6)
+    assert torch.equal(noise(range(2, 4)).uniform(6), numbers[2:4])
+    assert numbers.dtype == torch.float64
+    assert ((numbers >= 0) & (numbers < 1)).all()
+    assert numbers.unique().numel() == 30
+    assert not torch.equal(noise(range(5), seed=4).uniform(6), numbers)
+
+
+def test_noise_goes_on_where_it_stood():
+    found = noise(range(3))
+    assert torch.equal(
+        torch.cat([found.uniform(2), found.uniform(4)], 1), uniform(range(3), seed=3)
+    )
+
+
+def test_normal_noise_is_standard_normal_and_takes_the_same_numbers():
+    found = noise(range(20))
+    numbers = found.normal(500)
+    assert numbers.dtype == torch.float32
+    expected = torch.special.ndtri(uniform(range(20), 501, seed=3)[:, :500]).float()
+    torch.testing.assert_close(numbers, expected)
+    assert abs(numbers.mean()) < 0.03
+    assert abs(numbers.std() - 1) < 0.03
+    assert torch.equal(found.uniform(1), uniform(range(20), 501, seed=3)[:, 500:])
+
+
+def test_each_code_takes_its_own_of_the_first_numbers(prior):
+    text, numbers = encode(NAMES), uniform(range(7))
+    expected = torch.zeros(7, 6, dtype=torch.int64)
+    for position in range(6):
+        expected[:, position] = draw(
+            prior.logits(expected, text)[:, position], numbers[:, position]
+        )
+    assert (sample(prior) == expected.numpy()).all()
+
+
+def test_there_is_no_choice_of_steps(prior):
+    assert (sample(prior, steps=9) == sample(prior)).all()
+
+
+def given(*kept):
+    codes = np.random.default_rng(0).integers(7, size=(7, 6)).astype(np.uint16)
+    return codes, np.tile(np.array(kept, dtype=bool), (7, 1))
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_completion_goes_on_from_the_given_codes(prior, guidance):
+    codes, is_kept = given(1, 1, 1, 0, 0, 0)
+    found = sample(prior, guidance=guidance, given=(codes, is_kept))
+    text, null, numbers = encode(NAMES), encode([""] * 7), uniform(range(7))
+    expected = torch.from_numpy(codes.astype(np.int64))
+    for position in range(3, 6):
+        sides = (prior.logits(expected, side)[:, position] for side in (text, null))
+        expected[:, position] = draw(guide(*sides, guidance), numbers[:, position])
+    assert (found == expected.numpy()).all()
+    assert (found != sample(prior, guidance=guidance)).any()
+
+
+def test_drawn_upper_half_is_completed_to_the_same_picture(prior):
+    drawn = sample(prior)
+    kept = np.tile(np.arange(6) < 3, (7, 1))
+    assert (sample(prior, given=(drawn, kept)) == drawn).all()
+
+
+@pytest.mark.parametrize("batch_size", [2, 7])
+@pytest.mark.parametrize("kept", [(0, 1, 0, 1, 0, 1), (1, 1, 1, 1, 1, 1), (0, 0, 0, 0, 0, 0)])
+def test_kept_codes_stay(prior, kept, batch_size):
+    codes, is_kept = given(*kept)
+    found = sample(prior, given=(codes, is_kept), batch_size=batch_size)
+    assert (found[is_kept] == codes[is_kept]).all()
+    assert any(kept) or (found == sample(prior)).all()
 
 
 @pytest.mark.parametrize("limit", [{"temperature": 1e-4}, {"top_k": 1}, {"top_p": 1e-9}])
@@ -69,11 +160,11 @@ def test_greedy_limits_equal_decoding_by_argmax(prior, limit):
 @torch.inference_mode()
 def by_two_passes(prior, scale, temperature):
     """Guide with conditional and null logits of separate, uncached passes."""
-    text, null, noise = encode(NAMES), encode([""] * 7), picture_noise(range(7), 6, seed=0)
+    text, null, numbers = encode(NAMES), encode([""] * 7), uniform(range(7))
     codes = torch.zeros(7, 6, dtype=torch.int64)
     for position in range(6):
         sides = (prior.logits(codes, side)[:, position] for side in (text, null))
-        codes[:, position] = draw(guide(*sides, scale) / temperature, noise[:, position])
+        codes[:, position] = draw(guide(*sides, scale) / temperature, numbers[:, position])
     return codes.numpy()
 
 

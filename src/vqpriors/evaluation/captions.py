@@ -8,7 +8,7 @@ def measure_captions(
 ) -> dict[str, float]:
     """Compare captions.
 
-    An attribute is right where its value stands at the place that it has in the picture's own
+    An attribute is right where its value stands at every place that it has in the picture's own
     caption; one whose value does not occur there is left out.
 
     Args:
@@ -41,10 +41,14 @@ def _right(
 ) -> dict[str, bool]:
     found = {}
     for name, value in attributes.items():
-        words = value.split()
-        for start in range(len(caption) - len(words) + 1):
-            place = slice(start, start + len(words))
-            if words and caption[place] == words:
-                found[name] = written[place] == words
-                break
+        if places := _places(value.split(), caption):
+            found[name] = all(written[place] == caption[place] for place in places)
     return found
+
+
+def _places(words: list[str], caption: list[str]) -> list[slice]:
+    """Find words in a caption, all of their places: a letter "a" stands beside an article."""
+    if not words:
+        return []
+    places = [slice(i, i + len(words)) for i in range(len(caption) - len(words) + 1)]
+    return [place for place in places if caption[place] == words]

@@ -18,16 +18,7 @@ from torch import Tensor, nn
 from vqpriors.conditioning import TextInput, TextShape
 from vqpriors.nn.attention import grid_rotation
 from vqpriors.nn.blocks import initialise
-from vqpriors.nn.towers import (
-    Bridge,
-    Side,
-    Tower,
-    bridges,
-    converse,
-    initialise_bridges,
-    listen,
-    sides,
-)
+from vqpriors.nn.towers import Bridge, Side, Tower, bridges, converse, listen, sides
 from vqpriors.params import Section
 from vqpriors.phases import Phase
 from vqpriors.priors import Batch, text_of
@@ -121,8 +112,6 @@ class CFTN2(nn.Module):
             latent_width=latent_width, width=width, depth=latent_depth, heads=heads
         )
         initialise(self, depth=2 * depth)
-        initialise_bridges(self.to_image)
-        initialise_bridges(self.to_text)
         self.begin_phase()
 
     def begin_phase(

@@ -21,18 +21,19 @@ def halton_ranks(rows: int, columns: int) -> Tensor:
     places: dict[int, int] = {}
     point = 1
     while len(places) < rows * columns:
-        cell = int(_radical_inverse(point, 2) * rows) * columns
-        cell += int(_radical_inverse(point, 3) * columns)
+        cell = _scaled_inverse(point, 2, rows) * columns + _scaled_inverse(point, 3, columns)
         places.setdefault(cell, len(places))
         point += 1
     return torch.tensor([places[cell] for cell in range(rows * columns)])
 
 
-def _radical_inverse(number: int, base: int) -> float:
-    """Mirror a number's digits at the point: 6 = 110 in base 2 becomes 0.011 = 0.375."""
-    value, weight = 0.0, 1.0
+def _scaled_inverse(number: int, base: int, size: int) -> int:
+    """Mirror a number's digits at the point, 6 = 110 in base 2 to 0.011, and scale to 0..size - 1.
+
+    In integers, since 7 / 9 of 9 cells must be the cell 7.
+    """
+    mirrored, scale = 0, 1
     while number:
         number, digit = divmod(number, base)
-        weight /= base
-        value += digit * weight
-    return value
+        mirrored, scale = mirrored * base + digit, scale * base
+    return mirrored * size // scale

@@ -46,4 +46,4 @@ def rising(schedule: Schedule, step: int, steps: int) -> float:
     progress = (step + 1) / steps
     if schedule == "constant":
         return 1.0
-    return progress if schedule == "linear" else 1 - math.cos(math.pi / 2 * progress)
+    return progress if schedule == "linear" else 1 - math.sin(math.pi / 2 * (1 - progress))

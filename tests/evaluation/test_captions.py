@@ -1,0 +1,96 @@
+import pytest
+
+from vqpriors.evaluation.captions import measure_captions
+
+OWN = "a small red three on a blue background"
+FACTS = {"size": "small", "color": "red", "digit": "three", "background": "blue"}
+
+
+def measure(written, captions=(OWN,), attributes=(FACTS,)):
+    return measure_captions(written, captions, attributes)
+
+
+def right(written, **changes):
+    """Return the attributes of the one caption that are right."""
+    found = measure([written], **changes)
+    return {
+        name.removeprefix("caption_accuracy_")
+        for name, share in found.items()
+        if name.startswith("caption_accuracy_") and share == 1
+    }
+
+
+def test_shares_by_hand():
+    captions = [OWN, "a large blue seven on a red background", "no digit at all"]
+    attributes = [
+        FACTS,
+        {"size": "large", "color": "blue", "digit": "seven", "background": "red"},
+        {},
+    ]
+    written = [OWN, "a large blue one on a red background", "no digit"]
+    found = measure(written, captions, attributes)
+    assert found == {
+        "caption_exact": pytest.approx(1 / 3),
+        "caption_accuracy": 0.5,
+        "caption_accuracy_size": 1.0,
+        "caption_accuracy_color": 1.0,
+        "caption_accuracy_digit": 0.5,
+        "caption_accuracy_background": 1.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (OWN, {"size", "color", "digit", "background"}),
+        ("a small red four on a blue background", {"size", "color", "background"}),
+        ("a small blue three on a red background", {"size", "digit"}),  # both words, misplaced
+        ("small red three on a blue background", set()),  # one place to the left
+        ("a small red", {"size", "color"}),
+        ("", set()),
+        ("one small red three in a blue frame and more", {"size", "color", "digit", "background"}),
+    ],
+)
+def test_attribute_is_right_in_its_place(written, expected):
+    assert right(written) == expected
+
+
+def test_other_words_count_for_equality_alone():
+    found = measure(["the small red three on a blue background"])
+    assert found["caption_exact"] == 0
+    assert found["caption_accuracy"] == 1
+
+
+def test_value_of_several_words_is_right_as_a_whole():
+    facts = {"label": "ankle boot"}
+    changes = {"captions": ["a picture of an ankle boot"], "attributes": [facts]}
+    assert right("a picture of an ankle boot", **changes) == {"label"}
+    assert right("a picture of an ankle sock", **changes) == set()
+    assert right("a picture of a ankle", **changes) == set()
+
+
+def test_value_that_stands_twice_is_right_in_both_places():
+    letter = {"captions": ["a letter a"], "attributes": [{"label": "a"}]}
+    assert right("a letter a", **letter) == {"label"}
+    assert right("a letter b", **letter) == set()
+    same = {
+        "captions": ["a red three on a red background"],
+        "attributes": [{"color": "red", "background": "red"}],
+    }
+    assert right("a red three on a red background", **same) == {"color", "background"}
+    assert right("a red three on a blue background", **same) == set()
+
+
+@pytest.mark.parametrize("value", ["green", "", "thre", "blue background now"])
+def test_value_that_the_caption_lacks_is_left_out(value):
+    found = measure([OWN], attributes=[{"digit": "three", "other": value}])
+    assert found.keys() == {"caption_exact", "caption_accuracy", "caption_accuracy_digit"}
+    assert found["caption_accuracy"] == 1
+
+
+def test_captions_without_attributes_are_compared_whole():
+    assert measure(["x", "y"], ["x", "z"], [{}, {}]) == {"caption_exact": 0.5}
+
+
+def test_no_captions_have_no_numbers():
+    assert measure([], [], []) == {}
