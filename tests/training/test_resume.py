@@ -149,7 +149,7 @@ def assert_same(found, expected):
     assert found[3].progress == expected[3].progress == found[1].progress
 
 
-RUNS = {"tokenizer": tokenizer_run, "prior": prior_run, "masked_prior": masked_prior_run}
+RUNS = {"tokenizer": tokenizer_run, "prior": prior_run}
 
 
 @pytest.fixture(scope="module", params=RUNS)
@@ -169,6 +169,14 @@ def test_resumed_run_equals_an_uninterrupted_one(uninterrupted, tmp_path, killed
     with pytest.raises(KilledError):
         attempt(make, tmp_path, killed_in=killed_in, calls=calls)
     assert_same(attempt(make, tmp_path), expected)
+
+
+@pytest.mark.parametrize(("killed_in", "calls"), [("log", 5), ("batch", 12)])
+def test_resumed_run_of_a_masked_prior_equals_an_uninterrupted_one(tmp_path, killed_in, calls):
+    expected = attempt(masked_prior_run, tmp_path / "whole")
+    with pytest.raises(KilledError):
+        attempt(masked_prior_run, tmp_path / "cut", killed_in=killed_in, calls=calls)
+    assert_same(attempt(masked_prior_run, tmp_path / "cut"), expected)
 
 
 def test_run_killed_again_and_again_ends_the_same(uninterrupted, tmp_path):

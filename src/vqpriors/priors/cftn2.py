@@ -9,7 +9,7 @@ References:
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from pydantic import Field
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vqpriors.conditioning import TextInput, TextShape
 from vqpriors.nn.attention import grid_rotation
 from vqpriors.nn.blocks import initialise
-from vqpriors.nn.towers import Side, Tower, bridges, converse, listen, sides
+from vqpriors.nn.towers import Bridge, Side, Tower, bridges, converse, listen, sides
 from vqpriors.params import Section
 from vqpriors.phases import Phase
 from vqpriors.priors import Batch, text_of
@@ -159,11 +159,12 @@ class CFTN2(nn.Module):
         losses: Losses = {}
         for name, rows in self._rows(len(batch["codes"])).items():
             part = {key: value[rows] for key, value in batch.items()}
-            draws = Draws(*part["draws"].split(self.parts, dim=1), part["text_is_empty"])
+            parts = part["draws"].split(self.parts, dim=1)
+            draws = Draws(*parts, is_empty=part["text_is_empty"])
             losses |= tasks[name](part["codes"], text_of(part), draws)
         for name, layers in (("image", self.to_image), ("text", self.to_text)):
-            gates = {f"gate_to_{name}_{i}": b.openness.detach() for i, b in enumerate(layers)}
-            self.measured |= gates
+            for i, bridge in enumerate(layers):
+                self.measured[f"gate_to_{name}_{i}"] = cast(Bridge, bridge).openness.detach()
         return losses
 
     def nats(self, codes: Tensor, text: TextInput, noise: Tensor) -> Tensor:
