@@ -84,7 +84,7 @@ def two_way_prior_run():
             epochs=2, weights={"latent_nats": 0.5}, options=shares | {"latent_share": 0.25}
         ),
     }
-    model = cftn2(dropout=0.1)
+    model = cftn2(dropout=0.1, depth=1)
     return model, phases, *token_examples(num_draws=model.num_draws)
 
 
