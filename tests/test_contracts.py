@@ -10,17 +10,19 @@ from torch.testing import assert_close
 
 from tests.imports import ROOT
 from tests.text.folders import FOLDERS
-from tests.tiny import TEXT, captions, codes, ema, no_captions, vq_model
+from tests.tiny import NO_TEXT, TEXT, captions, codes, ema, no_captions, prior_batch, vq_model
 from vqpriors import priors, text, tokenizer
 from vqpriors.artifact import save_model
 from vqpriors.conditioning import TextShape
 from vqpriors.params import Section, check
 from vqpriors.plugins import kind_names, load_kind
+from vqpriors.sampling import Given, Noise
+from vqpriors.training.optimisation import set_options, set_train_mode, weigh
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 SMALL = {"width": 16, "depth": 2, "heads": 2, "text_depth": 1, "num_codes": 12, "dim": 3}
 SMALL |= {"levels": [3, 4], "residual_width": 4, "vocabulary": 60, "max_length": 8}
-SMALL |= {"dropout": 0.0}
+SMALL |= {"dropout": 0.0, "latent_width": 3, "latent_depth": 1}
 PACKAGES = {
     "vqpriors.quantizers": "tokenizer",
     "vqpriors.tokenizer": "tokenizer",
@@ -154,10 +156,9 @@ def test_text_encoder(kind, tmp_path):
         assert all(isinstance(caption, str) for caption in encoder.decode(junk))
 
 
-def prior_of(kind, shape):
-    torch.manual_seed(0)
+def describe(kind, shape):
     _, config = load("vqpriors.priors", kind)
-    description = priors.describe(
+    return priors.describe(
         arch=kind,
         config=config,
         grid=(2, 3),
@@ -166,69 +167,108 @@ def prior_of(kind, shape):
         tokenizer="f" * 64,
         encoder="d" * 64,
     )
-    return priors.build(description)
 
 
-TEXTS = {TEXT: captions([2, 3], [], [4]), TextShape(0, 0, 0): no_captions(3)}
+def prior_of(kind, shape):
+    torch.manual_seed(0)
+    return priors.build(describe(kind, shape))
 
 
-@pytest.mark.parametrize("shape", TEXTS, ids=["with text", "without"])
+FEATURES = TEXT._replace(feature_width=4)
+FOUR = captions([2, 3], [], [4], [5, 6])
+TEXTS = {"ids": (TEXT, FOUR), "none": (NO_TEXT, no_captions(4))}
+TEXTS["features"] = (FEATURES, FOUR._replace(features=torch.ones(4, 5, 4)))
+NEEDS_TEXT = ("cftn2",)
+
+
+@pytest.mark.parametrize("name", TEXTS)
 @of("vqpriors.priors")
-def test_prior(kind, shape):
-    prior, drawn, condition = prior_of(kind, shape), codes(3), TEXTS[shape]
-    batch = {"codes": drawn, "text_tokens": condition.tokens, "text_is_real": condition.is_real}
-    losses = prior.losses(batch)
+def test_prior(kind, name):
+    shape, condition = TEXTS[name]
+    if shape is NO_TEXT and kind in NEEDS_TEXT:
+        with pytest.raises(ValueError, match=r"^text\.encoder: "):
+            prior_of(kind, shape)
+        return
+    prior, drawn = prior_of(kind, shape), codes(4)
+    losses = prior.losses(prior_batch(prior, drawn, condition))
     assert all(loss.shape == () and loss.isfinite() for loss in losses.values())
     sum(losses.values()).backward()
     assert all(p.grad is not None for p in prior.parameters())  # else DDP would wait for it
+    measured = getattr(prior, "measured", {})
+    assert all(value.shape == () and not value.requires_grad for value in measured.values())
+    assert not measured.keys() & losses.keys()
     assert prior.length == 6
     assert prior.sampler in kind_names("vqpriors.sampling")
+    assert isinstance(prior.is_exact, bool)
     prior.eval()
-    nats = prior.nats(drawn, condition)
-    assert nats.shape == (3,)
-    assert (nats > 0).all()
+    noise = torch.rand(2, 4, 7)
+    first, second = (prior.nats(drawn, condition, part) for part in noise)
+    assert (first.shape, first.dtype) == ((4,), torch.float32)
+    assert (first > 0).all()
+    assert torch.equal(first, second) == prior.is_exact
+    is_hidden = torch.arange(6) >= 3
+    filled = prior.fill(drawn, is_hidden, condition)
+    assert (filled.shape, filled.dtype) == ((4, 6), torch.int64)
+    assert torch.equal(filled[:, :3], drawn[:, :3])
+    assert 0 <= filled.min() <= filled.max() < 7
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@of("vqpriors.priors")
+def test_prior_draws_with_the_sampler_that_it_names(kind, name):
+    shape, condition = TEXTS[name]
+    if shape is NO_TEXT and kind in NEEDS_TEXT:
+        return
+    prior = prior_of(kind, shape).eval()
+    module, config = load("vqpriors.sampling", prior.sampler)
+    null = condition.select(torch.ones(4).long())
+    given = Given(codes(4), torch.arange(6).expand(4, 6) < 2)
+
+    def draw(guidance, given=None):
+        noise = Noise(range(4), seed=0, device=torch.device("cpu"))
+        settings = {"guidance": guidance, "steps": 3, "noise": noise, "given": given}
+        return module.build(config)(prior, condition, null, **settings)
+
+    for guidance in (1.0, 2.0):
+        drawn = draw(guidance)
+        assert (drawn.shape, drawn.dtype) == ((4, 6), torch.int64)
+        assert 0 <= drawn.min() <= drawn.max() < 7
+        assert torch.equal(draw(guidance), drawn)
+        completed = draw(guidance, given)
+        assert torch.equal(completed[:, :2], given.codes[:, :2])
+        assert 0 <= completed.min() <= completed.max() < 7
 
 
 @of("vqpriors.priors")
-def test_prior_draws_with_the_sampler_that_it_names(kind):
-    prior, condition = prior_of(kind, TEXT).eval(), captions([2, 3], [], [4])
-    module, config = load("vqpriors.sampling", prior.sampler)
-    noise = torch.rand(3, prior.length, dtype=torch.float64)
-    null = captions([], [], [])
-    sampler = module.build(config)
-    for guidance in (1.0, 2.0):
-        drawn = sampler(prior, condition, null, guidance=guidance, noise=noise)
-        assert (drawn.shape, drawn.dtype) == ((3, 6), torch.int64)
-        assert 0 <= drawn.min() <= drawn.max() < 7
-        again = sampler(prior, condition, null, guidance=guidance, noise=noise)
-        assert torch.equal(drawn, again)
+def test_phases_of_params_fit_their_prior(kind):
+    prior, phases = prior_of(kind, TEXT), load("vqpriors.priors", kind)[1].phases
+    batch = prior_batch(prior, codes(20), captions(*[[2, 3]] * 20))
+    for part in phases.values():
+        set_options(prior, part.options)
+        set_train_mode(prior, part.frozen)
+        assert weigh(prior.losses(batch), part.weights).isfinite()
 
 
 @of("vqpriors.sampling")
 def test_sampler_has_a_temperature(kind):
     module, config = load("vqpriors.sampling", kind)
+    assert isinstance(module.HAS_STEPS, bool)
+    assert "completion" in module.EDITS
     assert config.temperature > 0
     assert callable(module.build(config.model_copy(update={"temperature": 0.5})))
 
 
-def test_prior_of_another_tokenizer_or_encoder_is_refused(tmp_path):
+@of("vqpriors.priors")
+def test_prior_of_another_tokenizer_or_encoder_is_refused(kind, tmp_path):
     folder, cpu = tmp_path / "prior", torch.device("cpu")
-    _, config = load("vqpriors.priors", "transformer")
-    description = priors.describe(
-        arch="transformer",
-        config=config,
-        grid=(2, 3),
-        codebook_size=7,
-        text=TEXT,
-        tokenizer="f" * 64,
-        encoder="d" * 64,
-    )
+    description = describe(kind, TEXT)
     prior = priors.build(description)
     save_model(folder, config=description, weights=prior.state_dict())
     loaded = priors.load(folder, cpu, tokenizer="f" * 64, encoder="d" * 64)
     condition = captions([2], [3])
-    expected = prior.eval().nats(codes(2), condition)
-    assert torch.equal(loaded.nats(codes(2), condition), expected)
+    noise = torch.rand(2, 7)
+    expected = prior.eval().requires_grad_(False).nats(codes(2), condition, noise)
+    assert torch.equal(loaded.nats(codes(2), condition, noise), expected)
     with pytest.raises(ValueError, match="with tokenizer ffffffffffff, not with eeeeeeeeeeee"):
         priors.load(folder, cpu, tokenizer="e" * 64, encoder="d" * 64)
     with pytest.raises(ValueError, match="with encoder dddddddddddd, not with eeeeeeeeeeee"):

@@ -5,6 +5,8 @@ import torch
 from vqpriors.conditioning import TextInput, TextShape
 from vqpriors.params import check
 from vqpriors.phases import Phase
+from vqpriors.priors.cftn import CFTN
+from vqpriors.priors.cftn2 import CFTN2
 from vqpriors.priors.lstm import LSTM
 from vqpriors.priors.transformer import Transformer
 from vqpriors.quantizers.ema import VectorQuantizerEMA
@@ -68,6 +70,21 @@ def transformer(**changes):
     return Transformer(**settings | changes)
 
 
+MASKED = {"mask_schedule": "uniform", "label_smoothing": 0.0}
+
+
+def cftn(**changes):
+    settings = {"grid": (2, 3), "codebook_size": 7, "text": TEXT, "width": 8, "depth": 2}
+    settings |= {"heads": 2, "text_depth": 1, "positions": "rope", "dropout": 0.0}
+    return CFTN(**settings | MASKED | {"rectangles": 0.0} | changes)
+
+
+def cftn2(**changes):
+    settings = {"grid": (2, 3), "codebook_size": 7, "text": TEXT, "width": 8, "depth": 2}
+    settings |= {"heads": 2, "positions": "rope", "dropout": 0.0, "whole_masks": 0.0}
+    return CFTN2(**settings | MASKED | {"latent_width": 3, "latent_depth": 1} | changes)
+
+
 def lstm(**changes):
     settings = {"grid": (2, 3), "codebook_size": 7, "text": TEXT, "width": 8, "depth": 2}
     settings |= {"heads": 2, "text_depth": 1, "dropout": 0.0}
@@ -94,6 +111,16 @@ def captions(*rows, shape=TEXT):
 def no_captions(count):
     tokens = torch.zeros(count, 0, dtype=torch.int64)
     return TextInput(tokens, tokens.bool(), None)
+
+
+def prior_batch(prior, codes, text, *, draws=None, seed=0):
+    """Put together what a prior's losses take; draws at random unless given."""
+    if draws is None:
+        generator = torch.Generator().manual_seed(seed)
+        draws = torch.rand(len(codes), prior.num_draws, generator=generator)
+    batch = {"codes": codes, "draws": draws, "text_tokens": text.tokens}
+    batch |= {"text_is_real": text.is_real, "text_is_empty": text.is_real.sum(1) <= 1}
+    return batch if text.features is None else batch | {"text_features": text.features}
 
 
 def codes(count, *, length=6, codebook_size=7, seed=0):

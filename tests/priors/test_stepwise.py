@@ -13,9 +13,10 @@ from tests.tiny import (
     lively,
     lstm,
     no_captions,
+    prior_batch,
     transformer,
 )
-from vqpriors.priors import total_nats
+from vqpriors.priors import likelihood
 
 PRIORS = {
     "rope": lambda **changes: transformer(positions="rope", **changes),
@@ -102,8 +103,9 @@ def test_losses_are_minus_the_log_probability_by_hand(name, text):
         for position in range(6):
             scores = logits[row, position]
             by_hand[row] -= scores[drawn[row, position]] - scores.exp().sum().log()
-    batch = {"codes": drawn, "text_tokens": condition.tokens, "text_is_real": condition.is_real}
-    assert_close(prior.losses(batch), {"nats_per_token": by_hand.mean() / 6})
+    assert_close(
+        prior.losses(prior_batch(prior, drawn, condition)), {"nats_per_token": by_hand.mean() / 6}
+    )
     assert_close(prior.nats(drawn, condition), by_hand)
 
 
@@ -117,7 +119,7 @@ def test_probabilities_of_all_pictures_sum_to_1(name):
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
 @every_prior
-def test_total_nats_do_not_depend_on_the_batch_size(name, batch_size):
+def test_likelihood_is_exact_whatever_the_batch_size(name, batch_size):
     prior, drawn = prior_of(name, torch.float32), codes(5)
     rows = {"a": [2], "b": [3, 4], "": []}
     names = ["a", "b", "", "a", "b"]
@@ -125,10 +127,23 @@ def test_total_nats_do_not_depend_on_the_batch_size(name, batch_size):
     def encode(found):
         return captions(*(rows[row] for row in found))
 
-    total = total_nats(
-        prior, drawn.numpy().astype(np.uint16), names, encode=encode, batch_size=batch_size
+    found = likelihood(
+        prior,
+        drawn.numpy().astype(np.uint16),
+        names,
+        encode=encode,
+        batch_size=batch_size,
+        num_samples=3,
+        seed=0,
     )
-    assert total == pytest.approx(prior.nats(drawn, encode(names)).sum().item(), rel=1e-5)
+    assert found.nats == pytest.approx(prior.nats(drawn, encode(names)).sum().item(), rel=1e-5)
+    assert found.standard_error == 0.0
+
+
+@every_prior
+def test_nats_do_not_depend_on_noise(name):
+    prior, drawn, text = prior_of(name), codes(3), captions(*CAPTIONS)
+    assert torch.equal(prior.nats(drawn, text, torch.rand(3, 7)), prior.nats(drawn, text))
 
 
 @every_prior

@@ -67,7 +67,7 @@ class Scripted(Slope):
         return copied
 
 
-def run(folder, model, *phases, training=None, validation=None, log=None, **settings):
+def run(folder, model, *phases, training=None, validation=None, log=None, look=None, **settings):
     return train(
         model,
         phases={str(i): p for i, p in enumerate(phases)},
@@ -77,6 +77,7 @@ def run(folder, model, *phases, training=None, validation=None, log=None, **sett
         seed=5,
         folder=folder,
         log=log or (lambda step, values: None),
+        look=look,
     )
 
 
@@ -265,3 +266,62 @@ def test_training_in_bfloat16_keeps_weights_in_float32(tmp_path):
     assert model.first.weight.dtype == torch.float32
     assert not torch.equal(exact.last["first.weight"], rounded.last["first.weight"])
     assert_close(exact.last["first.weight"], rounded.last["first.weight"], rtol=0.01, atol=0)
+
+
+class Measured(Slope):
+    """Measures the mean of x beside its losses."""
+
+    def losses(self, batch):
+        self.measured = {"mean_x": batch["x"].mean()}
+        return super().losses(batch)
+
+
+def test_what_a_model_measures_is_logged_as_means_and_trains_nothing(tmp_path):
+    training, validation = Numbers(*map(float, range(8))), Numbers(1.0, 1.0, 1.0, 1.0, 6.0)
+    trained = run(tmp_path / "a", Measured(), phase(), training=training, validation=validation)
+    (point,), (checked,) = named(trained, "train"), named(trained, "validation")
+    assert point["train/mean_x"] == pytest.approx(3.5)
+    assert checked["validation/mean_x"] == pytest.approx(2.0)  # of a batch of 4 and one of 1
+    assert point["train/loss"] == pytest.approx(point["train/error"] + point["train/size"])
+    plain = run(tmp_path / "b", Slope(), phase(), training=training, validation=validation)
+    assert torch.equal(plain.last["first.weight"], trained.last["first.weight"])
+
+
+def test_look_sees_the_averaged_weights_after_each_epoch(tmp_path):
+    seen, logged, model = [], [], Slope()
+
+    def look(averaged):
+        assert not averaged.training
+        assert not torch.is_grad_enabled()
+        assert averaged is not model
+        seen.append((averaged.first.weight.item(), averaged.second.weight.item()))
+        return {"looks": float(len(seen))}
+
+    def log(step, values):
+        logged.append((step, values))
+
+    trained = run(tmp_path, model, phase(epochs=2), phase(), look=look, log=log)
+    points = [(step, v["validation/looks"]) for step, v in logged if "validation/looks" in v]
+    assert points == [(2, 1.0), (4, 2.0), (6, 3.0)]
+    assert all("validation/loss" in v for v in named(trained, "validation"))
+    assert seen[-1][0] == trained.last["first.weight"].item() != model.first.weight.item()
+    assert len(set(seen)) == 3
+
+
+def test_look_changes_neither_training_nor_the_choice_of_the_best(tmp_path):
+    model = Scripted(3.0, 1.0, 2.0)
+    looks = iter((1.0, 5.0, 0.0))
+    trained = run(tmp_path, model, phase(epochs=3), look=lambda _: {"looks": next(looks)})
+    assert trained.progress.best == 1.0
+    assert model.training
+
+
+def test_looks_are_logged_again_by_a_resumed_run_without_looking(tmp_path):
+    logged = [], []
+    for log, look in zip(logged, (lambda _: {"looks": 7.0}, None), strict=True):
+        keep = log.append
+        run(tmp_path, Slope(), phase(), look=look, log=lambda *point, keep=keep: keep(point))
+    assert logged[0] == logged[1]
+    assert [
+        values["validation/looks"] for _, values in logged[1] if "validation/looks" in values
+    ] == [7.0]

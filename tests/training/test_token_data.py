@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.testing import assert_close
 
 from tests.tiny import captions, no_captions
 from vqpriors.conditioning import TextInput
@@ -9,12 +10,13 @@ from vqpriors.training.token_data import TokenExamples, distinct_captions, token
 CODES = np.arange(12, dtype=np.uint16).reshape(4, 3) + 60000
 
 
-def examples(dropout, count=4):
+def examples(dropout, count=4, num_draws=0):
     return TokenExamples(
         np.repeat(CODES, count // 4, axis=0),
         captions=captions([], [2], [3, 4]),
         caption_rows=torch.arange(count) % 2 + 1,
         caption_dropout=dropout,
+        num_draws=num_draws,
     )
 
 
@@ -47,6 +49,45 @@ def test_dropped_captions_depend_on_the_generator_alone():
         for seed in (1, 1)
     )
     assert torch.equal(first["text_tokens"], second["text_tokens"])
+
+
+def test_dropped_captions_are_told_apart_whatever_an_empty_one_looks_like():
+    data = examples(0.5, 100)
+    data.captions = data.captions._replace(is_real=torch.ones(3, 5).bool())
+    batch = data.batch(torch.arange(100), torch.Generator().manual_seed(0))
+    assert torch.equal(batch["text_is_empty"], batch["text_tokens"][:, 1] == 0)
+    assert 30 < batch["text_is_empty"].sum() < 70
+    assert not data.batch(torch.arange(100), None)["text_is_empty"].any()
+
+
+@pytest.mark.parametrize("generator", [torch.Generator(), None])
+def test_draws_are_uniform_and_as_many_as_the_prior_takes(generator):
+    draws = examples(0.1, 4000, num_draws=5).batch(torch.arange(4000), generator)["draws"]
+    assert (draws.shape, draws.dtype) == ((4000, 5), torch.float32)
+    assert 0 <= draws.min() <= draws.max() < 1
+    shares = (draws[..., None] < torch.tensor([0.1, 0.5, 0.9])).float().mean(0)
+    assert_close(shares, torch.tensor([[0.1, 0.5, 0.9]] * 5), atol=0.04, rtol=0)
+    assert len(draws.unique()) > 19000  # float32 has 2**24 of them
+
+
+def test_prior_that_draws_nothing_gets_no_draws():
+    assert examples(0.1).batch(torch.arange(4), None)["draws"].shape == (4, 0)
+
+
+def test_draws_depend_on_the_generator_in_training():
+    data, rows = examples(0.1, num_draws=3), torch.arange(4)
+    first, second, other = (
+        data.batch(rows, torch.Generator().manual_seed(seed))["draws"] for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, second)
+    assert (first != other).all()
+
+
+def test_draws_of_an_example_are_its_own_in_evaluation():
+    whole = examples(0.1, num_draws=3).batch(torch.arange(4), None)["draws"]
+    again = examples(0.5, num_draws=3).batch(torch.tensor([2, 0]), None)["draws"]
+    assert torch.equal(again, whole[[2, 0]])
+    assert len(whole.unique()) == 12
 
 
 def test_features_follow_their_captions():

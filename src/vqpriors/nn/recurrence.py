@@ -23,13 +23,15 @@ class Memory:
         hidden: The LSTM's output, (B, D) float.
         cell: The LSTM's cell, (B, D) float.
         inputs: The layer's inputs so far after `reach` rows of zeros, (B, reach + N, D) float.
-        weights: Of input and recurrence side by side, (4 D, 2 D), and their bias, (4 D,).
+        weight: The LSTM's, of input and recurrence side by side, (4 D, 2 D) float.
+        bias: The sum of both biases, (4 D,) float.
     """
 
     hidden: Tensor
     cell: Tensor
     inputs: Tensor
-    weights: tuple[Tensor, Tensor]
+    weight: Tensor
+    bias: Tensor
 
 
 class RecurrentLayer(nn.Module):
@@ -58,19 +60,18 @@ class RecurrentLayer(nn.Module):
         mixed = self._mix(inputs, start=self.reach, length=x.shape[1])
         # Products in bfloat16 would round the cell at every step, and take longer on CPUs.
         with torch.autocast(x.device.type, enabled=False):
-            hidden, cell = self._first(x, pooled)
-            weight = self.lstm.weight_hh_l0
-            out, _ = self.lstm(mixed.to(weight.dtype), (hidden[None], cell[None]))
+            hidden, cell = self._first(pooled, batch=len(x))
+            out, _ = self.lstm(mixed.to(cell.dtype), (hidden[None], cell[None]))
         return x + self.dropout(out)
 
     def start(self, pooled: Tensor | None, *, batch: int, length: int) -> Memory:
         """Return the memory before the first of N steps."""
-        lstm = self.lstm
-        blank = lstm.weight_hh_l0.new_zeros(batch, self.reach + length, lstm.hidden_size)
-        with torch.autocast(blank.device.type, enabled=False):
-            hidden, cell = self._first(blank, pooled)
-        weight = torch.cat([lstm.weight_ih_l0, lstm.weight_hh_l0], dim=1)
-        return Memory(hidden, cell, blank, (weight, lstm.bias_ih_l0 + lstm.bias_hh_l0))
+        for_input, for_hidden, input_bias, hidden_bias = self.lstm.all_weights[0]
+        with torch.autocast(for_input.device.type, enabled=False):
+            hidden, cell = self._first(pooled, batch=batch)
+        inputs = cell.new_zeros(batch, self.reach + length, cell.shape[1])
+        weight = torch.cat([for_input, for_hidden], dim=1)
+        return Memory(hidden, cell, inputs, weight, input_bias + hidden_bias)
 
     def step(self, x: Tensor, memory: Memory, *, position: int) -> Tensor:
         """Do `forward` for one position, (B, 1, D), and change the memory in place."""
@@ -79,7 +80,8 @@ class RecurrentLayer(nn.Module):
         mixed = self._mix(memory.inputs, start=place, length=1)[:, 0]
         with torch.autocast(x.device.type, enabled=False):
             joined = torch.cat([mixed.to(memory.hidden.dtype), memory.hidden], dim=1)
-            write, keep, value, show = F.linear(joined, *memory.weights).chunk(4, dim=1)
+            gates = F.linear(joined, memory.weight, memory.bias)
+            write, keep, value, show = gates.chunk(4, dim=1)
             memory.cell = keep.sigmoid() * memory.cell + write.sigmoid() * value.tanh()
             memory.hidden = show.sigmoid() * memory.cell.tanh()
         return x + memory.hidden[:, None]
@@ -93,16 +95,16 @@ class RecurrentLayer(nn.Module):
         """
         if self.mix is not None:
             nn.init.normal_(self.mix.weight, std=self.mix.in_features**-0.5)
-        self.lstm.bias_ih_l0.chunk(4)[1].fill_(1.0)
+        self.lstm.all_weights[0][2].chunk(4)[1].fill_(1.0)
 
     def _mix(self, inputs: Tensor, *, start: int, length: int) -> Tensor:
         views = [inputs[:, start - back : start - back + length] for back in self.looks]
         return views[0] if self.mix is None else self.mix(torch.cat(views, dim=2))
 
-    def _first(self, like: Tensor, pooled: Tensor | None) -> tuple[Tensor, Tensor]:
-        dtype = self.lstm.weight_hh_l0.dtype
+    def _first(self, pooled: Tensor | None, *, batch: int) -> tuple[Tensor, Tensor]:
+        like = self.lstm.all_weights[0][0]
         if self.first is None or pooled is None:
-            zeros = like.new_zeros(len(like), like.shape[2], dtype=dtype)
+            zeros = like.new_zeros(batch, self.lstm.hidden_size)
             return zeros, zeros
-        hidden, cell = self.first(pooled[:, 0].to(dtype)).chunk(2, dim=1)
+        hidden, cell = self.first(pooled[:, 0].to(like.dtype)).chunk(2, dim=1)
         return hidden.tanh().contiguous(), cell.contiguous()

@@ -16,7 +16,7 @@ from vqpriors.nn.attention import CrossAttention
 from vqpriors.nn.blocks import Block
 from vqpriors.nn.norm import RMSNorm
 
-PACE = 8.0  # a lone number moves by no more than the learning rate in a step: too slow for a gate
+PACE = 50.0  # a lone number moves by no more than the learning rate in a step: too slow for a gate
 
 Side = tuple[tuple[Tensor, Tensor], Tensor]
 """The other tower as a bridge sees it: keys and values, (B, heads, M, D) each; which are visible,
@@ -118,16 +118,6 @@ class Bridge(nn.Module):
 def bridges(count: int, *, width: int, heads: int, dropout: float) -> nn.ModuleList:
     """Make a bridge a layer."""
     return nn.ModuleList(Bridge(width=width, heads=heads, dropout=dropout) for _ in range(count))
-
-
-def initialise_bridges(made: nn.ModuleList) -> None:
-    """Let bridges speak up from the start, since their gates keep them quiet anyway.
-
-    What a closed gate learns from is how useful that which it keeps out would have been.
-    """
-    for bridge in made:
-        out = cast(Bridge, bridge).attention.out.weight
-        nn.init.normal_(out, std=out.shape[1] ** -0.5)
 
 
 def sides(listening: nn.ModuleList, states: list[Tensor], is_visible: Tensor) -> list[Side]:

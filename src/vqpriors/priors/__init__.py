@@ -44,7 +44,8 @@ class Prior(Protocol):
 
         Args:
             batch: "codes", (B, N) int64; "draws", (B, num_draws) float, uniform in 0..1, all the
-                randomness besides dropout; and the captions, see `text_of`.
+                randomness besides dropout; the captions, see `text_of`; and "text_is_empty",
+                (B,) bool, whether a caption was dropped or there was none.
         """
         ...
 

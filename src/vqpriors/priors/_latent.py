@@ -33,19 +33,22 @@ class Latent(nn.Module):
         self.posterior = nn.Linear(width, 2 * latent_width)
         self.tell = nn.Linear(latent_width, width)
 
-    def read(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def read(
+        self, x: Tensor, noise: Tensor, *, angles: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Draw the latent of embedded pictures.
 
         Args:
             x: (B, N, D).
             noise: (B, latent_width), standard normal.
+            angles: Rotary positions, (N, head_width / 2); None where `x` has learned ones.
 
         Returns:
             The latents, (B, latent_width) float32, and how far their distributions are from a
             standard normal one, the mean over pictures, a scalar in nats.
         """
         for block in self.blocks:
-            x = block(x, is_causal=False)
+            x = block(x, is_causal=False, angles=angles)
         mean, spread = self.posterior(self.norm(x).mean(1)).float().chunk(2, dim=-1)
         log_variance = spread.clamp(-10, 4)
         distance = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()

@@ -60,7 +60,7 @@ def rectangle_keys(draws: Tensor, grid: tuple[int, int]) -> Tensor:
     """
     rows, columns = grid
     centre = draws[:, :2] * draws.new_tensor([rows, columns])
-    stretch = 2 ** (2 * draws[:, 2:3] - 1)  # from twice as wide to twice as high
+    stretch = 2 ** (draws[:, 2:3] - 0.5)  # from twice as wide to twice as high
     row = (torch.arange(rows, device=draws.device) + 0.5 - centre[:, :1]).abs() / stretch
     column = (torch.arange(columns, device=draws.device) + 0.5 - centre[:, 1:2]).abs() * stretch
     return torch.maximum(row[:, :, None], column[:, None, :]).flatten(1)

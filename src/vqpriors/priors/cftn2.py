@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vqpriors.conditioning import TextInput, TextShape
 from vqpriors.nn.attention import grid_rotation
 from vqpriors.nn.blocks import initialise
-from vqpriors.nn.towers import Side, Tower, bridges, converse, initialise_bridges, listen, sides
+from vqpriors.nn.towers import Side, Tower, bridges, converse, listen, sides
 from vqpriors.params import Section
 from vqpriors.phases import Phase
 from vqpriors.priors import Batch, text_of
@@ -55,13 +55,14 @@ class State:
 
 @dataclass(frozen=True)
 class Draws:
-    """The randomness of a batch: uniform in 0..1, a row an example."""
+    """A batch's randomness, a row an example: uniform in 0..1, and which captions are empty."""
 
     ratio: Tensor
     whole: Tensor
     latent: Tensor
     codes: Tensor
     text: Tensor
+    is_empty: Tensor
 
 
 class CFTN2(nn.Module):
@@ -111,8 +112,6 @@ class CFTN2(nn.Module):
             latent_width=latent_width, width=width, depth=latent_depth, heads=heads
         )
         initialise(self, depth=2 * depth)
-        initialise_bridges(self.to_image)
-        initialise_bridges(self.to_text)
         self.begin_phase()
 
     def begin_phase(
@@ -128,8 +127,18 @@ class CFTN2(nn.Module):
             caption_share: To write captions for whole pictures.
             joint_share: To guess both sides from what is left of them.
             latent_share: To draw all codes at once, given a latent.
+
+        Raises:
+            ValueError: If a share is negative or they exceed the batch.
         """
-        self.shares = {"caption": caption_share, "joint": joint_share, "latent": latent_share}
+        shares = {"caption": caption_share, "joint": joint_share, "latent": latent_share}
+        left = 1 - sum(shares.values())
+        if min(*shares.values(), left + 1e-6) < 0:
+            raise ValueError(
+                "prior.cftn2.phases: shares must be at least 0 and add up to at most 1, "
+                f"got {shares}; change `options` in params.yaml"
+            )
+        self.shares = shares | {"generate": left if left > 1e-6 else 0.0}
 
     def losses(self, batch: Batch) -> Losses:
         """Return the mean surprise, in nats, of each thing that the phase has to learn.
@@ -150,7 +159,7 @@ class CFTN2(nn.Module):
         losses: Losses = {}
         for name, rows in self._rows(len(batch["codes"])).items():
             part = {key: value[rows] for key, value in batch.items()}
-            draws = Draws(*part["draws"].split(self.parts, dim=1))
+            draws = Draws(*part["draws"].split(self.parts, dim=1), part["text_is_empty"])
             losses |= tasks[name](part["codes"], text_of(part), draws)
         for name, layers in (("image", self.to_image), ("text", self.to_text)):
             gates = {f"gate_to_{name}_{i}": b.openness.detach() for i, b in enumerate(layers)}
@@ -197,7 +206,7 @@ class CFTN2(nn.Module):
         return {"masked_nats": loss}
 
     def _learn_captions(self, codes: Tensor, text: TextInput, draws: Draws) -> Losses:
-        is_masked = self._mask(draws.text, draws, side=1) & _says_something(text)
+        is_masked = self._mask(draws.text, draws, side=1) & ~draws.is_empty[:, None]
         tokens = text.tokens.masked_fill(is_masked, self.text_mask)
         logits = self.caption_logits(tokens, self.start_caption(codes), is_masked)
         loss, self.measured["caption_accuracy"] = self._guessed(logits, text.tokens[is_masked])
@@ -205,7 +214,7 @@ class CFTN2(nn.Module):
 
     def _learn_both(self, codes: Tensor, text: TextInput, draws: Draws) -> Losses:
         is_hidden = self._mask(draws.codes, draws, side=0)
-        is_unsaid = self._mask(draws.text, draws, side=1) & _says_something(text)
+        is_unsaid = self._mask(draws.text, draws, side=1) & ~draws.is_empty[:, None]
         image = self.image.embed(codes.masked_fill(is_hidden, self.mask))
         words = self.text.embed(text.tokens.masked_fill(is_unsaid, self.text_mask))
         listening = (self.to_image, self.to_text)
@@ -216,7 +225,9 @@ class CFTN2(nn.Module):
 
     def _learn_one_step(self, codes: Tensor, text: TextInput, draws: Draws) -> Losses:
         everywhere = torch.ones_like(codes, dtype=torch.bool)
-        latent, distance = self.latent.read(self.image.embed(codes), normal(draws.latent))
+        latent, distance = self.latent.read(
+            self.image.embed(codes), normal(draws.latent), angles=self.image.angles
+        )
         state = self.start(text, latent)
         logits = self.logits(codes.masked_fill(everywhere, self.mask), state, everywhere)
         loss, self.measured["one_step_accuracy"] = self._guessed(logits, codes.flatten())
@@ -234,17 +245,19 @@ class CFTN2(nn.Module):
         """Cut a batch in training; in evaluation, every task that has a share has all rows."""
         active = {name: share for name, share in self.shares.items() if share > 0}
         if not self.training:
-            return dict.fromkeys(["generate", *active], slice(None))
-        rows, start = {}, 0
-        for name, share in active.items():
-            end = start + max(1, round(share * batch))
+            return dict.fromkeys(active, slice(None))
+        if batch < len(active):
+            raise ValueError(
+                f"prior.train.batch_size: must be at least {len(active)} a process, one example "
+                f"for each thing that cftn2 learns, got {batch}; raise it in params.yaml"
+            )
+        rows, start, total = {}, 0, 0.0
+        for place, (name, share) in enumerate(active.items(), start=1):
+            total += share
+            end = round(total * batch)
+            end = min(max(end, start + 1), batch - len(active) + place)  # none goes without
             rows[name], start = slice(start, end), end
-        return rows | ({"generate": slice(start, batch)} if start < batch else {})
-
-
-def _says_something(text: TextInput) -> Tensor:
-    """Tell captions that were not dropped from those that were; (B, 1) bool."""
-    return text.is_real.sum(1, keepdim=True) > 1
+        return rows
 
 
 def _check(*, width: int, heads: int, positions: str, text: TextShape) -> None:

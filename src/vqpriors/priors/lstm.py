@@ -46,11 +46,13 @@ class Text:
 
     Attributes:
         pooled: Mean over the caption's real tokens, (B, 1, D) float.
+        input: What of it is added to the input of each step, (B, 1, D) float.
         keys_values: For the attention before the head.
         is_real: False at padding, (B, L) bool.
     """
 
     pooled: Tensor
+    input: Tensor
     keys_values: tuple[Tensor, Tensor]
     is_real: Tensor
 
@@ -98,6 +100,7 @@ class LSTM(nn.Module):
         has_text = text.length > 0
         sizes = {"width": width, "heads": heads, "dropout": dropout}
         self.text_tower = TextTower(shape=text, depth=text_depth, **sizes) if has_text else None
+        self.text_input = nn.Linear(width, width, bias=False) if has_text else None
         self.text_norm = RMSNorm(width) if has_text else None
         self.text_attention = CrossAttention(**sizes) if has_text else None
         self.embedding = nn.Embedding(codebook_size + 1, width)
@@ -114,8 +117,8 @@ class LSTM(nn.Module):
         initialise(self, depth=depth)
         for layer in self._layers():
             layer.initialise()
-        for table in (self.embedding, self.rows, self.columns):
-            nn.init.normal_(table.weight)  # as large as the text, which has passed a norm
+        if self.text_input is not None:  # no larger than the codes to which it is added
+            nn.init.normal_(self.text_input.weight, std=0.02 * width**-0.5)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return "nats_per_token", a code's mean negative log-likelihood given those before."""
@@ -169,14 +172,15 @@ class LSTM(nn.Module):
         num_columns = self.columns.num_embeddings
         x = self.embedding(tokens) + self.rows(places // num_columns)
         x = x + self.columns(places % num_columns)
-        return self.dropout(x if side is None else x + side.pooled)
+        return self.dropout(x if side is None else x + side.input)
 
     def _text(self, text: TextInput) -> Text | None:
-        if self.text_tower is None or self.text_attention is None:
+        if self.text_tower is None or self.text_input is None or self.text_attention is None:
             return None
         vectors, is_real = self.text_tower(text), text.is_real[:, :, None]
         pooled = (vectors * is_real).sum(1, keepdim=True) / is_real.sum(1, keepdim=True)
-        return Text(pooled, self.text_attention.keys_values(vectors), text.is_real)
+        keys_values = self.text_attention.keys_values(vectors)
+        return Text(pooled, self.text_input(pooled), keys_values, text.is_real)
 
     def _read(self, x: Tensor, side: Text | None) -> Tensor:
         if self.text_norm is not None and self.text_attention is not None and side is not None:

@@ -43,7 +43,7 @@ class TokenExamples:
 
         Returns:
             "codes": (B, N) int64; "draws": (B, num_draws) float, uniform in 0..1; `TextInput`'s
-            fields, prefixed by "text_".
+            fields, prefixed by "text_"; "text_is_empty": (B,) bool.
         """
         chosen = self.caption_rows[rows]
         if generator is not None:
@@ -55,6 +55,7 @@ class TokenExamples:
             "draws": self._draw(rows, generator),
             "text_tokens": text.tokens,
             "text_is_real": text.is_real,
+            "text_is_empty": chosen == 0,
         }
         return batch if text.features is None else batch | {"text_features": text.features}
 

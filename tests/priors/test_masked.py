@@ -1,0 +1,378 @@
+"""What both priors that guess masked codes keep to."""
+
+import math
+from itertools import permutations
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from tests.tiny import (
+    TEXT,
+    captions,
+    cftn,
+    cftn2,
+    codes,
+    lively,
+    no_captions,
+    prior_batch,
+    transformer,
+)
+from vqpriors.conditioning import TextShape
+from vqpriors.priors import likelihood, text_of
+from vqpriors.priors._masking import lowest
+
+KINDS = {"cftn": cftn, "cftn2": cftn2}
+CAPTIONS = ([2, 3], [], [4, 5, 6])
+HIDDEN = torch.tensor([[1, 0, 1, 0, 0, 1], [0, 1, 0, 0, 0, 0], [1] * 6]).bool()
+
+of_kinds = pytest.mark.parametrize("kind", KINDS)
+of_positions = pytest.mark.parametrize("positions", ["rope", "learned"])
+
+
+def prior_of(kind, **changes):
+    """Make a lively prior; of cftn2, which only draws codes by captions and listens to them."""
+    prior = lively(KINDS[kind](**changes)).double()
+    if kind == "cftn2":
+        prior.begin_phase(caption_share=0.0, joint_share=0.0, latent_share=0.0)
+        for bridge in (*prior.to_image, *prior.to_text):
+            torch.nn.init.constant_(bridge.gate, 0.1)
+    return prior
+
+
+def logits_of(prior, drawn, text, is_masked=HIDDEN, is_wanted=None):
+    tokens = drawn.masked_fill(is_masked, prior.mask)
+    return prior.logits(tokens, prior.start(text), is_masked if is_wanted is None else is_wanted)
+
+
+def draws_of(prior, kind, *, ratio, keys):
+    """Give draws that mask a ratio of the codes, those of the lowest keys."""
+    draws = torch.full((len(keys), prior.num_draws), 0.5)
+    draws[:, 0] = 1 - ratio  # of the uniform schedule
+    at = 5 if kind == "cftn" else 6 + prior.latent_width
+    draws[:, at : at + prior.length] = keys
+    return draws
+
+
+KEYS = torch.tensor([[0.5, 0.1, 0.9, 0.3, 0.2, 0.7]]).repeat(3, 1)
+RATIO = torch.tensor([0.0, 0.5, 0.6])  # of 6 codes: 1, 3 and 4
+MASKED = torch.tensor([[0, 1, 0, 0, 0, 0], [0, 1, 0, 1, 1, 0], [1, 1, 0, 1, 1, 0]]).bool()
+
+
+def surprise_by_hand(logits, targets):
+    """Return the surprise at each of some targets."""
+    pairs = zip(logits.tolist(), targets.tolist(), strict=True)
+    return [
+        math.log(sum(math.exp(score) for score in scores)) - scores[target]
+        for scores, target in pairs
+    ]
+
+
+@of_kinds
+@of_positions
+def test_losses_and_nats_give_the_mask_for_what_is_to_be_guessed(kind, positions):
+    prior, drawn, text = prior_of(kind, positions=positions), codes(3), captions(*CAPTIONS)
+    seen, logits = [], prior.logits
+
+    def spy(tokens, state, is_wanted):
+        seen.append((tokens, is_wanted))
+        return logits(tokens, state, is_wanted)
+
+    prior.logits = spy
+    prior.losses(prior_batch(prior, drawn, text))
+    prior.nats(drawn, text, torch.rand(3, 7, generator=torch.Generator().manual_seed(0)))
+    prior.fill(drawn, HIDDEN[0], text)
+    assert len(seen) == 3
+    for tokens, is_wanted in seen:
+        assert torch.equal(tokens == prior.mask, is_wanted)
+        assert torch.equal(tokens[~is_wanted], drawn[~is_wanted])
+
+
+@of_kinds
+@of_positions
+def test_every_cell_depends_on_every_visible_cell(kind, positions):
+    prior, drawn = prior_of(kind, positions=positions), codes(3)
+    is_wanted, text = torch.ones(3, 6).bool(), captions(*CAPTIONS)
+    full = logits_of(prior, drawn, text, is_wanted=is_wanted).view(3, 6, 7)
+    for changed in range(6):
+        other = drawn.clone()
+        other[:, changed] = (other[:, changed] + 1) % 7
+        found = logits_of(prior, other, text, is_wanted=is_wanted).view(3, 6, 7)
+        is_same = (found == full).all(2)
+        assert torch.equal(is_same, HIDDEN[:, changed : changed + 1].expand(3, 6))
+
+
+@of_kinds
+@of_positions
+def test_wanted_logits_are_rows_of_those_of_all_cells(kind, positions):
+    prior, drawn, text = prior_of(kind, positions=positions), codes(3), captions(*CAPTIONS)
+    full = logits_of(prior, drawn, text, is_wanted=torch.ones(3, 6).bool()).view(3, 6, 7)
+    for seed in range(3):
+        is_wanted = torch.rand(3, 6, generator=torch.Generator().manual_seed(seed)) < 0.5
+        assert_close(logits_of(prior, drawn, text, is_wanted=is_wanted), full[is_wanted])
+
+
+@of_kinds
+@of_positions
+def test_text_matters_and_its_padding_does_not(kind, positions):
+    prior, drawn, text = prior_of(kind, positions=positions), codes(3), captions(*CAPTIONS)
+    full = logits_of(prior, drawn, text)
+    assert (full != logits_of(prior, drawn, captions([2, 4], [7], [4, 5, 8]))).any(1).all()
+    junk = text._replace(tokens=text.tokens.masked_fill(~text.is_real, 8))
+    assert_close(logits_of(prior, drawn, junk), full)
+
+
+@of_kinds
+def test_features_of_the_text_matter(kind):
+    prior, drawn = prior_of(kind, text=TEXT._replace(feature_width=4)), codes(3)
+    features = torch.randn(3, 5, 4, dtype=torch.float64)
+    text = captions(*CAPTIONS)._replace(features=features)
+    other = text._replace(features=-features)
+    assert (logits_of(prior, drawn, text) != logits_of(prior, drawn, other)).any(1).all()
+
+
+@of_kinds
+@of_positions
+@pytest.mark.parametrize("codes_after", [[3, 4, 7, 1], [7, 3, 4, 1], [4, 7, 3, 1]])
+def test_place_in_the_grid_matters(kind, positions, codes_after):
+    prior = prior_of(kind, positions=positions, grid=(2, 2))
+    tokens = torch.tensor([[4, 3, 7, 1], codes_after])  # the same codes elsewhere
+    is_wanted = torch.tensor([False, False, False, True]).expand(2, 4)
+    first, second = prior.logits(tokens, prior.start(captions([2], [2])), is_wanted)
+    assert not torch.allclose(first, second)
+
+
+def test_without_text_there_is_no_text_side():
+    prior = cftn(text=TextShape(0, 0, 0))
+    assert not any("text" in name or "cross" in name for name, _ in prior.named_parameters())
+    drawn = codes(3)
+    assert prior.losses(prior_batch(prior, drawn, no_captions(3)))["masked_nats"].isfinite()
+
+
+@of_kinds
+def test_losses_are_minus_the_log_probability_by_hand(kind):
+    prior, drawn, text = prior_of(kind), codes(3), captions(*CAPTIONS)
+    batch = prior_batch(prior, drawn, text, draws=draws_of(prior, kind, ratio=RATIO, keys=KEYS))
+    logits = logits_of(prior, drawn, text, MASKED)
+    assert len(logits) == 1 + 3 + 4
+    by_hand = sum(surprise_by_hand(logits, drawn[MASKED])) / 8
+    found = prior.losses(batch)
+    assert found.keys() == {"masked_nats"}
+    assert found["masked_nats"].item() == pytest.approx(by_hand, rel=1e-6)
+    is_right = logits.argmax(1) == drawn[MASKED]
+    assert prior.measured["visual_accuracy"].item() == is_right.sum().item() / 8
+
+
+def test_rectangles_are_masked_in_their_share_of_pictures():
+    prior = lively(cftn(rectangles=0.4, grid=(4, 4)))
+    draws = torch.rand(3, prior.num_draws, generator=torch.Generator().manual_seed(0))
+    draws[:, 0] = 0.75  # of 16 codes: 4
+    draws[:, 1] = torch.tensor([0.39, 0.41, 0.0])
+    draws[:, 2:5] = torch.tensor([0.25, 0.75, 0.5])  # row, column and aspect of a square
+    found = prior._mask(draws).view(3, 4, 4)
+    corner = torch.zeros(4, 4).bool()
+    corner[:2, 2:] = True
+    assert torch.equal(found[0], corner)
+    assert torch.equal(found[2], corner)
+    assert torch.equal(found[1], lowest(draws[1:2, 5:], torch.tensor([4])).view(4, 4))
+
+
+@of_kinds
+def test_validation_losses_are_the_same_in_two_calls(kind):
+    prior = KINDS[kind](dropout=0.5).eval()
+    batch = prior_batch(prior, codes(4), captions(*CAPTIONS, []))
+    first, second = prior.losses(batch), prior.losses(batch)
+    assert first == second
+
+
+@of_kinds
+def test_labels_are_smoothed_in_training_alone(kind):
+    plain, smooth = (prior_of(kind, label_smoothing=share) for share in (0.0, 0.1))
+    drawn, text = codes(3), captions(*CAPTIONS)
+    batch = prior_batch(plain, drawn, text, draws=draws_of(plain, kind, ratio=RATIO, keys=KEYS))
+    assert smooth.losses(batch) == plain.losses(batch)
+    found = smooth.train().losses(batch)["masked_nats"].item()
+    scores = logits_of(plain, drawn, text, MASKED).log_softmax(1)
+    spread = -scores.mean().item()
+    by_hand = 0.9 * plain.losses(batch)["masked_nats"].item() + 0.1 * spread
+    assert found == pytest.approx(by_hand, rel=1e-5)
+
+
+SMALL = {"grid": (1, 3), "codebook_size": 3}
+EVERY = torch.cartesian_prod(*[torch.arange(3)] * 3)  # all 27 pictures
+ORDERS = list(permutations(range(3)))
+
+
+def texts(count):
+    return captions(*[[2, 3]] * count)
+
+
+def costs(prior, order):
+    """Return what the codes of every picture cost one after the other, (27, 3) nats."""
+    is_masked, found = torch.ones(27, 3).bool(), []
+    for place in order:
+        is_wanted = torch.zeros(27, 3).bool()
+        is_wanted[:, place] = True
+        scores = logits_of(prior, EVERY, texts(27), is_masked, is_wanted).log_softmax(1)
+        found.append(-scores.gather(1, EVERY[:, place : place + 1])[:, 0])
+        is_masked[:, place] = False
+    return torch.stack(found, dim=1)
+
+
+def noise_of(count, mask, batch):
+    """Give noise that masks some cells, a set of `count`."""
+    keys = [0.1 + 0.1 * place if place in mask else 0.6 + 0.1 * place for place in range(3)]
+    return torch.tensor([[(count - 0.5) / 3, *keys]]).repeat(batch, 1)
+
+
+def enumerated_bound(prior):
+    """Return the mean of `nats` over all that its noise can choose, (27,)."""
+    total = torch.zeros(27, dtype=torch.float64)
+    for count in (1, 2, 3):
+        masks = {frozenset(order[:count]) for order in ORDERS}
+        for mask in masks:
+            noise = noise_of(count, mask, 27)
+            total += prior.nats(EVERY, texts(27), noise).double() / len(masks) / 3
+    return total
+
+
+@of_kinds
+def test_mean_of_nats_over_all_masks_is_the_mean_over_orders(kind):
+    prior = prior_of(kind, **SMALL)
+    by_order = torch.stack([costs(prior, order).sum(1) for order in ORDERS])
+    assert_close(enumerated_bound(prior), by_order.mean(0), rtol=1e-5, atol=0)
+
+
+@of_kinds
+def test_bound_is_no_less_than_what_orders_at_random_assign(kind):
+    prior = prior_of(kind, **SMALL)
+    by_order = torch.stack([costs(prior, order).sum(1) for order in ORDERS])
+    probability = by_order.neg().exp().mean(0)
+    assert probability.sum().item() == pytest.approx(1)
+    excess = enumerated_bound(prior) + probability.log()
+    assert (excess > -1e-5).all()
+    assert excess.max() > 0.01  # orders differ, so that the bound is no equality here
+
+
+@of_kinds
+def test_nats_of_one_mask_by_hand(kind):
+    prior, drawn, text = prior_of(kind), codes(3), captions(*CAPTIONS)
+    noise = torch.cat([torch.tensor([[0.1], [0.4], [0.99]]), KEYS], dim=1)  # of 6: 1, 3, 6
+    is_masked = torch.stack([MASKED[0], MASKED[1], torch.ones(6).bool()])
+    found = prior.nats(drawn, text, noise)
+    assert found.dtype == torch.float32
+    nats = surprise_by_hand(logits_of(prior, drawn, text, is_masked), drawn[is_masked])
+    by_hand = [6 * nats[0], 2 * sum(nats[1:4]), sum(nats[4:])]
+    assert found.tolist() == pytest.approx(by_hand, rel=1e-5)
+
+
+def estimate(prior, drawn, *, batch_size=27, num_samples=4, seed=0):
+    return likelihood(
+        prior,
+        drawn.numpy().astype(np.uint16),
+        ["a"] * len(drawn),
+        encode=lambda found: texts(len(found)),
+        batch_size=batch_size,
+        num_samples=num_samples,
+        seed=seed,
+    )
+
+
+@of_kinds
+@pytest.mark.parametrize("num_samples", [2, 9, 30])
+def test_estimated_likelihood_is_near_the_enumerated_bound(kind, num_samples):
+    prior = prior_of(kind, **SMALL)
+    bound = enumerated_bound(prior).sum().item()
+    for batch_size in (10, 27):
+        found = estimate(prior, EVERY, batch_size=batch_size, num_samples=num_samples)
+        assert 0 < found.standard_error < 0.2 * bound
+        assert abs(found.nats - bound) < 4 * found.standard_error
+
+
+@of_kinds
+def test_standard_error_falls_with_the_number_of_samples(kind):
+    prior = prior_of(kind, **SMALL)
+    few, some, many = (
+        estimate(prior, EVERY, num_samples=count).standard_error for count in (4, 16, 64)
+    )
+    assert few / some == pytest.approx(2, rel=0.25)
+    assert some / many == pytest.approx(2, rel=0.25)
+
+
+@of_kinds
+def test_errors_of_estimates_are_no_larger_than_their_standard_errors(kind):
+    prior = prior_of(kind, **SMALL)
+    bound = enumerated_bound(prior).sum().item()
+    found = [estimate(prior, EVERY, num_samples=3, seed=seed) for seed in range(40)]
+    errors = torch.tensor([one.nats - bound for one in found])
+    expected = torch.tensor([one.standard_error for one in found]).square().mean().sqrt()
+    assert errors.square().mean().sqrt() < 1.2 * expected
+    assert errors.mean().abs() < 4 * expected / 40**0.5
+
+
+@of_kinds
+def test_estimates_depend_on_the_seed_alone(kind):
+    prior = prior_of(kind, **SMALL)
+    assert estimate(prior, EVERY) == estimate(prior, EVERY)
+    assert estimate(prior, EVERY) != estimate(prior, EVERY, seed=1)
+
+
+def test_exact_prior_has_an_exact_likelihood_of_any_sample_and_seed():
+    prior = lively(transformer(**SMALL)).double()
+    exact = prior.nats(EVERY, texts(27)).double().sum().item()
+    for settings in ({}, {"num_samples": 1}, {"seed": 5}):
+        found = estimate(prior, EVERY, **settings)
+        assert found.nats == pytest.approx(exact, rel=1e-6)
+        assert found.standard_error == 0
+
+
+@of_kinds
+def test_fill_keeps_what_is_not_hidden(kind):
+    prior, drawn, text = prior_of(kind), codes(3), captions(*CAPTIONS)
+    is_hidden = HIDDEN[0]
+    found = prior.fill(drawn, is_hidden, text)
+    assert torch.equal(found[:, ~is_hidden], drawn[:, ~is_hidden])
+    best = logits_of(prior, drawn, text, is_hidden.expand(3, 6)).argmax(1)
+    assert torch.equal(found[:, is_hidden].flatten(), best)
+    assert found.dtype == torch.int64
+    other = drawn.masked_fill(is_hidden, 0)
+    assert torch.equal(prior.fill(other, is_hidden, text), found)
+
+
+@of_kinds
+def test_fill_of_nothing_changes_nothing(kind):
+    prior, drawn = prior_of(kind), codes(3)
+    nothing = torch.zeros(6).bool()
+    assert torch.equal(prior.fill(drawn, nothing, captions(*CAPTIONS)), drawn)
+
+
+@of_kinds
+def test_untrained_prior_is_close_to_uniform(kind):
+    torch.manual_seed(0)
+    prior = KINDS[kind]().eval()
+    noise = torch.rand(3, 7, generator=torch.Generator().manual_seed(0))
+    nats = prior.nats(codes(3), captions(*CAPTIONS), noise)
+    assert_close(nats, torch.full((3,), 6 * math.log(7)), rtol=0.05, atol=0)
+
+
+@of_kinds
+@pytest.mark.parametrize(("heads", "width"), [(3, 8), (4, 8)])
+def test_heads_that_do_not_fit_are_refused(kind, heads, width):
+    problem = rf"prior.{kind}.heads: .*got heads={heads}, width={width}; change one"
+    with pytest.raises(ValueError, match=problem):
+        KINDS[kind](heads=heads, width=width)
+
+
+@of_kinds
+@pytest.mark.parametrize("whole", [0.0, 1.0])
+@pytest.mark.parametrize("ratio", [0.0, 1.0])
+def test_ends_of_the_uniform_draws_mask_at_least_one_and_at_most_all(kind, whole, ratio):
+    prior, drawn, text = prior_of(kind), codes(3), captions(*CAPTIONS)
+    noise = torch.full((3, 7), whole)
+    assert prior.nats(drawn, text, noise).isfinite().all()
+    keys = torch.full((3, 6), whole)
+    draws = draws_of(prior, kind, ratio=torch.full((3,), ratio), keys=keys)
+    batch = prior_batch(prior, drawn, text, draws=draws)
+    assert prior.losses(batch)["masked_nats"] > 0
+    assert text_of(batch).features is None
