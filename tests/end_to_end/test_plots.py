@@ -14,7 +14,7 @@ FETCHES = re.compile(
     r"""|@import""",
     re.IGNORECASE,
 )
-SHEETS = ("samples", "temperatures", "reconstructions", "random_codes")
+SHEETS = ("samples", "temperatures", "edits", "reconstructions", "random_codes", "inpainting")
 
 
 @pytest.fixture(scope="module")

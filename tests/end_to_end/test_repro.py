@@ -14,6 +14,7 @@ METRICS = {
     "codebook_usage",
     "codebook_perplexity",
     "nats_per_token",
+    "nats_standard_error",
     "perplexity",
     "bits_per_dim",
     "judge_accuracy",
@@ -56,7 +57,9 @@ def test_evaluate_measures_all_that_was_promised(reproduced):
     assert metrics["images_per_second"] > 0
 
 
-@pytest.mark.parametrize("name", ["samples", "temperatures", "reconstructions", "random_codes"])
+@pytest.mark.parametrize(
+    "name", ["samples", "temperatures", "edits", "reconstructions", "random_codes"]
+)
 def test_sheets_are_pngs(reproduced, name):
     with Image.open(reproduced.folder / f"metrics/sample/{name}.png") as sheet:
         sheet.load()
@@ -91,7 +94,9 @@ def test_second_repro_runs_nothing(reproduced):
     ("module", "stages"),
     [
         ("sampling/autoregressive.py", {"sample"}),
+        ("sampling/parallel.py", {"sample"}),
         ("priors/transformer.py", {"train_prior", "sample", "evaluate"}),
+        ("priors/cftn2.py", set()),
         ("quantizers/fsq.py", set()),
         ("training/loop.py", {"train_tokenizer", "train_judge", "train_prior"}),
         ("text/wordpiece.py", {"prepare_text", "train_prior", "sample", "evaluate"}),

@@ -2,9 +2,8 @@
 
 import torch
 
-from tests.tiny import TEXT, captions, lively
-from vqpriors.priors.cftn import CFTN
-from vqpriors.priors.cftn2 import CFTN2
+from tests import tiny
+from tests.tiny import captions, lively
 
 ROWS = {"a": [2], "b": [3, 4], "c": [5, 6, 7], "": []}
 NAMES = list("abcabca")
@@ -15,26 +14,17 @@ def encode(names):
 
 
 def cftn(**changes):
-    settings = {"grid": (2, 3), "codebook_size": 7, "text": TEXT, "width": 8, "depth": 2}
-    settings |= {"heads": 2, "text_depth": 1, "positions": "rope", "dropout": 0.0}
-    settings |= {"mask_schedule": "uniform", "rectangles": 0.0, "label_smoothing": 0.0}
-    return _made(CFTN, settings | changes)
+    torch.manual_seed(0)  # for what `lively` leaves as it is
+    return lively(tiny.cftn(**changes))
 
 
 def cftn2(**changes):
     """Make one whose bridges are open."""
-    settings = {"grid": (2, 3), "codebook_size": 7, "text": TEXT, "width": 8, "depth": 2}
-    settings |= {"heads": 2, "positions": "rope", "dropout": 0.0, "mask_schedule": "uniform"}
-    settings |= {"whole_masks": 0.0, "label_smoothing": 0.0, "latent_width": 3, "latent_depth": 1}
-    prior = _made(CFTN2, settings | changes)
+    torch.manual_seed(0)
+    prior = lively(tiny.cftn2(**changes))
     for bridge in (*prior.to_image, *prior.to_text):
         bridge.gate.data.fill_(0.2)
     return prior
-
-
-def _made(kind, settings):
-    torch.manual_seed(0)  # for what `lively` leaves as it is
-    return lively(kind(**settings))
 
 
 class Watched:
