@@ -1,8 +1,8 @@
 """Stacked LSTM over the grid of codes in raster order, with a view of the row above.
 
-The caption sets the first state of every layer, is an input at each step, and is attended to before
-the head. Each layer sees its input at this cell and at those whose codes are above and above-right,
-so that what a raster keeps a row away need not be remembered for a row.
+The caption sets the first state of every LSTM and, by attention, is an input at each of its steps.
+An LSTM sees its input at this cell and at those whose codes are above and above-right, so that what
+a raster keeps a row away need not be remembered for a row.
 
 References:
     Hochreiter & Schmidhuber 1997, Long Short-Term Memory;
@@ -18,10 +18,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vqpriors.conditioning import TextInput, TextShape
-from vqpriors.nn.attention import CrossAttention
 from vqpriors.nn.blocks import initialise
 from vqpriors.nn.norm import RMSNorm
-from vqpriors.nn.recurrence import Memory, RecurrentLayer
+from vqpriors.nn.recurrence import Memory, RecurrentLayer, Side
 from vqpriors.nn.text import TextTower
 from vqpriors.params import Section
 from vqpriors.phases import Phase
@@ -41,29 +40,12 @@ class Config(Section):
 
 
 @dataclass
-class Text:
-    """The text side, computed once a picture.
-
-    Attributes:
-        pooled: Mean over the caption's real tokens, (B, 1, D) float.
-        input: What of it is added to the input of each step, (B, 1, D) float.
-        keys_values: For the attention before the head.
-        is_real: False at padding, (B, L) bool.
-    """
-
-    pooled: Tensor
-    input: Tensor
-    keys_values: tuple[Tensor, Tensor]
-    is_real: Tensor
-
-
-@dataclass
 class State:
-    """What one step needs of the steps before."""
+    """What one step needs of the steps before, and the text as each layer takes it."""
 
     position: int
     memories: list[Memory]
-    text: Text | None
+    sides: list[Side | None]
 
 
 class LSTM(nn.Module):
@@ -100,25 +82,19 @@ class LSTM(nn.Module):
         has_text = text.length > 0
         sizes = {"width": width, "heads": heads, "dropout": dropout}
         self.text_tower = TextTower(shape=text, depth=text_depth, **sizes) if has_text else None
-        self.text_input = nn.Linear(width, width, bias=False) if has_text else None
-        self.text_norm = RMSNorm(width) if has_text else None
-        self.text_attention = CrossAttention(**sizes) if has_text else None
         self.embedding = nn.Embedding(codebook_size + 1, width)
         self.rows, self.columns = nn.Embedding(grid[0], width), nn.Embedding(grid[1], width)
         # The input of step i is code i - 1: the code above is `columns - 1` inputs back.
         looks = [back for back in (grid[1] - 1, grid[1] - 2) if back > 0]
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
-            RecurrentLayer(width=width, looks=looks, dropout=dropout, has_text=has_text)
-            for _ in range(depth)
+            RecurrentLayer(looks=looks, has_text=has_text, **sizes) for _ in range(depth)
         )
         self.norm = RMSNorm(width)
         self.head = nn.Linear(width, codebook_size, bias=False)
         initialise(self, depth=depth)
         for layer in self._layers():
             layer.initialise()
-        if self.text_input is not None:  # no larger than the codes to which it is added
-            nn.init.normal_(self.text_input.weight, std=0.02 * width**-0.5)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return "nats_per_token", a code's mean negative log-likelihood given those before."""
@@ -138,27 +114,27 @@ class LSTM(nn.Module):
         Returns:
             (B, N, K) float.
         """
-        side = self._text(text)
         begin = torch.full_like(codes[:, :1], self.begin)
-        x = self._embed(torch.cat([begin, codes[:, :-1]], dim=1), side, position=0)
-        for layer in self._layers():
-            x = layer(x, None if side is None else side.pooled)
-        return self._read(x, side)
+        x = self._embed(torch.cat([begin, codes[:, :-1]], dim=1), position=0)
+        for layer, side in zip(self._layers(), self._sides(text), strict=True):
+            x = layer(x, side)
+        return self.head(self.norm(x))
 
     def start(self, text: TextInput) -> State:
         """Return the state before the first step, with the text side computed once."""
-        side = self._text(text)
-        pooled = None if side is None else side.pooled
-        sizes = {"batch": len(text.tokens), "length": self.length}
-        return State(0, [layer.start(pooled, **sizes) for layer in self._layers()], side)
+        sides, sizes = self._sides(text), {"batch": len(text.tokens), "length": self.length}
+        memories = [
+            layer.start(side, **sizes) for layer, side in zip(self._layers(), sides, strict=True)
+        ]
+        return State(0, memories, sides)
 
     def step(self, token: Tensor, state: State) -> Tensor:
         """Return the next code's logits, (B, K) float, given the token before, (B,) int64."""
-        x = self._embed(token[:, None], state.text, position=state.position)
-        for layer, memory in zip(self._layers(), state.memories, strict=True):
-            x = layer.step(x, memory, position=state.position)
+        x = self._embed(token[:, None], position=state.position)
+        for layer, side, memory in zip(self._layers(), state.sides, state.memories, strict=True):
+            x = layer.step(x, side, memory, position=state.position)
         state.position += 1
-        return self._read(x, state.text)[:, 0]
+        return self.head(self.norm(x[:, 0]))
 
     def fill(self, codes: Tensor, is_hidden: Tensor, text: TextInput) -> Tensor:
         """Replace hidden codes by the likeliest ones; see `vqpriors.priors._stepwise.fill`."""
@@ -167,25 +143,17 @@ class LSTM(nn.Module):
     def _layers(self) -> list[RecurrentLayer]:
         return cast(list[RecurrentLayer], list(self.layers))
 
-    def _embed(self, tokens: Tensor, side: Text | None, *, position: int) -> Tensor:
+    def _embed(self, tokens: Tensor, *, position: int) -> Tensor:
         places = torch.arange(position, position + tokens.shape[1], device=tokens.device)
         num_columns = self.columns.num_embeddings
         x = self.embedding(tokens) + self.rows(places // num_columns)
-        x = x + self.columns(places % num_columns)
-        return self.dropout(x if side is None else x + side.input)
+        return self.dropout(x + self.columns(places % num_columns))
 
-    def _text(self, text: TextInput) -> Text | None:
-        if self.text_tower is None or self.text_input is None or self.text_attention is None:
-            return None
-        vectors, is_real = self.text_tower(text), text.is_real[:, :, None]
-        pooled = (vectors * is_real).sum(1, keepdim=True) / is_real.sum(1, keepdim=True)
-        keys_values = self.text_attention.keys_values(vectors)
-        return Text(pooled, self.text_input(pooled), keys_values, text.is_real)
-
-    def _read(self, x: Tensor, side: Text | None) -> Tensor:
-        if self.text_norm is not None and self.text_attention is not None and side is not None:
-            x = x + self.text_attention(self.text_norm(x), side.keys_values, side.is_real)
-        return self.head(self.norm(x))
+    def _sides(self, text: TextInput) -> list[Side | None]:
+        if self.text_tower is None:
+            return [None for _ in self.layers]
+        vectors = self.text_tower(text)
+        return [layer.side(vectors, text.is_real) for layer in self._layers()]
 
 
 def build(config: Config, *, grid: tuple[int, int], codebook_size: int, text: TextShape) -> LSTM:
