@@ -13,7 +13,6 @@ import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
-from vqpriors import priors
 from vqpriors.conditioning import TextInput, TextShape
 from vqpriors.params import check
 from vqpriors.plugins import kind_names, load_kind

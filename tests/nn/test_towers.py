@@ -33,7 +33,7 @@ def test_bridge_starts_closed():
     made = bridges(2, **SIZES)
     x, spoken = torch.randn(3, 4, 8), torch.randn(3, 6, 8)
     for bridge in made:
-        assert bridge.openness.item() == 0.0
+        assert not bridge.openness.any()
         assert torch.equal(bridge(x, bridge.side(spoken, everywhere(spoken))), x)
 
 
@@ -65,7 +65,7 @@ def test_closed_gate_learns_although_nothing_passes():
     made = bridges(1, **SIZES)
     x, spoken = torch.randn(3, 4, 8), torch.randn(3, 6, 8)
     made[0](x, made[0].side(spoken, everywhere(spoken))).square().sum().backward()
-    assert made[0].gate.grad.abs() > 0.01
+    assert (made[0].gate.grad != 0).all()
 
 
 def test_listening_equals_conversing_with_one_who_does_not_listen():

@@ -408,5 +408,5 @@ def test_gates_open_in_training_and_captions_are_learned():
     masked = torch.full((3, 5), prior.text_mask)
     found = guess_tokens(prior.eval(), masked, drawn).argmax(1).view(3, 5)
     assert torch.equal(found, text.tokens)
-    assert all(bridge.openness.abs() > 0.01 for bridge in prior.to_text)
+    assert all(bridge.openness.abs().mean() > 0.01 for bridge in prior.to_text)
     assert text_of(batch).tokens is text.tokens

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vqpriors.conditioning import TextInput, TextShape
 from vqpriors.nn.attention import grid_rotation
 from vqpriors.nn.blocks import initialise
-from vqpriors.nn.towers import Bridge, Side, Tower, bridges, converse, listen, sides
+from vqpriors.nn.towers import Bridge, Side, Tower, bridges, converse, listen, sides, speak_up
 from vqpriors.params import Section
 from vqpriors.phases import Phase
 from vqpriors.priors import Batch, text_of
@@ -112,6 +112,8 @@ class CFTN2(nn.Module):
             latent_width=latent_width, width=width, depth=latent_depth, heads=heads
         )
         initialise(self, depth=2 * depth)
+        speak_up(self.to_image)
+        speak_up(self.to_text)
         self.begin_phase()
 
     def begin_phase(
@@ -164,7 +166,8 @@ class CFTN2(nn.Module):
             losses |= tasks[name](part["codes"], text_of(part), draws)
         for name, layers in (("image", self.to_image), ("text", self.to_text)):
             for i, bridge in enumerate(layers):
-                self.measured[f"gate_to_{name}_{i}"] = cast(Bridge, bridge).openness.detach()
+                openness = cast(Bridge, bridge).openness.detach()
+                self.measured[f"gate_to_{name}_{i}"] = openness.abs().mean()
         return losses
 
     def nats(self, codes: Tensor, text: TextInput, noise: Tensor) -> Tensor:
