@@ -244,6 +244,9 @@ def test_random_order_is_of_each_picture(prior):
 @pytest.mark.parametrize("make", PRIORS.values(), ids=PRIORS)
 def test_samples_in_random_order_have_the_probabilities_of_the_prior(make):
     prior = make(grid=(1, 2), codebook_size=3)
+    tower = getattr(prior, "image", prior)
+    tower.embedding.weight.data *= 3  # so that the two orders differ by more than chance
+    tower.head.weight.data /= 2
     codes = sample(prior, order="random", steps=2, names=["b"] * 4000, batch_size=4000)
     every = torch.cartesian_prod(torch.arange(3), torch.arange(3))
     with torch.inference_mode():
@@ -265,7 +268,7 @@ def test_samples_in_random_order_have_the_probabilities_of_the_prior(make):
     assert expected.sum() == pytest.approx(1.0)
     found = np.bincount(codes[:, 0].astype(int) * 3 + codes[:, 1], minlength=9) / 4000
     assert np.abs(found - expected.numpy()).max() < 0.025
-    assert (by_order[0] - by_order[1]).abs().max() > 0.025
+    assert (by_order[0] - by_order[1]).abs().max() > 0.05
 
 
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
