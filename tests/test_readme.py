@@ -4,7 +4,16 @@ import json
 import subprocess
 
 from tests.imports import ROOT
-from tools.readme_numbers import BETWEEN_MARKERS, ROWS, STAGES, numbers, read_metrics
+from tools.readme_numbers import (
+    BETWEEN_MARKERS,
+    BETWEEN_PRIORS,
+    COLUMNS,
+    ROWS,
+    STAGES,
+    leaderboard,
+    numbers,
+    read_metrics,
+)
 
 README = (ROOT / "README.md").read_text()
 
@@ -20,6 +29,23 @@ def test_numbers_are_those_of_the_metrics():
     """As committed, or as a run has just left them; `make readme` puts the latter in."""
     table = BETWEEN_MARKERS.search(README).group()
     assert table in (numbers(read_committed), numbers(read_metrics))
+
+
+def test_priors_are_ranked_by_the_metrics_kept_of_them():
+    table = BETWEEN_PRIORS.search(README).group()
+    assert table in (leaderboard(read_committed), leaderboard(read_metrics))
+
+
+def test_leaderboard_ranks_by_distance_and_marks_bounds():
+    training = {"parameters": 2_000_000, "train_minutes": 3.0}
+    exact = {name: 0.5 for name, _, _ in COLUMNS} | {"nats_standard_error": 0.0}
+    bound = exact | {"nats_standard_error": 0.1, "frechet_distance": 0.25}
+    kept = {"transformer/evaluate": exact, "cftn/evaluate": bound}
+    kept |= {"transformer/train_prior": training, "cftn/train_prior": training}
+    text = leaderboard(lambda stage: kept.get(stage.removeprefix("reference/digits/"), {}))
+    first, second = text.splitlines()[2:]
+    assert first.startswith("| `cftn` | 2.0 M | 3.0 | <= 0.500 | 50.0% |")
+    assert second.startswith("| `transformer` | 2.0 M | 3.0 | 0.500 | 50.0% |")
 
 
 def run_of(measured, training):

@@ -1,6 +1,7 @@
-"""Write README.md's table of numbers, between its markers, from the committed metrics."""
+"""Write README.md's tables of numbers, between their markers, from the committed metrics."""
 
 import json
+import math
 import re
 import sys
 from collections.abc import Callable
@@ -10,10 +11,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 BETWEEN_MARKERS = re.compile(r"(?<=<!-- numbers -->\n).*?(?=<!-- /numbers -->)", re.DOTALL)
+BETWEEN_PRIORS = re.compile(r"(?<=<!-- priors -->\n).*?(?=<!-- /priors -->)", re.DOTALL)
 STAGES = {"train_tokenizer": "tokenizer", "train_judge": "judge", "train_prior": "prior"}
 
 # Where each column's metrics lie below metrics/: the default run's, and what was kept of others.
 RUNS = {"digits": "", "mnist": "reference/mnist/"}
+
+# The priors compared on the default data, whose metrics lie below metrics/reference/digits/.
+PRIORS = ("lstm", "transformer", "cftn", "cftn2")
 
 Read = Callable[[str], dict[str, Any]]
 
@@ -45,13 +50,24 @@ ROWS = [
     ("images_per_second", "{:.1f}", "pictures drawn a second, on the machine of the run"),
 ]
 
+# Metric, its short name, how to show it.
+COLUMNS = [
+    ("nats_per_token", "nats a token", "{:.3f}"),
+    ("adherence", "adherence", "{:.1%}"),
+    ("adherence_unseen", "unseen pairs", "{:.1%}"),
+    ("caption_accuracy", "captions right", "{:.1%}"),
+    ("frechet_distance", "Frechet distance", "{:.2f}"),
+    ("images_per_second", "pictures a second", "{:.0f}"),
+]
+
 
 def main() -> None:
     """Put the numbers of the working tree's metrics into README.md."""
     text = README.read_text()
     if not BETWEEN_MARKERS.search(text):
         sys.exit("error: readme: README.md has no <!-- numbers --> markers; put them back")
-    README.write_text(BETWEEN_MARKERS.sub(lambda _: numbers(read_metrics), text))
+    text = BETWEEN_MARKERS.sub(lambda _: numbers(read_metrics), text)
+    README.write_text(BETWEEN_PRIORS.sub(lambda _: leaderboard(read_metrics), text))
     print("README.md: numbers of the metrics here")
 
 
@@ -75,6 +91,31 @@ def numbers(read: Read) -> str:
             lines.append(f"| `{name}` | {' | '.join(values)} | {meaning} |")
     said = [_run(name, found, read) for name, found in runs.items()]
     return "\n".join([*said, "", *lines, ""])
+
+
+def leaderboard(read: Read) -> str:
+    """Return the priors' table, nearest to real pictures first; as `numbers`."""
+    found = {name: read(f"reference/digits/{name}/evaluate") for name in PRIORS}
+    lines = [
+        "| prior | parameters | minutes | " + " | ".join(title for _, title, _ in COLUMNS) + " |",
+        "| --- |" + " --- |" * (len(COLUMNS) + 2),
+    ]
+    for name in sorted(found, key=lambda name: found[name].get("frechet_distance", math.inf)):
+        if not found[name]:
+            continue
+        training = read(f"reference/digits/{name}/train_prior")
+        cells = [f"`{name}`", f"{training['parameters'] / 1e6:.1f} M"]
+        cells.append(f"{training['train_minutes']:.1f}")
+        for metric, _, form in COLUMNS:
+            bound = "<= " if metric == "nats_per_token" and _is_bound(found[name]) else ""
+            value = found[name].get(metric)
+            cells.append("-" if value is None else bound + form.format(value))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def _is_bound(metrics: dict[str, Any]) -> bool:
+    return metrics.get("nats_standard_error", 0) > 0
 
 
 def read_metrics(stage: str) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def draws_of(prior, *, ratio=(0.5, 0.5), whole=(1.0, 1.0), count=3, seed=0):
     """Give draws with given mask ratios of codes and of tokens, and the rest at random."""
     draws = torch.rand(count, prior.num_draws, generator=torch.Generator().manual_seed(seed))
     draws[:, :2] = 1 - torch.tensor(ratio)  # of the uniform schedule
-    draws[:, 4:6] = torch.tensor(whole)
+    draws[:, 2:4] = torch.tensor(whole)
     return draws
 
 

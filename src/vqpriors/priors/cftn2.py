@@ -96,7 +96,7 @@ class CFTN2(nn.Module):
         self.mask_schedule: Schedule = mask_schedule
         self.whole_masks, self.label_smoothing = whole_masks, label_smoothing
         self.latent_width = latent_width
-        self.parts = (4, 2, latent_width, self.length, self.text_length)
+        self.parts = (2, 2, latent_width, self.length, self.text_length)
         self.num_draws = sum(self.parts)
         self.measured: dict[str, Tensor] = {}
         sizes = {"width": width, "heads": heads, "dropout": dropout}
