@@ -6,7 +6,7 @@ from pydantic import Field
 
 from stages.encode import EncodeConfig
 from stages.evaluate import EvaluateConfig
-from stages.sample import SampleConfig
+from stages.painter import SampleConfig
 from tests.imports import ROOT
 from vqpriors.evaluation.judge import JudgeConfig
 from vqpriors.images._prepare import Decoding, Recipe

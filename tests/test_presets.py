@@ -8,7 +8,7 @@ from dvc.utils.serialize import load_yaml
 
 from stages.encode import EncodeConfig
 from stages.evaluate import EvaluateConfig
-from stages.sample import SampleConfig
+from stages.painter import SampleConfig
 from tests.imports import ROOT
 from vqpriors import priors, tokenizer
 from vqpriors.conditioning import TextShape

@@ -104,6 +104,8 @@ def with_column(name, change):
 
 def with_spec(**changes):
     def change(table):
+        if METADATA_KEY not in (table.schema.metadata or {}):
+            return table  # one without codes
         spec = json.loads(table.schema.metadata[METADATA_KEY]) | changes
         return table.replace_schema_metadata({METADATA_KEY: json.dumps(spec)})
 

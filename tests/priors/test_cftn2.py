@@ -359,7 +359,7 @@ def test_one_step_loss_is_the_surprise_at_all_codes_given_the_latent():
     prior, drawn, text = prior_of(only="latent"), codes(3), captions(*CAPTIONS)
     draws = draws_of(prior)
     x = prior.image.embed(drawn)
-    latent, distance = prior.latent.read(x, normal(draws[:, 6:9]), angles=prior.image.angles)
+    latent, distance = prior.latent.read(x, normal(draws[:, 4:7]), angles=prior.image.angles)
     masked = torch.full((3, 6), prior.mask)
     scores = guess_codes(prior, masked, text, latent).log_softmax(1)
     by_hand = -scores.gather(1, drawn.view(-1, 1)).mean()

@@ -50,7 +50,7 @@ def draws_of(prior, kind, *, ratio, keys):
     """Give draws that mask a ratio of the codes, those of the lowest keys."""
     draws = torch.full((len(keys), prior.num_draws), 0.5)
     draws[:, 0] = 1 - ratio  # of the uniform schedule
-    at = 5 if kind == "cftn" else 6 + prior.latent_width
+    at = 5 if kind == "cftn" else 4 + prior.latent_width
     draws[:, at : at + prior.length] = keys
     return draws
 
