@@ -28,8 +28,8 @@ RANKED := Experiment$$|prior\.arch$$|(.*evaluate.*:)?($(RANKED))$$
 RANKED := $(RANKED)|.*train_prior.*:(train_minutes|parameters)$$
 SORT ?= frechet_distance
 
-.PHONY: help repro test lint types priors leaderboard plots readme clean distclean lock plots-page setup \
-	checkout
+.PHONY: help repro test lint types priors leaderboard codebooks plots readme clean distclean lock \
+	plots-page setup checkout
 
 help:  ## List what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +59,9 @@ priors: setup  ## Train every prior there is (WITH="-S ..." for all), then rank 
 leaderboard: setup  ## Rank the experiments so far by Frechet distance, or by SORT=METRIC
 	@$(BIN)/dvc exp show --hide-workspace --no-pager --md --drop '.*' --keep '$(RANKED)' \
 		--sort-by $(SORT) --sort-order asc
+
+codebooks: setup  ## Compare quantizers by codebook size (WITH="-S ..." for all), into README.md
+	@$(BIN)/python -m tools.codebooks $(WITH)
 
 plots: setup  ## Draw curves and pictures on one page
 	@$(BIN)/dvc plots show

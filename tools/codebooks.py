@@ -1,0 +1,125 @@
+"""Compare quantizers by codebook size: train the tokenizer with each and write a table of them.
+
+Each setting is a DVC experiment of the stage `train_tokenizer` alone, in a temporary copy of the
+repository; one that has been run before comes from DVC's cache. Its rows replace those of an
+earlier run on the same data set.
+"""
+
+import argparse
+import csv
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import dvc.api
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+CODEBOOKS = ROOT / "metrics" / "reference" / "codebooks.csv"
+METRICS = "metrics/train_tokenizer/metrics.json"
+BETWEEN_MARKERS = re.compile(r"(?<=<!-- codebooks -->\n).*?(?=<!-- /codebooks -->)", re.DOTALL)
+
+EMA, FSQ = "tokenizer.quantizer=ema", "tokenizer.quantizer=fsq"
+# FSQ's levels: 5 or more each, as its paper advises, and with a product of just that size.
+SETTINGS = {
+    "ema-512": f"{EMA} tokenizer.ema.num_codes=512",
+    "ema-4096": f"{EMA} tokenizer.ema.num_codes=4096",
+    "ema-16384": f"{EMA} tokenizer.ema.num_codes=16384",
+    "fsq-512": f"{FSQ} tokenizer.fsq.levels=[8,8,8]",
+    "fsq-4096": f"{FSQ} tokenizer.fsq.levels=[8,8,8,8]",
+    "fsq-16384": f"{FSQ} tokenizer.fsq.levels=[8,8,16,16]",
+}
+SPLITS = ("validation", "test")
+MEASURED = {"psnr": ".2f", "ssim": ".3f", "codebook_usage": ".4f", "codebook_perplexity": ".1f"}
+COLUMNS = ["data", "quantizer", "codebook_size", "changes", "split", *MEASURED, "train_minutes"]
+
+Row = dict[str, str]
+
+
+def main() -> None:
+    """Run the settings, keeping the rows of each at once; then put the table into README.md."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("-S", action="append", default=[], dest="changes", metavar="KEY=VALUE")
+    more = parser.parse_args().changes
+    for name, changes in SETTINGS.items():
+        run(f"codebook-{name}", [*changes.split(), *more])
+        params, metrics = read_experiment(f"codebook-{name}")
+        write_rows(merged(read_rows(), rows(changes, params, metrics)))
+    README.write_text(BETWEEN_MARKERS.sub(lambda _: table(read_rows()), README.read_text()))
+    print(f"{CODEBOOKS.relative_to(ROOT)} and README.md: rows of {len(SETTINGS)} settings")
+
+
+def run(experiment: str, changes: list[str]) -> None:
+    """Train the tokenizer with some params changed, as a named experiment."""
+    options = [part for change in changes for part in ("-S", change)]
+    command = [sys.executable, "-m", "dvc", "exp", "run", "--temp", "--force", "--name", experiment]
+    subprocess.run([*command, *options, "train_tokenizer"], cwd=ROOT, check=True)
+
+
+def read_experiment(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return an experiment's params and what its tokenizer was worth."""
+    place: dict[str, Any] = {"repo": str(ROOT), "rev": name}
+    return dvc.api.params_show(**place), dvc.api.metrics_show(METRICS, **place)
+
+
+def rows(changes: str, params: dict[str, Any], metrics: dict[str, Any]) -> list[Row]:
+    """Return what an experiment measured, a row a split."""
+    quantizer = params["tokenizer"]["quantizer"]
+    settings = params["tokenizer"][quantizer]
+    size = settings["num_codes"] if "num_codes" in settings else math.prod(settings["levels"])
+    run = {"data": params["data"]["name"], "quantizer": quantizer, "codebook_size": f"{size}"}
+    run |= {"changes": changes, "train_minutes": f"{metrics['train_minutes']:.2f}"}
+    return [
+        {**run, "split": split}
+        | {name: format(metrics[split][name], form) for name, form in MEASURED.items()}
+        for split in SPLITS
+    ]
+
+
+def merged(old: list[Row], new: list[Row]) -> list[Row]:
+    """Return all rows of settings that there are, in their order; new rows replace old ones."""
+    replaced = {(row["data"], row["changes"]) for row in new}
+    kept = [row for row in old if (row["data"], row["changes"]) not in replaced]
+    order = {changes: place for place, changes in enumerate(SETTINGS.values())}
+    known = [row for row in [*kept, *new] if row["changes"] in order]
+    return sorted(known, key=lambda row: (row["data"], order[row["changes"]]))
+
+
+def table(found: list[Row]) -> str:
+    """Return what stands between README.md's markers: the rows of the test split."""
+    if not found:
+        return "Not measured yet: `make codebooks` trains them and puts its table here.\n"
+    heads = ["data", "quantizer", "codes", "PSNR", "SSIM", "usage", "perplexity"]
+    lines = [f"| {' | '.join(heads)} | set by |", "| --- |" + " --- |" * len(heads)]
+    for row in found:
+        if row["split"] == "test":
+            cells = [row["data"], f"`{row['quantizer']}`", f"{int(row['codebook_size']):,}"]
+            cells += [f"{row['psnr']} dB", row["ssim"], f"{float(row['codebook_usage']):.1%}"]
+            cells += [f"{float(row['codebook_perplexity']):,.0f}"]
+            cells += [" ".join(f"`{change}`" for change in row["changes"].split()[1:])]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def read_rows() -> list[Row]:
+    """Read the rows so far; none where there is no file."""
+    if not CODEBOOKS.is_file():
+        return []
+    with CODEBOOKS.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_rows(found: list[Row]) -> None:
+    """Write the rows as CSV."""
+    CODEBOOKS.parent.mkdir(parents=True, exist_ok=True)
+    with CODEBOOKS.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(found)
+
+
+if __name__ == "__main__":
+    main()
