@@ -13,6 +13,7 @@ import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
+import stages  # noqa: F401 puts this checkout's src on the path
 from vqpriors.conditioning import TextInput, TextShape
 from vqpriors.params import check
 from vqpriors.plugins import kind_names, load_kind
@@ -30,7 +31,10 @@ SIZE |= {"dropout": 0.0, "latent_width": 64, "latent_depth": 1}
 def main() -> None:
     """Measure every prior and put the table into the page."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    rows = [_row(kind, params) for kind in kind_names("vqpriors.priors")]
+    rows = []
+    for kind in kind_names("vqpriors.priors"):
+        rows.append(_row(kind, params))
+        print(rows[-1], flush=True)
     lines = [
         "| prior | parameters | TFLOP a picture | of it by a caption 4 times longer | seconds |",
         "| --- | --- | --- | --- | --- |",
@@ -38,7 +42,6 @@ def main() -> None:
     ]
     text = PAGE.read_text()
     PAGE.write_text(BETWEEN_MARKERS.sub(lambda _: "\n".join(lines) + "\n", text))
-    print("\n".join(lines))
 
 
 def _row(kind: str, params: dict[str, Any]) -> str:
