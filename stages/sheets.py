@@ -7,12 +7,11 @@ from PIL import Image
 
 from stages.painter import Painter
 from vqpriors import pictures
-from vqpriors.editing import EDITS, kept_by, upscale
+from vqpriors.editing import EDITS, HIDDEN, kept_by, upscale
 from vqpriors.seeds import derived_seed
 from vqpriors.tokens import TokenSet
 
 NUM_ORIGINALS = 32  # pictures on the sheets of reconstructions and of random codes
-HIDDEN = 128  # gray level of what an edit is to draw
 
 
 def draw_sheets(
@@ -63,7 +62,7 @@ def _edits(painter: Painter, test: TokenSet) -> Image.Image:
         assert edit in EDITS
         kept = kept_by(edit, spec.rows, spec.columns, count=count, seed=painter.seed)
         drawn = painter.codes(captions, purpose=edit, given=(codes, kept))
-        grid = {"size": whole.shape[2:], "rows": spec.rows, "columns": spec.columns}
-        given = np.where(upscale(kept, **grid), whole, HIDDEN).astype(np.uint8)
+        shown = upscale(kept, size=whole.shape[2:], grid=(spec.rows, spec.columns))
+        given = np.where(shown, whole, HIDDEN).astype(np.uint8)
         blocks.append(pictures.Block([given, painter.pixels(drawn)], edit))
     return pictures.sheet(blocks)

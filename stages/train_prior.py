@@ -12,6 +12,7 @@ from stages.training import session
 from vqpriors import pictures, priors, text, tokenizer
 from vqpriors.artifact import new_file, save_model, verify
 from vqpriors.conditioning import TextInput
+from vqpriors.editing import HIDDEN, upscale
 from vqpriors.evaluation.reconstruction import psnr
 from vqpriors.hardware import best_device
 from vqpriors.params import Params, Share
@@ -24,6 +25,7 @@ TEXT = Path("data/text")
 SHEET = Path("metrics/train_prior/inpainting.png")
 NUM_WATCHED = 32  # validation pictures whose lower half is filled in after each epoch
 ACROSS = 8
+NAMES = ("whole", "given", "likeliest codes")
 
 
 @dataclass
@@ -34,12 +36,14 @@ class Watch:
         tokenizer: Decodes.
         codes: The pictures' codes, (M, N) integers.
         text: Their captions.
+        grid: Rows and columns of codes.
         is_hidden: Cells to fill in, (N,) bool.
     """
 
     tokenizer: Any
     codes: np.ndarray
     text: TextInput
+    grid: tuple[int, int]
     is_hidden: torch.Tensor
 
     def __call__(self, prior: Any) -> dict[str, float]:
@@ -48,10 +52,10 @@ class Watch:
         codes = torch.from_numpy(self.codes.astype(np.int64)).to(device)
         filled = prior.fill(codes, self.is_hidden.to(device), self.text.to(device))
         whole, found = self._decode(self.codes), self._decode(filled.cpu().numpy())
-        half = whole.copy()
-        half[:, :, whole.shape[2] // 2 :] = 128
+        kept = upscale(~self.is_hidden.numpy(), size=whole.shape[2:], grid=self.grid)
+        given = np.where(kept, whole, HIDDEN).astype(np.uint8)
         blocks = [
-            pictures.Block([part[i : i + ACROSS] for part in (whole, half, found)], names=NAMES)
+            pictures.Block([part[i : i + ACROSS] for part in (whole, given, found)], names=NAMES)
             for i in range(0, len(whole), ACROSS)
         ]
         with new_file(SHEET) as file:
@@ -60,9 +64,6 @@ class Watch:
 
     def _decode(self, codes: np.ndarray) -> np.ndarray:
         return tokenizer.decode_codes(self.tokenizer, codes, batch_size=NUM_WATCHED, precision="no")
-
-
-NAMES = ("whole", "given", "filled in at once")
 
 
 def main(params: Params) -> None:
@@ -119,9 +120,10 @@ def main(params: Params) -> None:
 
 
 def _watch(decoder: Any, spec: TokenSpec, validation: TokenSet, encoder: text.TextEncoder) -> Watch:
+    grid = (spec.rows, spec.columns)
     is_hidden = torch.arange(spec.length) >= spec.rows // 2 * spec.columns
     captions = encoder.encode(validation.captions[:NUM_WATCHED])
-    return Watch(decoder, validation.codes[:NUM_WATCHED], captions, is_hidden)
+    return Watch(decoder, validation.codes[:NUM_WATCHED], captions, grid, is_hidden)
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def test_every_edit_keeps_some_codes_and_draws_some(edit, size):
 
 def test_codes_upscale_to_their_patches():
     cells = np.array([[1, 0, 0, 0, 0, 1]], dtype=bool)
-    found = upscale(cells, size=(4, 6), rows=2, columns=3)
+    found = upscale(cells, size=(4, 6), grid=(2, 3))
     assert found.dtype == bool
     assert found.shape == (1, 1, 4, 6)
     assert found[0, 0].astype(int).tolist() == [[1, 1, 0, 0, 0, 0]] * 2 + [[0, 0, 0, 0, 1, 1]] * 2
@@ -102,6 +102,6 @@ def test_codes_upscale_to_their_patches():
 
 def test_upscaled_codes_turn_back_into_codes():
     kept = kept_by("variation", 7, 4, count=3, seed=0)
-    pixels = upscale(kept, size=(28, 12), rows=7, columns=4)
+    pixels = upscale(kept, size=(28, 12), grid=(7, 4))
     for cells, mask in zip(kept, ~pixels[:, 0], strict=True):
         assert (kept_cells(mask, 7, 4) == cells).all()

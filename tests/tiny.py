@@ -18,6 +18,7 @@ NO_TEXT = TextShape(length=0, vocabulary=0, feature_width=0)
 
 PHASE = {"epochs": 1, "lr": 0.01, "frozen": [], "weights": {}, "options": {}}
 TRAIN = {
+    "optimizer": "adamw",
     "batch_size": 4,
     "warmup_steps": 2,
     "final_lr_share": 0.1,

@@ -6,6 +6,7 @@ A code stands for a patch of the picture, so a mask of pixels becomes a mask of 
 import numpy as np
 
 EDITS = ("in-painting", "out-painting", "variation", "completion")
+HIDDEN = 128  # gray level of what is to be drawn, where it is shown
 
 
 def kept_cells(mask: np.ndarray, rows: int, columns: int) -> np.ndarray:
@@ -56,7 +57,7 @@ def kept_by(edit: str, rows: int, columns: int, *, count: int, seed: int) -> np.
     return np.tile(kept.reshape(-1), (count, 1))
 
 
-def upscale(cells: np.ndarray, *, size: tuple[int, int], rows: int, columns: int) -> np.ndarray:
-    """Turn masks of codes, (M, rows * columns), into masks of pixels, (M, 1, H, W)."""
-    grid = cells.reshape(-1, 1, rows, columns)
-    return grid.repeat(size[0] // rows, axis=2).repeat(size[1] // columns, axis=3)
+def upscale(cells: np.ndarray, *, size: tuple[int, ...], grid: tuple[int, int]) -> np.ndarray:
+    """Turn masks of codes, (..., rows * columns), into masks of pixels of a size, (M, 1, H, W)."""
+    patches = cells.reshape(-1, 1, *grid)
+    return patches.repeat(size[0] // grid[0], axis=2).repeat(size[1] // grid[1], axis=3)

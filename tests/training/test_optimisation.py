@@ -49,10 +49,25 @@ def test_weight_of_no_loss_is_refused():
 
 def test_matrices_and_kernels_decay_gains_and_biases_do_not():
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Linear(2, 2), nn.RMSNorm(2))
-    decayed, others = parameter_groups(list(model.parameters()), 0.1)
-    assert (decayed["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
-    assert [p.ndim for p in decayed["params"]] == [4, 2]
+    mixing, taken, others = parameter_groups(model, 0.1)
+    assert (mixing["weight_decay"], taken["weight_decay"]) == (0.1, 0.1)
+    assert others["weight_decay"] == 0.0
+    assert [p.ndim for p in mixing["params"]] == [4, 2]
     assert [p.ndim for p in others["params"]] == [1, 1, 1]
+
+
+def test_embeddings_and_heads_take_no_step_of_muon():
+    model = nn.ModuleDict({"embedding": nn.Embedding(3, 2), "head": nn.Linear(2, 3)})
+    model["inner"] = nn.ModuleDict({"head": nn.Linear(2, 3), "header": nn.Linear(2, 2)})
+    mixing, taken, _ = parameter_groups(model, 0.1)
+    assert [p is model["inner"]["header"].weight for p in mixing["params"]] == [True]
+    assert len(taken["params"]) == 3
+    assert (mixing["is_orthogonal"], taken["is_orthogonal"]) == (True, False)
+
+
+def test_what_does_not_learn_is_in_no_group():
+    model = nn.Linear(2, 2).requires_grad_(False)
+    assert not any(group["params"] for group in parameter_groups(model, 0.1))
 
 
 def test_frozen_submodule_is_in_evaluation_mode_without_gradients():

@@ -21,7 +21,7 @@ from vqpriors.training.optimisation import (
     TrainConfig,
     averaging,
     lr_share,
-    parameter_groups,
+    make_optimizer,
     set_options,
     set_train_mode,
     weigh,
@@ -198,12 +198,7 @@ class Run:
             set_options(model, phase.options)
         set_train_mode(self.model, phase.frozen)
         learning = [p for p in self.model.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(
-            parameter_groups(learning, self.config.weight_decay),
-            lr=phase.lr,
-            betas=(self.config.betas[0], self.config.betas[1]),
-            fused=True,
-        )
+        optimizer = make_optimizer(self.model, lr=phase.lr, config=self.config)
         if self.optimizer_state:
             optimizer.load_state_dict(self.optimizer_state)
             self.optimizer_state = {}

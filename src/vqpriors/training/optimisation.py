@@ -3,19 +3,22 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
 
 from vqpriors.hardware import Precision
 from vqpriors.params import Section
+from vqpriors.training.muon import Muon
 
 
 class TrainConfig(Section):
     """A `train` section of params.yaml."""
 
+    optimizer: Literal["adamw", "muon"]
     batch_size: int = Field(ge=1)
     warmup_steps: int = Field(ge=0)
     final_lr_share: float = Field(ge=0, le=1)
@@ -51,13 +54,35 @@ def weigh(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
     return torch.stack([value * weights.get(name, 1.0) for name, value in losses.items()]).sum()
 
 
-def parameter_groups(
-    parameters: Sequence[nn.Parameter], weight_decay: float
-) -> list[dict[str, Any]]:
-    """Decay matrices and kernels, not gains and biases."""
+def make_optimizer(model: nn.Module, *, lr: float, config: TrainConfig) -> Optimizer:
+    """Return the optimizer of what learns in a model, its peak learning rate set."""
+    betas = (config.betas[0], config.betas[1])
+    groups = parameter_groups(model, config.weight_decay)
+    if config.optimizer == "muon":
+        return Muon(groups, lr=lr, betas=betas)
+    return AdamW(groups, lr=lr, betas=betas, fused=True)
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Group what learns in a model.
+
+    Matrices and kernels decay, gains and biases do not. Those that mix channels are for Muon:
+    not embeddings, whose rows are taken one by one, nor a module named `head`, whose outputs are.
+    """
+    apart = {
+        id(parameter)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Embedding) or name.split(".")[-1] == "head"
+        for parameter in module.parameters()
+    }
+    learning = [p for p in model.parameters() if p.requires_grad]
+    mixing = [p for p in learning if p.ndim >= 2 and id(p) not in apart]
+    taken = [p for p in learning if p.ndim >= 2 and id(p) in apart]
+    others = [p for p in learning if p.ndim < 2]
     return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        {"params": mixing, "weight_decay": weight_decay, "is_orthogonal": True},
+        {"params": taken, "weight_decay": weight_decay, "is_orthogonal": False},
+        {"params": others, "weight_decay": 0.0, "is_orthogonal": False},
     ]
 
 

@@ -1,0 +1,93 @@
+"""Muon: steps along matrices made orthogonal, and AdamW for everything else.
+
+References:
+    Jordan et al. 2024, Muon: An optimizer for hidden layers in neural networks;
+    Liu et al. 2025, Muon is Scalable for LLM Training, arXiv:2502.16982 (weight decay, and steps
+    of matrices as large as AdamW's, so that both share one learning rate).
+"""
+
+from collections import defaultdict
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import AdamW
+
+MOMENTUM = 0.95
+COEFFICIENTS = (
+    3.4445,
+    -4.7750,
+    2.0315,
+)  # of x, x^3 and x^5: steepest at 0; what is well above 0 ends in 0.68..1.14
+ROUNDS = 5
+ADAMW_RMS = 0.2  # typical root mean square of AdamW's steps, in learning rates
+
+
+class Muon(AdamW):
+    """AdamW whose groups marked `is_orthogonal` take Muon's steps instead.
+
+    `torch.optim.Muon` computes in bfloat16, which a CPU without such instructions emulates: ten
+    to twenty times this one's time there.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], *, lr: float, betas: tuple[float, float]):
+        """Set up the optimizer.
+
+        Args:
+            groups: Parameter groups; those with `is_orthogonal` true hold matrices, or kernels
+                (O, ...), which are taken as matrices of O rows.
+            lr: Learning rate of all groups.
+            betas: Of AdamW.
+        """
+        super().__init__(groups, lr=lr, betas=betas, fused=True)
+        self._step_supports_amp_scaling = False  # so that a scaler leaves overflown steps out
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] no closure, as accelerate calls it
+        """Update all parameters that have a gradient."""
+        groups = self.param_groups
+        self.param_groups = [group for group in groups if not group["is_orthogonal"]]
+        super().step()
+        self.param_groups = groups
+        for group in groups:
+            if group["is_orthogonal"]:
+                self._step_matrices(group)
+
+    def _step_matrices(self, group: dict[str, Any]) -> None:
+        alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+        for weight in group["params"]:
+            if weight.grad is None:
+                continue
+            state = self.state[weight]
+            if not state:
+                state["step"] = torch.zeros((), device=weight.device)  # AdamW looks for it
+                state["momentum"] = torch.zeros_like(weight)
+            state["step"] += 1
+            state["momentum"].lerp_(weight.grad, 1 - MOMENTUM)
+            ahead = weight.grad.lerp(state["momentum"], MOMENTUM).flatten(1)  # Nesterov's
+            alike[ahead.shape].append((weight, ahead))
+        for shape, pairs in alike.items():
+            steps = orthogonal(torch.stack([ahead for _, ahead in pairs]))
+            size = group["lr"] * ADAMW_RMS * max(shape) ** 0.5
+            for (weight, _), step in zip(pairs, steps, strict=True):
+                weight.mul_(1 - group["lr"] * group["weight_decay"])
+                weight.sub_(step.view_as(weight), alpha=size)
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """Bring all singular values near 1, into 0.68 to 1.14, by Newton and Schulz's iteration.
+
+    Args:
+        matrices: (M, R, C) float.
+
+    Returns:
+        (M, R, C) float; zeros stay zeros.
+    """
+    is_tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if is_tall else matrices
+    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=1e-7)
+    a, b, c = COEFFICIENTS
+    for _ in range(ROUNDS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if is_tall else x
