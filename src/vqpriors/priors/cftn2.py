@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from vqpriors.conditioning import TextInput, TextShape
 from vqpriors.nn.attention import grid_rotation
 from vqpriors.nn.blocks import initialise
+from vqpriors.nn.neighbours import Neighbours
 from vqpriors.nn.towers import Bridge, Side, Tower, bridges, converse, listen, sides, speak_up
 from vqpriors.params import Section
 from vqpriors.phases import Phase
@@ -108,6 +109,7 @@ class CFTN2(nn.Module):
         has_features = text.feature_width > 0
         self.project = nn.Linear(text.feature_width, width, bias=False) if has_features else None
         self.to_image, self.to_text = bridges(depth, **sizes), bridges(depth, **sizes)
+        self.neighbours = Neighbours(grid=grid, width=width)
         self.latent = Latent(
             latent_width=latent_width, width=width, depth=latent_depth, heads=heads
         )
@@ -194,7 +196,7 @@ class CFTN2(nn.Module):
 
     def start_caption(self, codes: Tensor) -> State:
         """Look at the pictures, once; see `Captioner.start_caption`."""
-        states = self.image.alone(self.image.embed(codes))
+        states = self.image.alone(self.neighbours(self.image.embed(codes)))
         return State(sides(self.to_text, states, torch.ones_like(codes, dtype=torch.bool)))
 
     def caption_logits(self, tokens: Tensor, state: State, is_wanted: Tensor) -> Tensor:
