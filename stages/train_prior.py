@@ -88,6 +88,8 @@ def main(params: Params) -> None:
             encoder=verify(TEXT),
         )
         model = priors.build(description)
+        if hasattr(model, "learn_looks"):
+            model.learn_looks(decoder.codebook().cpu())
         examples = {
             split: token_examples(
                 part.codes,

@@ -104,6 +104,9 @@ def test_tokenizer(kind, adopted):
     assert found.max() < model.num_codes == 4
     restored = tokenizer.decode_codes(model, found, batch_size=3, precision="no")
     assert (restored.shape, restored.dtype) == (pixels.shape, np.uint8)
+    codebook = model.codebook()
+    assert (len(codebook), codebook.ndim, codebook.dtype) == (4, 2, torch.float32)
+    assert len(codebook.unique(dim=0)) > 1
 
 
 @of("vqpriors.tokenizer")

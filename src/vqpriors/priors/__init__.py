@@ -139,6 +139,13 @@ class Captioner(Protocol):
     text_length: int
     text_mask: int
 
+    def learn_looks(self, codebook: Tensor) -> None:
+        """Take in, before training, the vectors that codes stand for, (K, V) float.
+
+        Codes that look alike then read alike from the first step on. Kept with the weights.
+        """
+        ...
+
     def start_caption(self, codes: Tensor) -> Any:
         """Return what all passes share; the picture, (B, N) int64, is looked at here, once."""
         ...

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vqpriors.conditioning import TextInput, TextShape
 from vqpriors.nn.attention import grid_rotation
 from vqpriors.nn.blocks import initialise
-from vqpriors.nn.neighbours import Neighbours
+from vqpriors.nn.eyes import Eyes
 from vqpriors.nn.towers import Bridge, Side, Tower, bridges, converse, listen, sides, speak_up
 from vqpriors.params import Section
 from vqpriors.phases import Phase
@@ -109,7 +109,7 @@ class CFTN2(nn.Module):
         has_features = text.feature_width > 0
         self.project = nn.Linear(text.feature_width, width, bias=False) if has_features else None
         self.to_image, self.to_text = bridges(depth, **sizes), bridges(depth, **sizes)
-        self.neighbours = Neighbours(grid=grid, width=width)
+        self.eyes = Eyes(grid=grid, num_codes=codebook_size, width=width)
         self.latent = Latent(
             latent_width=latent_width, width=width, depth=latent_depth, heads=heads
         )
@@ -194,9 +194,13 @@ class CFTN2(nn.Module):
         x = listen(self.image, self.image.embed(tokens, state.latent), self.to_image, state.heard)
         return self.image.predict(x, is_wanted)
 
+    def learn_looks(self, codebook: Tensor) -> None:
+        """Take in the vectors that codes stand for; see `Captioner.learn_looks`."""
+        self.eyes.learn(codebook)
+
     def start_caption(self, codes: Tensor) -> State:
         """Look at the pictures, once; see `Captioner.start_caption`."""
-        states = self.image.alone(self.neighbours(self.image.embed(codes)))
+        states = self.image.alone(self.eyes(codes, self.image.embed(codes)))
         return State(sides(self.to_text, states, torch.ones_like(codes, dtype=torch.bool)))
 
     def caption_logits(self, tokens: Tensor, state: State, is_wanted: Tensor) -> Tensor:

@@ -40,6 +40,10 @@ class Tokenizer(Protocol):
         """Return the images, (B, C, H, W) float, of (B, N) int64 codes."""
         ...
 
+    def codebook(self) -> Tensor:
+        """Return the vectors that codes stand for, (K, V) float32."""
+        ...
+
 
 def describe(
     *, arch: str, config: Section, quantizer: str, quantizer_config: Section, **shape: int

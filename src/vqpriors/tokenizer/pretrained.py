@@ -105,6 +105,10 @@ class PretrainedVQ(nn.Module):
         shape = (len(codes), self.rows, self.columns, quantizer.vq_embed_dim)
         return self._pictures(quantizer.get_codebook_entry(codes, shape)).clamp(-1, 1)
 
+    def codebook(self) -> Tensor:
+        """Return the vectors that codes stand for, (K, V) float32."""
+        return self.network.quantize.embedding.weight.detach().float()
+
     def _vectors(self, images: Tensor) -> Tensor:
         with self._precision(images):
             return self.network.encode(images * self.scale + self.middle).latents

@@ -180,6 +180,12 @@ class VQVAE(nn.Module):
         vectors = grid.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
         return self.decoder(vectors).float().clamp(-1, 1)
 
+    @torch.no_grad()
+    def codebook(self) -> Tensor:
+        """Return the vectors that codes stand for, (K, V) float32."""
+        device = next(self.parameters()).device
+        return self.quantizer.decode(torch.arange(self.num_codes, device=device)).float()
+
     def _quantize(self, vectors: Tensor) -> Quantized:
         return self.quantizer(_to_rows(vectors))
 
