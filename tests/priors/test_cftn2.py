@@ -115,6 +115,15 @@ def test_caption_side_depends_on_every_code():
         assert (guess_tokens(prior, tokens, other) != full).any(1).all()
 
 
+def test_looks_of_codes_tell_in_captions_alone():
+    prior, text, drawn = prior_of(), captions(*CAPTIONS), codes(3)
+    before = guess_tokens(prior, text.tokens, drawn), guess_codes(prior, drawn, text)
+    prior.learn_looks(torch.randn(7, 3, generator=torch.Generator().manual_seed(0)))
+    after = guess_tokens(prior, text.tokens, drawn), guess_codes(prior, drawn, text)
+    assert not torch.allclose(before[0], after[0])
+    assert torch.equal(before[1], after[1])
+
+
 @pytest.mark.parametrize("positions", ["rope", "learned"])
 def test_caption_depends_on_where_codes_are(positions):
     prior, tokens = prior_of(positions=positions), captions(*CAPTIONS).tokens
