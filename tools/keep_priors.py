@@ -15,6 +15,7 @@ KEPT = (
     "evaluate/metrics.json",
     "evaluate/steps.tsv",
     "sample/samples.png",
+    "sample/edits.png",
     "train_prior/metrics.json",
 )
 CURVES = "train_prior/plots/metrics/{}/loss.tsv"
