@@ -396,6 +396,7 @@ def test_gradients_reach_every_parameter(positions):
     prior = lively(cftn2(positions=positions))
     for bridge in (*prior.to_image, *prior.to_text):
         torch.nn.init.constant_(bridge.gate, 0.1)
+    prior.learn_looks(torch.randn(7, 3))
     assert gradients(prior) == {name for name, _ in prior.named_parameters()}
 
 
@@ -403,6 +404,7 @@ def test_without_its_share_the_latents_module_alone_gets_no_gradients():
     prior = lively(cftn2())
     for bridge in (*prior.to_image, *prior.to_text):
         torch.nn.init.constant_(bridge.gate, 0.1)
+    prior.learn_looks(torch.randn(7, 3))
     found = gradients(prior, latent_share=0.0)
     unreached = {name for name, _ in prior.named_parameters()} - found
     assert unreached == {f"latent.{name}" for name, _ in prior.latent.named_parameters()}
