@@ -8,6 +8,11 @@ from vqpriors.training.muon import Muon, orthogonal
 from vqpriors.training.optimisation import make_optimizer
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
 def muon(weight, *, lr=0.1, weight_decay=0.0):
     group = {"params": [weight], "weight_decay": weight_decay, "is_orthogonal": True}
     return Muon([group], lr=lr, betas=(0.9, 0.99))
