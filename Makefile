@@ -28,8 +28,8 @@ RANKED := Experiment$$|prior\.arch$$|(.*evaluate.*:)?($(RANKED))$$
 RANKED := $(RANKED)|.*train_prior.*:(train_minutes|parameters)$$
 SORT ?= frechet_distance
 
-.PHONY: help repro test lint types priors leaderboard codebooks plots readme clean distclean lock \
-	plots-page setup checkout
+.PHONY: help repro test lint types priors leaderboard codebooks plots readme verify clean distclean \
+	lock plots-page setup checkout
 
 help:  ## List what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -69,6 +69,9 @@ plots: setup  ## Draw curves and pictures on one page
 
 readme: setup  ## Put the last run's numbers into README.md
 	@$(BIN)/python -m tools.readme_numbers
+
+verify: setup  ## Check artifacts and DVC's cache against their hashes
+	@$(BIN)/python -m stages.verify
 
 clean:  ## Remove caches and the page of plots; data, metrics and checkpoints stay
 	@rm -rf dvc_plots .pytest_cache .ruff_cache src/*.egg-info

@@ -43,9 +43,23 @@ def test_leaderboard_ranks_by_distance_and_marks_bounds():
     kept = {"transformer/evaluate": exact, "cftn/evaluate": bound}
     kept |= {"transformer/train_prior": training, "cftn/train_prior": training}
     text = leaderboard(lambda stage: kept.get(stage.removeprefix("reference/digits/"), {}))
-    first, second = text.splitlines()[2:]
+    title, *_, first, second = text.splitlines()
+    assert title == "`digits`:"
     assert first.startswith("| `cftn` | 2.0 M | 3.0 | <= 0.500 | 50.0% |")
     assert second.startswith("| `transformer` | 2.0 M | 3.0 | 0.500 | 50.0% |")
+
+
+def test_leaderboard_has_a_table_a_data_set_with_the_columns_that_it_has():
+    training = {"parameters": 2_000_000, "train_minutes": 3.0}
+    kept = {
+        "reference/digits/lstm/evaluate": {"adherence": 0.5, "adherence_unseen": 0.25},
+        "reference/mnist/lstm/evaluate": {"adherence": 0.75},
+    }
+    text = leaderboard(lambda stage: training if "train" in stage else kept.get(stage, {}))
+    digits, mnist = text.split("\n\n`mnist`:\n\n")
+    assert "unseen pairs" in digits
+    assert "unseen pairs" not in mnist
+    assert "| `lstm` | 2.0 M | 3.0 | 75.0% |" in mnist
 
 
 def run_of(measured, training):
@@ -72,7 +86,7 @@ def test_numbers_leave_out_what_was_not_measured():
 
 def test_numbers_have_a_column_a_run():
     default = run_of({"psnr": 20.0, "ssim": 0.5, "num_samples": 3}, {})
-    kept = {"reference/mnist/evaluate": {"psnr": 30.0, "num_samples": 4}}
+    kept = {"reference/mnist/transformer/evaluate": {"psnr": 30.0, "num_samples": 4}}
     text = numbers(lambda stage: kept.get(stage) or default(stage))
     assert "| metric | digits | mnist | what it says |" in text
     assert "| `psnr` | 20.00 dB | 30.00 dB |" in text

@@ -17,6 +17,8 @@ KEPT = (
     "sample/samples.png",
     "sample/edits.png",
     "train_prior/metrics.json",
+    "train_judge/metrics.json",
+    "train_tokenizer/metrics.json",
 )
 CURVES = "train_prior/plots/metrics/{}/loss.tsv"
 

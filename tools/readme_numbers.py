@@ -4,7 +4,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ BETWEEN_PRIORS = re.compile(r"(?<=<!-- priors -->\n).*?(?=<!-- /priors -->)", re
 STAGES = {"train_tokenizer": "tokenizer", "train_judge": "judge", "train_prior": "prior"}
 
 # Where each column's metrics lie below metrics/: the default run's, and what was kept of others.
-RUNS = {"digits": "", "mnist": "reference/mnist/"}
+RUNS = {"digits": "", "mnist": "reference/mnist/transformer/"}
 
-# The priors compared on the default data, whose metrics lie below metrics/reference/digits/.
+# The priors compared on each data set, whose metrics lie below metrics/reference/DATA/PRIOR/.
 PRIORS = ("lstm", "transformer", "cftn", "cftn2")
+DATA = ("digits", "mnist")
 
-Read = Callable[[str], dict[str, Any]]
+Metrics = dict[str, Any]
+Read = Callable[[str], Metrics]
 
 # Metric, how to show it, what it says.
 ROWS = [
@@ -94,37 +96,47 @@ def numbers(read: Read) -> str:
 
 
 def leaderboard(read: Read) -> str:
-    """Return the priors' table, nearest to real pictures first; as `numbers`."""
-    found = {name: read(f"reference/digits/{name}/evaluate") for name in PRIORS}
+    """Return the priors' tables, one a data set, nearest to real pictures first; as `numbers`."""
+    tables = []
+    for data in DATA:
+        kept = {prior: f"reference/{data}/{prior}" for prior in PRIORS}
+        found = {prior: read(f"{folder}/evaluate") for prior, folder in kept.items()}
+        found = {prior: metrics for prior, metrics in found.items() if metrics}
+        if found:
+            training = {prior: read(f"{kept[prior]}/train_prior") for prior in found}
+            tables.append("\n".join([f"`{data}`:", "", *_ranked(found, training), ""]))
+    return "\n".join(tables)
+
+
+def _ranked(found: Mapping[str, Metrics], training: Mapping[str, Metrics]) -> list[str]:
+    # A metric that a data set does not have, such as unseen pairs, has no column.
+    columns = [column for column in COLUMNS if any(column[0] in found[name] for name in found)]
     lines = [
-        "| prior | parameters | minutes | " + " | ".join(title for _, title, _ in COLUMNS) + " |",
-        "| --- |" + " --- |" * (len(COLUMNS) + 2),
+        f"| prior | parameters | minutes | {' | '.join(title for _, title, _ in columns)} |",
+        "| --- |" + " --- |" * (len(columns) + 2),
     ]
     for name in sorted(found, key=lambda name: found[name].get("frechet_distance", math.inf)):
-        if not found[name]:
-            continue
-        training = read(f"reference/digits/{name}/train_prior")
-        cells = [f"`{name}`", f"{training['parameters'] / 1e6:.1f} M"]
-        cells.append(f"{training['train_minutes']:.1f}")
-        for metric, _, form in COLUMNS:
+        cells = [f"`{name}`", f"{training[name]['parameters'] / 1e6:.1f} M"]
+        cells.append(f"{training[name]['train_minutes']:.1f}")
+        for metric, _, form in columns:
             bound = "<= " if metric == "nats_per_token" and _is_bound(found[name]) else ""
             value = found[name].get(metric)
             cells.append("-" if value is None else bound + form.format(value))
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
+    return lines
 
 
-def _is_bound(metrics: dict[str, Any]) -> bool:
+def _is_bound(metrics: Metrics) -> bool:
     return metrics.get("nats_standard_error", 0) > 0
 
 
-def read_metrics(stage: str) -> dict[str, Any]:
+def read_metrics(stage: str) -> Metrics:
     """Read a stage's metrics from the working tree; {} where it has none."""
     path = ROOT / "metrics" / stage / "metrics.json"
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
-def _run(name: str, found: dict[str, Any], read: Read) -> str:
+def _run(name: str, found: Metrics, read: Read) -> str:
     metrics = {short: read(f"{RUNS[name]}{stage}") for stage, short in STAGES.items()}
     minutes = {short: m["train_minutes"] for short, m in metrics.items() if "train_minutes" in m}
     parts = ", ".join(f"{short} {spent:.1f}" for short, spent in minutes.items())
