@@ -1,6 +1,7 @@
 """Check artifacts, checkpoints and DVC's cache against their hashes; say how to mend them."""
 
 import argparse
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -11,16 +12,9 @@ from typing import Any
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from vqpriors.integrity import (
-    cache_objects,
-    cache_path,
-    damage,
-    is_whole,
-    listed,
-    sealed_folders,
-)
+from vqpriors.integrity import cache_objects, cache_path, damage, is_whole, listed
 
-CHECKPOINTS = ".runs"
+CHECKPOINTS = ".runs/*/*/step-*"
 
 
 @dataclass(frozen=True)
@@ -49,6 +43,9 @@ def main() -> None:
             counts, found = check(repo)
     except DvcException as error:
         sys.exit(f"error: verify: {error}; run it where dvc.yaml is")
+    except OSError as error:
+        problem = f"{error.filename}: {os.strerror(error.errno or 0).lower()}"
+        sys.exit(f"error: verify: {problem}; check its permissions and the disk")
     for item in found:
         print(f"error: verify: {item.text}", file=sys.stderr)
         if remove:
@@ -69,9 +66,8 @@ def check(repo: Any) -> tuple[dict[str, int], list[Damage]]:
     """
     root, cache = Path(repo.root_dir), Path(repo.cache.local.path)
     outs = [out for stage in repo.index.stages for out in stage.outs if out.use_cache]
-    folders = [root / out.def_path for out in outs]
-    artifacts = [folder for place in folders for folder in sealed_folders(place)]
-    checkpoints = list(sealed_folders(root / CHECKPOINTS))
+    artifacts = [folder for out in outs if (folder := root / out.def_path).exists()]
+    checkpoints = sorted(root.glob(CHECKPOINTS))
     objects = list(cache_objects(cache))
     counts = {"artifacts": len(artifacts), "checkpoints": len(checkpoints), "objects": len(objects)}
     damaged = [*_artifacts(artifacts, root), *_checkpoints(checkpoints, root)]
@@ -102,13 +98,13 @@ def _objects(objects: list[Path], outs: list[Any], cache: Path, root: Path) -> I
         fix = "remove it (--remove does); `dvc pull` brings it back from a remote"
         if out is not None:
             source = f"`dvc commit {out.stage.name}` from {out.def_path}"
-            fix = f"{fix}, {source if _is_here(root / out.def_path) else '`dvc repro`'}"
+            fix = f"{fix}, {source if _is_here(out, root / out.def_path) else '`dvc repro`'}"
         yield Damage(path, f"{problem}; {fix}")
 
 
-def _is_here(place: Path) -> bool:
-    folders = list(sealed_folders(place))
-    return bool(folders) and not any(map(damage, folders))
+def _is_here(out: Any, place: Path) -> bool:
+    """Tell whether what dvc.lock names lies in the working tree, whole."""
+    return place.exists() and damage(place) is None and not out.changed_checksum()
 
 
 def _owners(outs: list[Any], cache: Path) -> dict[Path, tuple[Any, str]]:

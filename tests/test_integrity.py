@@ -2,7 +2,7 @@ import hashlib
 import json
 
 from vqpriors.artifact import new_folder
-from vqpriors.integrity import cache_objects, cache_path, damage, is_whole, listed, sealed_folders
+from vqpriors.integrity import cache_objects, cache_path, damage, is_whole, listed
 
 
 def store(cache, contents, suffix=""):
@@ -36,13 +36,13 @@ def test_file_lists_itself_and_an_unreadable_listing_nothing(tmp_path):
 
 
 def test_damage_names_the_file(tmp_path):
-    for name in ("b", "a"):
-        with new_folder(tmp_path / name) as folder:
-            (folder / "codes").write_bytes(b"codes")
-    assert list(sealed_folders(tmp_path)) == [tmp_path / "a", tmp_path / "b"]
-    assert damage(tmp_path / "a") is None
-    (tmp_path / "a/codes").write_bytes(b"codez")
-    problem = damage(tmp_path / "a")
-    assert problem == f"{tmp_path}/a/codes: damaged (its SHA-256 is not the manifest's)"
-    (tmp_path / "a/codes").unlink()
-    assert damage(tmp_path / "a") == f"{tmp_path}/a/codes: missing"
+    with new_folder(tmp_path / "tokens") as folder:
+        (folder / "codes").write_bytes(b"codes")
+    codes = tmp_path / "tokens/codes"
+    assert damage(codes.parent) is None
+    codes.write_bytes(b"codez")
+    assert damage(codes.parent) == f"{codes}: damaged (its SHA-256 is not the manifest's)"
+    codes.unlink()
+    assert damage(codes.parent) == f"{codes}: missing"
+    (codes.parent / "manifest.json").unlink()
+    assert damage(codes.parent) == f"{codes.parent}/manifest.json: missing"

@@ -6,21 +6,16 @@ DVC takes an object of its cache for whole when it is read-only, so that a flipp
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from vqpriors.artifact import MANIFEST, verify
+from vqpriors.artifact import verify
 
 _LISTING = ".dir"  # ends the name of an object that lists the files of a folder
 
 
-def sealed_folders(root: Path) -> Iterator[Path]:
-    """Yield every folder at or below `root` that has a manifest, in order."""
-    yield from sorted(path.parent for path in root.rglob(MANIFEST) if path.is_file())
-
-
 def damage(folder: Path) -> str | None:
-    """Tell what is wrong with a folder that has a manifest; None where it is whole.
+    """Tell what is wrong with a folder that ought to have a manifest; None where it is whole.
 
     Returns:
         `<file>: <problem>`.
@@ -53,8 +48,8 @@ def cache_path(cache: Path, digest: str) -> Path:
     return cache / digest[:2] / digest[2:]
 
 
-def listed(cache: Path, digest: str) -> Iterable[tuple[str, str]]:
-    """Yield the path and the MD5 of each file of an output; of a file, an empty path.
+def listed(cache: Path, digest: str) -> list[tuple[str, str]]:
+    """Return the path and the MD5 of each file of an output; of a file, an empty path.
 
     A folder whose listing is gone or unreadable has no files that could be told.
     """

@@ -1,6 +1,7 @@
 """A flipped bit in each kind of artifact and in DVC's cache is found, named and mended."""
 
 import re
+import shutil
 
 import pytest
 import yaml
@@ -70,6 +71,30 @@ def test_flipped_bit_in_each_artifact_is_named(checkout):
         assert line.startswith(f"error: verify: {name}: damaged (its SHA-256 is not"), line
         assert f"run `dvc checkout {path.parent.relative_to(checkout)}`" in line
     assert contents(checkout) == before
+
+
+def test_missing_manifest_is_damage(checkout):
+    (checkout / "data/prior/manifest.json").unlink()
+    (line,) = verify(checkout, fails=True)
+    assert line.startswith("error: verify: data/prior/manifest.json: missing; remove data/prior")
+
+
+def test_missing_artifact_is_none_of_its_business(checkout):
+    shutil.rmtree(checkout / "data/prior")
+    assert f"whole: {len(ARTIFACTS) - 1} artifacts" in verify(checkout, fails=False)
+
+
+def test_artifact_of_another_run_is_not_taken_for_the_damaged_one(checkout):
+    path = cached(checkout, "train_judge", "data/judge", "model.safetensors")
+    other = checkout / "data/other"
+    with new_folder(other) as folder:
+        (folder / "config.json").write_text("{}")
+    shutil.rmtree(checkout / "data/judge")
+    other.rename(checkout / "data/judge")
+    flip(path)
+    (line,) = verify(checkout, fails=True)
+    assert "`dvc repro`" in line
+    assert "dvc commit" not in line
 
 
 def test_what_is_removed_comes_back_with_checkout(checkout):
