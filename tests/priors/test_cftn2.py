@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from tests.tiny import NO_TEXT, captions, cftn2, codes, lively, phase, prior_batch
 from vqpriors.nn.towers import PACE, converse
 from vqpriors.priors import text_of
-from vqpriors.priors._latent import normal
+from vqpriors.priors._latent import Gaussian, normal
 from vqpriors.training.optimisation import set_options
 
 CAPTIONS = ([2, 3], [], [4, 5, 6])
@@ -340,17 +340,36 @@ def test_start_without_a_latent_does_not_look_at_the_latents_module():
     assert prior.start(text, None).latent is None
 
 
-def test_latent_is_at_its_distance_from_a_standard_normal_one():
-    latent = prior_of().latent
-    x = torch.randn(4, 6, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    nothing = torch.zeros(4, 3)
-    mean, distance = latent.read(x, nothing)
-    spread = latent.read(x, nothing + 1)[0] - mean
-    assert mean.std() > 0.1
-    assert spread.std() > 0.01
-    expected = kl_divergence(Normal(mean, spread), Normal(0.0, 1.0)).sum(1).mean()
-    assert distance.item() == pytest.approx(expected.item(), rel=1e-5)
-    assert_close(latent.read(x, nothing - 2.0)[0], mean - 2 * spread)
+def test_latents_distance_is_the_divergence_of_torch():
+    drawn = torch.randn(4, 5, 3, generator=torch.Generator().manual_seed(0))
+    found, expected = Gaussian(drawn[0], drawn[1]), Gaussian(drawn[2], drawn[3])
+    by_hand = kl_divergence(
+        *(Normal(each.mean, (0.5 * each.log_variance).exp()) for each in (found, expected))
+    )
+    assert_close(found.distance(expected), by_hand.sum(1).mean())
+    assert found.distance(found).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_draws_are_as_far_from_the_mean_as_their_noise():
+    found = Gaussian(torch.tensor([[1.0, 2.0]]), torch.tensor([[0.0, 2 * math.log(3)]]))
+    assert_close(found.draw(torch.tensor([[0.5, -1.0]])), torch.tensor([[1.5, -1.0]]))
+
+
+def test_captions_say_nothing_of_the_latent_at_first():
+    prior, text = cftn2().eval(), captions(*CAPTIONS)
+    states = prior.text.alone(prior.text.embed(text.tokens), text.is_real)
+    mean, log_variance = prior.latent.expected(states[-1], text.is_real)
+    assert not mean.any()
+    assert not log_variance.any()
+
+
+def test_expected_latent_depends_on_the_caption_but_not_on_padding():
+    prior, text = prior_of(), captions(*CAPTIONS)
+    states = torch.randn(3, 5, 8, dtype=torch.float64)
+    before = prior.latent.expected(states, text.is_real)
+    assert (before.mean[0] != before.mean[1]).all()
+    states[~text.is_real] = 7.0
+    assert_close(prior.latent.expected(states, text.is_real), before)
 
 
 @pytest.mark.parametrize("positions", ["rope", "learned"])
@@ -367,13 +386,18 @@ def test_latent_depends_on_where_codes_are(positions):
 def test_one_step_loss_is_the_surprise_at_all_codes_given_the_latent():
     prior, drawn, text = prior_of(only="latent"), codes(3), captions(*CAPTIONS)
     draws = draws_of(prior)
-    x = prior.image.embed(drawn)
-    latent, distance = prior.latent.read(x, normal(draws[:, 4:7]), angles=prior.image.angles)
+    latent = prior.latent.read(prior.image.embed(drawn), angles=prior.image.angles)
+    states = prior.text.alone(prior.text.embed(text.tokens), text.is_real)
+    expected = prior.latent.expected(states[-1], text.is_real)
+    # The noise that lets a caption's latent be the picture's own.
+    told = latent.draw(normal(draws[:, 4:7]))
+    noise = (told - expected.mean) / (0.5 * expected.log_variance).exp()
     masked = torch.full((3, 6), prior.mask)
-    scores = guess_codes(prior, masked, text, latent).log_softmax(1)
+    scores = guess_codes(prior, masked, text, noise).log_softmax(1)
     by_hand = -scores.gather(1, drawn.view(-1, 1)).mean()
     found = prior.losses(prior_batch(prior, drawn, text, draws=draws))
     assert found["one_step_nats"].item() == pytest.approx(by_hand.item(), rel=1e-5)
+    distance = latent.distance(expected)
     assert found["latent_nats"].item() == pytest.approx(distance.item() / 6, rel=1e-6)
 
 

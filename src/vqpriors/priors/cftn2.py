@@ -116,6 +116,7 @@ class CFTN2(nn.Module):
         initialise(self, depth=2 * depth)
         speak_up(self.to_image)
         speak_up(self.to_text)
+        self.latent.silence()
         self.begin_phase()
 
     def begin_phase(
@@ -151,7 +152,7 @@ class CFTN2(nn.Module):
             "masked_nats": at masked codes, given the caption; "caption_nats": at masked tokens of
             captions, given the picture; "joint_nats": at both, given what is left of both;
             "one_step_nats": at all codes given a latent; "latent_nats": a code's part of the
-            latent's distance from a standard normal one.
+            latent's distance from what the caption lets expect.
         """
         self.measured = {}
         tasks = {
@@ -182,12 +183,18 @@ class CFTN2(nn.Module):
 
     def start(self, text: TextInput, latent: Tensor | None = None) -> State:
         """Read the captions, once; see `MaskedPrior.start`."""
+        states = self._read(text)
+        told = None
+        if latent is not None:
+            expected = self.latent.expected(states[-1], text.is_real)
+            told = self.latent(expected.draw(latent))
+        return State(sides(self.to_image, states, text.is_real), told)
+
+    def _read(self, text: TextInput) -> list[Tensor]:
         extra = None
         if self.project is not None and text.features is not None:
             extra = self.project(text.features)
-        states = self.text.alone(self.text.embed(text.tokens, extra), text.is_real)
-        told = None if latent is None else self.latent(latent)
-        return State(sides(self.to_image, states, text.is_real), told)
+        return self.text.alone(self.text.embed(text.tokens, extra), text.is_real)
 
     def logits(self, tokens: Tensor, state: State, is_wanted: Tensor) -> Tensor:
         """Return the logits of wanted cells, (M, K) float; see `MaskedPrior.logits`."""
@@ -235,10 +242,11 @@ class CFTN2(nn.Module):
 
     def _learn_one_step(self, codes: Tensor, text: TextInput, draws: Draws) -> Losses:
         everywhere = torch.ones_like(codes, dtype=torch.bool)
-        latent, distance = self.latent.read(
-            self.image.embed(codes), normal(draws.latent), angles=self.image.angles
-        )
-        state = self.start(text, latent)
+        states = self._read(text)
+        found = self.latent.read(self.image.embed(codes), angles=self.image.angles)
+        distance = found.distance(self.latent.expected(states[-1], text.is_real))
+        told = self.latent(found.draw(normal(draws.latent)))
+        state = State(sides(self.to_image, states, text.is_real), told)
         logits = self.logits(codes.masked_fill(everywhere, self.mask), state, everywhere)
         loss, self.measured["one_step_accuracy"] = self._guessed(logits, codes.flatten())
         return {"one_step_nats": loss, "latent_nats": distance / self.length}
