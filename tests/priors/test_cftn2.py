@@ -2,13 +2,13 @@ import math
 
 import pytest
 import torch
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import Normal
 from torch.testing import assert_close
 
 from tests.tiny import NO_TEXT, captions, cftn2, codes, lively, phase, prior_batch
 from vqpriors.nn.towers import PACE, converse
 from vqpriors.priors import text_of
-from vqpriors.priors._latent import Gaussian, normal
+from vqpriors.priors._latent import Expectation, Gaussian, normal
 from vqpriors.training.optimisation import set_options
 
 CAPTIONS = ([2, 3], [], [4, 5, 6])
@@ -301,9 +301,9 @@ def test_joint_loss_is_that_of_both_sides_by_hand():
     assert found["joint_nats"].item() == pytest.approx(-by_hand.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("whole_masks", [0.0, 0.3, 1.0])
-def test_whole_masks_hide_their_share_of_pictures_and_of_captions(whole_masks):
-    prior = cftn2(whole_masks=whole_masks).eval()
+@pytest.mark.parametrize(("pictures", "texts"), [(0.0, 0.3), (0.3, 0.0), (0.3, 0.6), (1.0, 1.0)])
+def test_whole_masks_hide_their_share_of_pictures_and_of_captions(pictures, texts):
+    prior = cftn2(whole_masks=pictures, whole_captions=texts).eval()
     prior.begin_phase(caption_share=0.5, joint_share=0.0, latent_share=0.0)
     count = 2000
     draws = torch.rand(count, prior.num_draws, generator=torch.Generator().manual_seed(0))
@@ -315,10 +315,10 @@ def test_whole_masks_hide_their_share_of_pictures_and_of_captions(whole_masks):
         )
     text = captions(*[[2, 3]] * count)
     prior.losses(prior_batch(prior, codes(count), text, draws=draws))
-    for name, most in (("image", 6), ("text", 5)):
+    for name, most, share in (("image", 6, pictures), ("text", 5, texts)):
         (counts,) = seen[name]
         is_whole = counts == most
-        assert is_whole.float().mean().item() == pytest.approx(whole_masks, abs=0.03)
+        assert is_whole.float().mean().item() == pytest.approx(share, abs=0.03)
         assert (counts[~is_whole] == 1).all()
 
 
@@ -331,6 +331,15 @@ def test_latent_changes_the_logits_of_every_cell():
     assert (told != guess_codes(prior, masked, text)).any(1).all()
 
 
+def test_latent_of_a_picture_is_the_same_with_its_caption_and_without():
+    prior, noise = prior_of(), torch.randn(3, 3, dtype=torch.float64)
+    both = captions(*CAPTIONS, [], [], [])
+    alone = prior.start(captions(*CAPTIONS), noise).latent
+    assert_close(prior.start(both, noise).latent, torch.cat([alone, alone]))
+    other = prior.start(captions([], [2], []), noise).latent
+    assert (alone != other).any(2).all()
+
+
 def test_start_without_a_latent_does_not_look_at_the_latents_module():
     prior, text = prior_of(), captions(*CAPTIONS)
     masked = torch.full((3, 6), prior.mask)
@@ -340,36 +349,66 @@ def test_start_without_a_latent_does_not_look_at_the_latents_module():
     assert prior.start(text, None).latent is None
 
 
-def test_latents_distance_is_the_divergence_of_torch():
-    drawn = torch.randn(4, 5, 3, generator=torch.Generator().manual_seed(0))
-    found, expected = Gaussian(drawn[0], drawn[1]), Gaussian(drawn[2], drawn[3])
-    by_hand = kl_divergence(
-        *(Normal(each.mean, (0.5 * each.log_variance).exp()) for each in (found, expected))
+def expectation(**changes):
+    """An expectation of latents that bends a lot."""
+    settings = {"latent_width": 5, "width": 8, "depth": 3}
+    return lively(Expectation(**settings | changes), seed=2).float()
+
+
+def states_of(count=4):
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(count, 5, 8, generator=generator)
+    is_real = torch.arange(5) < torch.arange(1, count + 1)[:, None]
+    return states, is_real
+
+
+def test_entropy_and_draws_are_those_of_torch():
+    drawn = torch.randn(3, 4, 3, generator=torch.Generator().manual_seed(0))
+    found = Gaussian(drawn[0], drawn[1])
+    same = Normal(found.mean, (0.5 * found.log_variance).exp())
+    assert_close(found.entropy(), same.entropy().sum(1))
+    assert_close(found.draw(drawn[2]), same.mean + same.stddev * drawn[2])
+
+
+@pytest.mark.parametrize(("width", "depth"), [(5, 0), (5, 1), (5, 3), (1, 2), (2, 2), (4, 3)])
+def test_surprise_at_a_latent_is_that_at_its_noise_and_what_was_stretched(width, depth):
+    expected, (states, is_real) = expectation(latent_width=width, depth=depth), states_of()
+    noise = torch.randn(4, width, generator=torch.Generator().manual_seed(1))
+    latent = expected.draw(noise, states, is_real)
+    assert (latent - noise).abs().mean() > 0.1
+    jacobian = torch.autograd.functional.jacobian(
+        lambda x: expected.draw(x, states, is_real).sum(0), noise
     )
-    assert_close(found.distance(expected), by_hand.sum(1).mean())
-    assert found.distance(found).item() == pytest.approx(0, abs=1e-6)
-
-
-def test_draws_are_as_far_from_the_mean_as_their_noise():
-    found = Gaussian(torch.tensor([[1.0, 2.0]]), torch.tensor([[0.0, 2 * math.log(3)]]))
-    assert_close(found.draw(torch.tensor([[0.5, -1.0]])), torch.tensor([[1.5, -1.0]]))
+    stretched = torch.stack([torch.linalg.slogdet(jacobian[:, i])[1] for i in range(4)])
+    by_hand = -Normal(0.0, 1.0).log_prob(noise).sum(1) + stretched
+    assert_close(expected.surprise(latent, states, is_real), by_hand, rtol=1e-5, atol=1e-5)
 
 
 def test_captions_say_nothing_of_the_latent_at_first():
     prior, text = cftn2().eval(), captions(*CAPTIONS)
     states = prior.text.alone(prior.text.embed(text.tokens), text.is_real)
-    mean, log_variance = prior.latent.expected(states[-1], text.is_real)
-    assert not mean.any()
-    assert not log_variance.any()
+    noise = torch.randn(3, 3, generator=torch.Generator().manual_seed(0))
+    latent = prior.latent.expectation.draw(noise, states[-1], text.is_real)
+    assert torch.equal(latent.sort(1).values, noise.sort(1).values)
 
 
 def test_expected_latent_depends_on_the_caption_but_not_on_padding():
-    prior, text = prior_of(), captions(*CAPTIONS)
-    states = torch.randn(3, 5, 8, dtype=torch.float64)
-    before = prior.latent.expected(states, text.is_real)
-    assert (before.mean[0] != before.mean[1]).all()
-    states[~text.is_real] = 7.0
-    assert_close(prior.latent.expected(states, text.is_real), before)
+    expected, (states, is_real) = expectation(), states_of()
+    noise = torch.ones(4, 5)
+    before = expected.draw(noise, states, is_real)
+    assert (before[0] != before[1]).all()
+    states[~is_real] = 7.0
+    assert_close(expected.draw(noise, states, is_real), before)
+
+
+def test_distance_of_latents_that_are_as_expected_is_none():
+    prior, (states, is_real) = cftn2(), states_of()
+    prior.latent.expectation.silence()
+    found = Gaussian(torch.zeros(4, 3), torch.zeros(4, 3))
+    noise = torch.randn(2000, 4, 3, generator=torch.Generator().manual_seed(0))
+    surprise = [prior.latent.expectation.surprise(found.draw(n), states, is_real) for n in noise]
+    distance = torch.stack(surprise).mean(0) - found.entropy()
+    assert distance.abs().max() < 0.15
 
 
 @pytest.mark.parametrize("positions", ["rope", "learned"])
@@ -388,16 +427,16 @@ def test_one_step_loss_is_the_surprise_at_all_codes_given_the_latent():
     draws = draws_of(prior)
     latent = prior.latent.read(prior.image.embed(drawn), angles=prior.image.angles)
     states = prior.text.alone(prior.text.embed(text.tokens), text.is_real)
-    expected = prior.latent.expected(states[-1], text.is_real)
-    # The noise that lets a caption's latent be the picture's own.
     told = latent.draw(normal(draws[:, 4:7]))
-    noise = (told - expected.mean) / (0.5 * expected.log_variance).exp()
+    state = prior.start(text)
+    state.latent = prior.latent(told)
     masked = torch.full((3, 6), prior.mask)
-    scores = guess_codes(prior, masked, text, noise).log_softmax(1)
+    scores = prior.logits(masked, state, ALL_CODES).log_softmax(1)
     by_hand = -scores.gather(1, drawn.view(-1, 1)).mean()
     found = prior.losses(prior_batch(prior, drawn, text, draws=draws))
     assert found["one_step_nats"].item() == pytest.approx(by_hand.item(), rel=1e-5)
-    distance = latent.distance(expected)
+    surprise = prior.latent.expectation.surprise(told, states[-1], text.is_real)
+    distance = (surprise - latent.entropy()).mean()
     assert found["latent_nats"].item() == pytest.approx(distance.item() / 6, rel=1e-6)
 
 
@@ -436,7 +475,7 @@ def test_without_its_share_the_latents_module_alone_gets_no_gradients():
 
 def test_gates_open_in_training_and_captions_are_learned():
     torch.manual_seed(0)
-    prior = cftn2(width=16, whole_masks=0.5).train()
+    prior = cftn2(width=16, whole_captions=0.5).train()
     prior.begin_phase(caption_share=1.0, joint_share=0.0, latent_share=0.0)
     drawn, text = codes(3), captions([2, 3], [4], [5, 6, 7, 8])
     optimizer = torch.optim.Adam(prior.parameters(), lr=0.01)

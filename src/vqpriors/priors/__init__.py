@@ -110,7 +110,9 @@ class MaskedPrior(Prior, Protocol):
         Args:
             text: The captions.
             latent: What one pass is to agree on where there is no other code to agree with;
-                (B, latent_width) float, standard normal. None for none.
+                (B, latent_width) float, standard normal. Captions may be several times as many, as
+                for guidance: then each latent is its picture's with the first B of them, and the
+                same with the others. None for none.
         """
         ...
 

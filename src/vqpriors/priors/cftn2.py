@@ -40,9 +40,11 @@ class Config(Section):
     dropout: float = Field(ge=0, lt=1)
     mask_schedule: Schedule
     whole_masks: float = Field(ge=0, le=1)
+    whole_captions: float = Field(ge=0, le=1)
     label_smoothing: float = Field(ge=0, lt=1)
     latent_width: int = Field(ge=1)
     latent_depth: int = Field(ge=0)
+    latent_couplings: int = Field(ge=0)
     phases: dict[str, Phase] = Field(min_length=1)
 
 
@@ -86,16 +88,18 @@ class CFTN2(nn.Module):
         dropout: float,
         mask_schedule: Schedule,
         whole_masks: float,
+        whole_captions: float,
         label_smoothing: float,
         latent_width: int,
         latent_depth: int,
+        latent_couplings: int,
     ):
         super().__init__()
         _check(width=width, heads=heads, positions=positions, text=text)
         self.grid, self.length, self.text_length = grid, grid[0] * grid[1], text.length
         self.mask, self.text_mask = codebook_size, text.vocabulary
         self.mask_schedule: Schedule = mask_schedule
-        self.whole_masks, self.label_smoothing = whole_masks, label_smoothing
+        self.whole, self.label_smoothing = (whole_masks, whole_captions), label_smoothing
         self.latent_width = latent_width
         self.parts = (2, 2, latent_width, self.length, self.text_length)
         self.num_draws = sum(self.parts)
@@ -111,12 +115,16 @@ class CFTN2(nn.Module):
         self.to_image, self.to_text = bridges(depth, **sizes), bridges(depth, **sizes)
         self.eyes = Eyes(grid=grid, num_codes=codebook_size, width=width)
         self.latent = Latent(
-            latent_width=latent_width, width=width, depth=latent_depth, heads=heads
+            latent_width=latent_width,
+            width=width,
+            depth=latent_depth,
+            couplings=latent_couplings,
+            heads=heads,
         )
         initialise(self, depth=2 * depth)
         speak_up(self.to_image)
         speak_up(self.to_text)
-        self.latent.silence()
+        self.latent.expectation.silence()
         self.begin_phase()
 
     def begin_phase(
@@ -186,8 +194,9 @@ class CFTN2(nn.Module):
         states = self._read(text)
         told = None
         if latent is not None:
-            expected = self.latent.expected(states[-1], text.is_real)
-            told = self.latent(expected.draw(latent))
+            own = slice(len(latent))
+            drawn = self.latent.expectation.draw(latent, states[-1][own], text.is_real[own])
+            told = self.latent(drawn).repeat(len(text.tokens) // len(latent), 1, 1)
         return State(sides(self.to_image, states, text.is_real), told)
 
     def _read(self, text: TextInput) -> list[Tensor]:
@@ -244,16 +253,17 @@ class CFTN2(nn.Module):
         everywhere = torch.ones_like(codes, dtype=torch.bool)
         states = self._read(text)
         found = self.latent.read(self.image.embed(codes), angles=self.image.angles)
-        distance = found.distance(self.latent.expected(states[-1], text.is_real))
-        told = self.latent(found.draw(normal(draws.latent)))
-        state = State(sides(self.to_image, states, text.is_real), told)
+        latent = found.draw(normal(draws.latent))
+        surprise = self.latent.expectation.surprise(latent, states[-1], text.is_real)
+        distance = (surprise - found.entropy()).mean()
+        state = State(sides(self.to_image, states, text.is_real), self.latent(latent))
         logits = self.logits(codes.masked_fill(everywhere, self.mask), state, everywhere)
         loss, self.measured["one_step_accuracy"] = self._guessed(logits, codes.flatten())
         return {"one_step_nats": loss, "latent_nats": distance / self.length}
 
     def _mask(self, keys: Tensor, draws: Draws, *, side: int) -> Tensor:
         ratio = mask_ratio(draws.ratio[:, side], self.mask_schedule)
-        ratio = ratio.masked_fill(draws.whole[:, side] < self.whole_masks, 1.0)
+        ratio = ratio.masked_fill(draws.whole[:, side] < self.whole[side], 1.0)
         return lowest(keys, mask_counts(ratio, keys.shape[1]))
 
     def _guessed(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

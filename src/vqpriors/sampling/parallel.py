@@ -86,9 +86,7 @@ class Parallel:
         latent = None
         if prior.latent_width and steps <= self.config.latent_steps:
             latent = noise.normal(prior.latent_width)
-        if not is_guided:
-            return prior.start(text, latent)
-        return prior.start(stack(text, null), None if latent is None else latent.repeat(2, 1))
+        return prior.start(stack(text, null) if is_guided else text, latent)
 
     def _plan(self, prior: MaskedPrior, steps: int, noise: Noise, device: torch.device) -> Plan:
         config = self.config
