@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ from pathlib import Path
 
 import psutil
 import torch
-from accelerate import PartialState
 
+from vqpriors.hardware import processes
 from vqpriors.params import Params, Seed
 from vqpriors.seeds import derived_seed
 from vqpriors.training.checkpoint import run_folder
+from vqpriors.training.interruption import EXIT_CODE, StoppedError
 from vqpriors.training.loop import Trained
 from vqpriors.training.tracking import Curves
 
@@ -68,10 +70,21 @@ def session(stage: str, params: Params) -> Iterator[Session]:
 
     Raises:
         ValueError: If another process runs the same stage.
+        SystemExit: With `EXIT_CODE` after one line, if the run was asked to stop.
     """
+    try:
+        with _session(stage, params) as work:
+            yield work
+    except StoppedError as stop:
+        print(f"error: {stage}: {stop}; run it again to go on", file=sys.stderr)
+        raise SystemExit(EXIT_CODE) from None
+
+
+@contextmanager
+def _session(stage: str, params: Params) -> Iterator[Session]:
     seed = params.value("seed", Seed)
     torch.manual_seed(derived_seed(seed, stage))
-    is_main = PartialState().is_main_process
+    is_main = processes().is_main_process
     root = Path(os.environ.get("DVC_ROOT", "."))
     path = root / ".runs" / stage / _fingerprint(stage, params)
     if not is_main:

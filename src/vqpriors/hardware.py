@@ -1,10 +1,13 @@
 """The device at hand and the precision that it is fast at."""
 
 from contextlib import AbstractContextManager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 Precision = Literal["auto", "no", "bf16", "fp16"]
 
@@ -12,6 +15,17 @@ Precision = Literal["auto", "no", "bf16", "fp16"]
 def best_device() -> torch.device:
     """Return the first GPU, or the CPU where there is none."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def processes() -> "PartialState":
+    """Return this process's place among those of a launch; the only one of one without a launch.
+
+    Told of a CPU in so many words: accelerate would else take each of several CPU processes for
+    the only one.
+    """
+    from accelerate import PartialState  # here, because most of what computes is one process
+
+    return PartialState(cpu=best_device().type == "cpu")
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Precision:

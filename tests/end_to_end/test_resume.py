@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tests.checkout import copy_checkout, environment, run
+from vqpriors.training.interruption import EXIT_CODE
 
 SECONDS = 600  # a crowded machine takes its time
 
@@ -97,7 +98,8 @@ def test_orphan_of_a_killed_dvc_is_waited_for_and_its_work_kept(reproduced, untr
     assert not (untrained / ".runs").exists()
 
 
-def test_interrupted_run_says_so_in_one_line_and_resumes(reproduced, untrained):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_run_told_to_stop_saves_says_so_in_one_line_and_resumes(reproduced, untrained, number):
     kept = (untrained / "metrics/train_prior/metrics.json").read_bytes()
     process = subprocess.Popen(
         ["python", "-m", "stages.train_prior"],
@@ -108,12 +110,19 @@ def test_interrupted_run_says_so_in_one_line_and_resumes(reproduced, untrained):
         text=True,
     )
     wait_for_checkpoint(untrained, process, step=3)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, stderr = process.communicate()
-    assert process.returncode == 1
+    assert process.returncode == EXIT_CODE == 75
     lines = [line for line in stderr.splitlines() if ": step " not in line]
-    assert lines == ["error: train_prior: interrupted; run it again to go on"]
+    *hint, line = lines
+    found = re.fullmatch(
+        rf"error: train_prior: stopped by {number.name} at step (\d+); run it again to go on", line
+    )
+    assert found is not None, lines
+    assert hint == (
+        ["saving, then leaving; Ctrl-C again leaves at once"] if number == signal.SIGINT else []
+    )
     assert (untrained / "metrics/train_prior/metrics.json").read_bytes() == kept
     done = run(untrained, "python", "-m", "stages.train_prior")
-    assert "resumed at step" in done.stderr
+    assert f"resumed at step {found[1]}\n" in done.stderr
     assert trained(untrained) == trained(reproduced.folder)

@@ -28,7 +28,8 @@ def test_evaluation_shifts_nothing():
 
 def test_shift_moves_every_channel_alike_and_repeats_edges():
     images = torch.arange(9.0).reshape(1, 1, 3, 3).expand(50, 2, 3, 3)
-    moved = shifted(images, 1, torch.Generator().manual_seed(0))
+    offsets = torch.randint(3, (2, 50), generator=torch.Generator().manual_seed(0))
+    moved = shifted(images, offsets, limit=1)
     assert torch.equal(moved[:, 0], moved[:, 1])
     clamped = [[max(0, min(2, i + d)) for i in range(3)] for d in (-1, 0, 1)]
     expected = {
@@ -37,3 +38,13 @@ def test_shift_moves_every_channel_alike_and_repeats_edges():
         for columns in clamped
     }
     assert {tuple(picture[0].flatten().int().tolist()) for picture in moved} == expected
+
+
+def test_parts_of_a_batch_are_shifted_as_in_the_whole():
+    pixels = np.arange(5 * 3 * 4, dtype=np.uint8).reshape(5, 1, 3, 4)
+    examples, rows = ImageExamples(pixels, labels=np.arange(5)[:, None], shift=1), torch.arange(5)
+    whole = examples.batch(rows, torch.Generator().manual_seed(1))
+    for part in (slice(0, 2), slice(2, 5)):
+        found = examples.batch(rows, torch.Generator().manual_seed(1), part=part)
+        assert torch.equal(found["images"], whole["images"][part])
+        assert torch.equal(found["labels"], whole["labels"][part])

@@ -26,10 +26,16 @@ def test_random_state_is_a_function_of_seed_step_and_rank():
     first = draws(**position)
     assert draws(**position) == first
     assert first[0] != first[1]
-    for change in ({"seed": 2}, {"step": 3}, {"rank": 1}):
+    for change in ({"seed": 2}, {"step": 3}):
         other = draws(**position | change)
         assert other[0] != first[0]
         assert other[1] != first[1]
+
+
+def test_processes_have_their_own_dropout_but_draw_one_batch():
+    first, second = (draws(seed=1, step=2, rank=rank) for rank in (0, 1))
+    assert first[0] != second[0]
+    assert first[1] == second[1]
 
 
 def test_derived_seed_is_the_same_on_every_machine():

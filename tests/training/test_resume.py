@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from tests.tiny import captions, cftn2, codes, ema, phase, train_config, transformer, vqvae
 from vqpriors.training import checkpoint as checkpoints
 from vqpriors.training.image_data import ImageExamples
+from vqpriors.training.interruption import SIGNALS, StoppedError
 from vqpriors.training.loop import train
 from vqpriors.training.token_data import TokenExamples
 
@@ -39,6 +41,18 @@ class Fuse:
             raise KilledError
 
 
+class Signal(Fuse):
+    """Sends this process a signal at each of some calls, twice where one is given twice."""
+
+    def __init__(self, number, *calls):
+        self.number, self.at, self.count = number, calls, 0
+
+    def __call__(self):
+        self.count += 1
+        for _ in range(self.at.count(self.count)):
+            signal.raise_signal(self.number)
+
+
 class Fused:
     """Examples that burn a fuse with each batch."""
 
@@ -48,9 +62,9 @@ class Fused:
     def __len__(self):
         return len(self.examples)
 
-    def batch(self, rows, generator):
+    def batch(self, rows, generator, *, part=slice(None)):
         self.fuse()
-        return self.examples.batch(rows, generator)
+        return self.examples.batch(rows, generator, part=part)
 
 
 def tokenizer_run():
@@ -65,23 +79,23 @@ def tokenizer_run():
     return model, phases, ImageExamples(pixels[:12], shift=1), ImageExamples(pixels[12:])
 
 
-def prior_run():
+def prior_run(dropout=0.1):
     torch.manual_seed(1)
     phases = {
         "all": phase(epochs=2),
         "head": phase(epochs=2, frozen=["blocks.0", "text_tower"], lr=0.005),
     }
-    return transformer(dropout=0.1), phases, *token_splits(num_draws=0)
+    return transformer(dropout=dropout), phases, *token_splits(num_draws=0)
 
 
-def masked_prior_run():
+def masked_prior_run(dropout=0.1):
     torch.manual_seed(1)
     without = {"caption_share": 0.25, "joint_share": 0.25, "latent_share": 0.0}
     phases = {
         "both_ways": phase(epochs=2, frozen=["latent"], options=without),
         "one_step": phase(epochs=2, lr=0.005),
     }
-    prior = cftn2(dropout=0.1, whole_masks=0.2)
+    prior = cftn2(dropout=dropout, whole_masks=0.2)
     return prior, phases, *token_splits(num_draws=prior.num_draws)
 
 
@@ -105,9 +119,9 @@ def look_at(model):
     return {"norm": sum(float(p.square().sum()) for p in model.parameters())}
 
 
-def attempt(make, folder, *, killed_in=None, calls=0):
+def attempt(make, folder, *, killed_in=None, calls=0, fuse=None):
     """Train; where asked, raise at a call of the log or of a batch; return all that it made."""
-    fuse, logged = Fuse(calls), []
+    fuse, logged = fuse or Fuse(calls), []
     model, phases, training, validation = make()
     if killed_in == "batch":
         training, validation = Fused(training, fuse), Fused(validation, fuse)
@@ -177,6 +191,28 @@ def test_resumed_run_of_a_masked_prior_equals_an_uninterrupted_one(tmp_path, kil
     with pytest.raises(KilledError):
         attempt(masked_prior_run, tmp_path / "cut", killed_in=killed_in, calls=calls)
     assert_same(attempt(masked_prior_run, tmp_path / "cut"), expected)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("calls", [1, 3, 5, 14, 20])
+def test_run_that_is_told_to_stop_saves_and_goes_on_as_if_never_stopped(
+    uninterrupted, tmp_path, number, calls
+):
+    make, expected = uninterrupted
+    before = signal.getsignal(number)
+    with pytest.raises(StoppedError, match=rf"stopped by {number.name} at step \d+") as stopped:
+        attempt(make, tmp_path, killed_in="batch", fuse=Signal(number, calls))
+    assert signal.getsignal(number) == before
+    step = int(str(stopped.value).rpartition(" ")[2])
+    assert checkpoints.load(tmp_path).progress.step == step
+    assert_same(attempt(make, tmp_path), expected)
+
+
+def test_second_interrupt_does_not_wait(uninterrupted, tmp_path):
+    make, expected = uninterrupted
+    with pytest.raises(KeyboardInterrupt):
+        attempt(make, tmp_path, killed_in="batch", fuse=Signal(signal.SIGINT, 4, 4))
+    assert_same(attempt(make, tmp_path), expected)
 
 
 def test_run_killed_again_and_again_ends_the_same(uninterrupted, tmp_path):

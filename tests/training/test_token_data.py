@@ -115,3 +115,15 @@ def test_each_distinct_caption_is_encoded_once():
     data = token_examples(CODES, ["x", "y", "x", ""], encode=encode, dropout=0.5)
     assert asked == ["", "x", "y"]
     assert data.batch(torch.arange(4), torch.Generator())["text_tokens"].shape == (4, 0)
+
+
+def test_parts_of_a_batch_draw_as_in_the_whole():
+    rows = torch.arange(8)
+    whole = examples(0.5, 8, num_draws=3).batch(rows, torch.Generator().manual_seed(1))
+    for part in (slice(0, 3), slice(3, 8)):
+        found = examples(0.5, 8, num_draws=3).batch(
+            rows, torch.Generator().manual_seed(1), part=part
+        )
+        assert found.keys() == whole.keys()
+        for name, value in found.items():
+            assert torch.equal(value, whole[name][part]), name

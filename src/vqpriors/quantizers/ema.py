@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from vqpriors.nn.distributed import same_on_ranks, sum_over_ranks
+from vqpriors.nn.distributed import all_rows, random_rows, same_on_ranks, sum_over_ranks
 from vqpriors.params import Section
 from vqpriors.quantizers import Quantized
 
@@ -94,6 +94,7 @@ class VectorQuantizerEMA(nn.Module):
         return F.normalize(vectors, dim=-1) if self.is_normalised else vectors
 
     def _start(self, vectors: Tensor) -> None:
+        vectors = all_rows(vectors)
         centres = same_on_ranks(kmeans(vectors, self.num_codes, rounds=KMEANS_ROUNDS))
         self.codebook.copy_(self._normalise(centres))
         self.cluster_sum.copy_(self.codebook)
@@ -111,8 +112,7 @@ class VectorQuantizerEMA(nn.Module):
 
     def _revive(self, vectors: Tensor) -> None:
         is_dead = self.cluster_size < self.revive_below
-        drawn = torch.randint(len(vectors), (self.num_codes,), device=vectors.device)
-        replacement = same_on_ranks(vectors[drawn])
+        replacement = random_rows(vectors, self.num_codes)
         self.cluster_sum.copy_(torch.where(is_dead[:, None], replacement, self.cluster_sum))
         self.cluster_size.masked_fill_(is_dead, 1.0)
 

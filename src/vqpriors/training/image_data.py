@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqpriors.pixels import to_unit_range
+from vqpriors.training.order import WHOLE
 
 
 class ImageExamples:
@@ -25,19 +26,32 @@ class ImageExamples:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def batch(self, rows: Tensor, generator: torch.Generator | None) -> dict[str, Tensor]:
-        """Return "images", (B, C, H, W) float32 in -1..1, and "labels", (B, A) int64, if any."""
-        images = to_unit_range(self.pixels[rows])
+    def batch(
+        self, rows: Tensor, generator: torch.Generator | None, *, part: slice = WHOLE
+    ) -> dict[str, Tensor]:
+        """Return "images", (B, C, H, W) float32 in -1..1, and "labels", (B, A) int64, if any.
+
+        Of a part of some rows; see `Examples`.
+        """
+        images = to_unit_range(self.pixels[rows[part]])
         if generator is not None and self.shift:
-            images = shifted(images, self.shift, generator)
-        return {"images": images} | ({} if self.labels is None else {"labels": self.labels[rows]})
+            offsets = torch.randint(2 * self.shift + 1, (2, len(rows)), generator=generator)
+            images = shifted(images, offsets[:, part], limit=self.shift)
+        labels = {} if self.labels is None else {"labels": self.labels[rows[part]]}
+        return {"images": images} | labels
 
 
-def shifted(images: Tensor, limit: int, generator: torch.Generator) -> Tensor:
-    """Displace each picture by its own whole number of pixels, up to `limit` either way."""
+def shifted(images: Tensor, offsets: Tensor, *, limit: int) -> Tensor:
+    """Displace each picture by its own whole number of pixels, up to `limit` either way.
+
+    Args:
+        images: (B, C, H, W) float.
+        offsets: Row and column of each picture's window in its padded self, (2, B) int64 in
+            0..2 `limit`; `limit` leaves a picture where it is.
+        limit: Pixels by which edges are repeated.
+    """
     batch, channels, height, width = images.shape
     padded = F.pad(images, (limit,) * 4, mode="replicate")
-    offsets = torch.randint(2 * limit + 1, (2, batch), generator=generator)
     rows = (offsets[0, :, None] + torch.arange(height))[:, None, :, None]
     columns = (offsets[1, :, None] + torch.arange(width))[:, None, None, :]
     picture = torch.arange(batch)[:, None, None, None]

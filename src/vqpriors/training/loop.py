@@ -13,10 +13,11 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from vqpriors.hardware import best_device, resolve_precision
+from vqpriors.hardware import best_device, processes, resolve_precision
 from vqpriors.phases import Phase
 from vqpriors.training import checkpoint as checkpoints
 from vqpriors.training.checkpoint import Checkpoint, Progress, State
+from vqpriors.training.interruption import Interruption, StoppedError
 from vqpriors.training.optimisation import (
     TrainConfig,
     averaging,
@@ -26,7 +27,7 @@ from vqpriors.training.optimisation import (
     set_train_mode,
     weigh,
 )
-from vqpriors.training.order import epoch_order, seed_step
+from vqpriors.training.order import WHOLE, epoch_order, seed_step
 from vqpriors.training.progress_bar import Bar
 
 Log = Callable[[int, Mapping[str, float]], None]
@@ -40,12 +41,16 @@ class Examples(Protocol):
         """Return the number of examples."""
         ...
 
-    def batch(self, rows: Tensor, generator: torch.Generator | None) -> dict[str, Tensor]:
-        """Return the named tensors of some rows.
+    def batch(
+        self, rows: Tensor, generator: torch.Generator | None, *, part: slice = WHOLE
+    ) -> dict[str, Tensor]:
+        """Return the named tensors of some rows, or of a part of them.
 
         Args:
             rows: (B,) int64.
             generator: Draws augmentation and caption dropout; None in evaluation, which has none.
+                What a row draws does not depend on the part.
+            part: Which of the rows, by their places 0 to B - 1.
         """
         ...
 
@@ -97,26 +102,30 @@ def train(
     Raises:
         ValueError: If a loss or gradient is not finite, a split is too small, a phase names what
             the model lacks, or all checkpoints are damaged.
+        StoppedError: If a signal asked for it; the run has been saved at the last logged step.
     """
     run = Run(model, phases=phases, config=config, seed=seed, num_examples=len(training))
     run.require_validation(len(validation))
-    run.resume(folder, log)
-    run.rehearse(validation)
-    for name, phase in list(phases.items())[run.progress.phase :]:
-        run.begin(phase)
-        bar = Bar(name, total=phase.epochs * run.steps_per_epoch, done=run.steps_in_phase)
-        while run.progress.epoch < phase.epochs:
-            for batch in run.batches(training, phase):
-                values = run.update(batch, phase)
-                bar.advance(values)
-                if values:
-                    run.note(values, log)
-                    run.save_if_due(folder)
-            run.end_epoch(validation, phase, log, look)
-            run.save_if_due(folder)
-        bar.close()
-        run.end_phase()
-        run.save(folder)
+    with Interruption() as interruption:
+        run.resume(folder, log)
+        run.rehearse(validation)
+        for name, phase in list(phases.items())[run.progress.phase :]:
+            run.begin(phase)
+            bar = Bar(name, total=phase.epochs * run.steps_per_epoch, done=run.steps_in_phase)
+            while run.progress.epoch < phase.epochs:
+                for batch in run.batches(training, phase):
+                    values = run.update(batch, phase)
+                    bar.advance(values)
+                    if values:
+                        run.note(values, log)
+                        run.save_if_due(folder)
+                        run.stop_if_asked(folder, interruption)
+                run.end_epoch(validation, phase, log, look)
+                run.save_if_due(folder)
+                run.stop_if_asked(folder, interruption)
+            bar.close()
+            run.end_phase()
+            run.save(folder)
     return Trained(run.best, run.averaged_state(), run.progress)
 
 
@@ -132,8 +141,10 @@ class Run:
         seed: int,
         num_examples: int,
     ):
-        precision = resolve_precision(config.precision, best_device())
-        self.accelerator = Accelerator(mixed_precision=precision)
+        device = best_device()
+        precision = resolve_precision(config.precision, device)
+        processes()  # first, since whoever asks next may not tell of a CPU
+        self.accelerator = Accelerator(mixed_precision=precision, cpu=device.type == "cpu")
         self.model, self.config, self.seed = model.to(self.accelerator.device), config, seed
         self.phases = list(phases.values())
         world = self.accelerator.num_processes
@@ -213,9 +224,10 @@ class Run:
         rank = self.accelerator.process_index
         set_train_mode(self.model, phase.frozen)
         for batch in range(self.progress.batch, self.steps_per_epoch):
-            start = batch * self.global_batch + rank * self.share
+            rows = order[batch * self.global_batch :][: self.global_batch]
             generator = seed_step(seed=self.seed, step=self.progress.step, rank=rank)
-            yield self._to_device(training.batch(order[start : start + self.share], generator))
+            part = slice(rank * self.share, (rank + 1) * self.share)
+            yield self._to_device(training.batch(rows, generator, part=part))
 
     def update(self, batch: dict[str, Tensor], phase: Phase) -> dict[str, float]:
         """Make one update; every `log_steps` updates, return the means of what was measured.
@@ -284,6 +296,16 @@ class Run:
         """Save a checkpoint when the last is older than `checkpoint_seconds`."""
         if time.monotonic() - self.saved_at >= self.config.checkpoint_seconds:
             self.save(folder)
+
+    def stop_if_asked(self, folder: Path, interruption: Interruption) -> None:
+        """Save and raise a StoppedError where any process was told to stop."""
+        told = torch.tensor(float(interruption.name is not None), device=self.accelerator.device)
+        if not self.accelerator.reduce(told, "sum"):
+            return
+        self.save(folder)
+        self.accelerator.wait_for_everyone()  # else a launcher would end the one that still saves
+        name = interruption.name or "another process"
+        raise StoppedError(f"stopped by {name} at step {self.progress.step}")
 
     def save(self, folder: Path) -> None:
         """Save a checkpoint."""

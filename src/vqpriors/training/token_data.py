@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vqpriors.conditioning import TextInput
+from vqpriors.training.order import WHOLE
 
 
 class TokenExamples:
@@ -38,8 +39,10 @@ class TokenExamples:
     def __len__(self) -> int:
         return len(self.codes)
 
-    def batch(self, rows: Tensor, generator: torch.Generator | None) -> dict[str, Tensor]:
-        """Return codes, captions and draws.
+    def batch(
+        self, rows: Tensor, generator: torch.Generator | None, *, part: slice = WHOLE
+    ) -> dict[str, Tensor]:
+        """Return codes, captions and draws of a part of some rows; see `Examples`.
 
         Returns:
             "codes": (B, N) int64; "draws": (B, num_draws) float, uniform in 0..1; `TextInput`'s
@@ -49,10 +52,11 @@ class TokenExamples:
         if generator is not None:
             is_dropped = torch.rand(len(rows), generator=generator) < self.caption_dropout
             chosen = chosen.masked_fill(is_dropped, 0)
+        draws, chosen, rows = self._draw(rows, generator)[part], chosen[part], rows[part]
         text = self.captions.select(chosen)
         batch = {
             "codes": self.codes[rows].long(),
-            "draws": self._draw(rows, generator),
+            "draws": draws,
             "text_tokens": text.tokens,
             "text_is_real": text.is_real,
             "text_is_empty": chosen == 0,

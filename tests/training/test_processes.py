@@ -1,0 +1,69 @@
+"""Two processes train as one does on the same batches, and agree with each other."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.checkout import environment
+from tests.imports import ROOT
+
+# Sums of a batch's halves are rounded differently from sums of the whole.
+TOLERANCE = {"rtol": 1e-4, "atol": 1e-6}
+
+
+def launch(name, folder, *, count):
+    folder.mkdir()
+    (folder / "run").mkdir()
+    starter = [sys.executable]
+    if count > 1:
+        options = ["--standalone", f"--nproc-per-node={count}"]
+        starter += ["-m", "torch.distributed.run", *options]
+    done = subprocess.run(
+        [*starter, "-m", "tests.training.process", name, str(folder)],
+        cwd=ROOT,
+        env=environment(folder, PYTHONPATH=f"{ROOT}:{ROOT / 'src'}"),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def made(folder, rank):
+    history = json.loads((folder / f"history-{rank}.json").read_text())
+    states = {kind: load_file(folder / f"{kind}-{rank}.safetensors") for kind in ("last", "best")}
+    return states, history
+
+
+@pytest.fixture(scope="module", params=["tokenizer", "prior", "masked_prior"])
+def trained(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    for count in (1, 2):
+        launch(request.param, folder / f"{count}", count=count)
+    return made(folder / "1", 0), made(folder / "2", 0), made(folder / "2", 1)
+
+
+def test_processes_agree_bit_for_bit(trained):
+    _, (first, history), (second, other) = trained
+    for kind, state in first.items():
+        for name, value in state.items():
+            assert torch.equal(second[kind][name], value), name
+    assert history == other
+
+
+# Not the masked prior: each process shares out its own part of a batch among what cftn2 learns.
+@pytest.mark.parametrize("trained", ["tokenizer", "prior"], indirect=True)
+def test_two_processes_end_as_one_does(trained):
+    (expected, curves), (found, history), _ = trained
+    for kind, state in expected.items():
+        for key, value in state.items():
+            torch.testing.assert_close(found[kind][key], value, msg=key, **TOLERANCE)
+    assert [step for step, _ in history] == [step for step, _ in curves]
+    for (_, values), (_, wanted) in zip(history, curves, strict=True):
+        assert values.keys() == wanted.keys()
+        for key, value in wanted.items():
+            assert values[key] == pytest.approx(value, rel=1e-4, abs=1e-6), key
