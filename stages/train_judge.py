@@ -10,7 +10,8 @@ from vqpriors.evaluation.labels import class_lists, label_matrix
 from vqpriors.images import read_images, read_source
 from vqpriors.params import Params, Section
 from vqpriors.training.image_data import ImageExamples
-from vqpriors.training.loop import TrainConfig, train
+from vqpriors.training.loop import train
+from vqpriors.training.optimisation import TrainConfig
 
 IMAGES = Path("data/images")
 JUDGE = Path("data/judge")

@@ -17,7 +17,8 @@ from vqpriors.evaluation.reconstruction import psnr
 from vqpriors.hardware import best_device
 from vqpriors.params import Params, Share
 from vqpriors.tokens import TokenSet, TokenSpec, read_tokens
-from vqpriors.training.loop import TrainConfig, train
+from vqpriors.training.loop import train
+from vqpriors.training.optimisation import TrainConfig
 from vqpriors.training.token_data import token_examples
 
 TOKENS = Path("data/tokens")

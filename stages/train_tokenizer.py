@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -15,9 +16,11 @@ from vqpriors.images import ImageSet, read_images, read_source
 from vqpriors.params import Params
 from vqpriors.training.checkpoint import Progress
 from vqpriors.training.image_data import ImageExamples
-from vqpriors.training.loop import TrainConfig, Trained, train
+from vqpriors.training.loop import Trained, train
+from vqpriors.training.optimisation import TrainConfig
 
 IMAGES = Path("data/images")
+MEASURED_AT_A_TIME = 64  # pictures, of a tokenizer that is not trained
 
 
 def main(params: Params) -> None:
@@ -57,7 +60,8 @@ def main(params: Params) -> None:
         if work.is_main:
             model.load_state_dict(trained.best)
             model.to(best_device()).eval()
-            values = _measure_splits(model, images, config)
+            size = trained.progress.batch_size or MEASURED_AT_A_TIME
+            values = _measure_splits(model, images, batch_size=size, precision=config.precision)
             if not phases:
                 work.log(0, values)  # DVC misses the curves where there is none at all
             work.report(trained, values)
@@ -76,15 +80,16 @@ def _untrained(model: nn.Module) -> Trained:
 
 
 def _measure_splits(
-    model: tokenizer.Tokenizer, images: dict[str, ImageSet], config: TrainConfig
+    model: tokenizer.Tokenizer, images: dict[str, ImageSet], **settings: Any
 ) -> dict[str, float]:
-    quality = {split: _measure(model, images[split], config) for split in ("validation", "test")}
+    quality = {
+        split: _measure(model, images[split], **settings) for split in ("validation", "test")
+    }
     _print(quality["validation"], model.num_codes)
     return {f"{split}/{name}": v for split, q in quality.items() for name, v in q.items()}
 
 
-def _measure(model: tokenizer.Tokenizer, images: ImageSet, config: TrainConfig) -> dict[str, float]:
-    settings = {"batch_size": config.batch_size, "precision": config.precision}
+def _measure(model: tokenizer.Tokenizer, images: ImageSet, **settings: Any) -> dict[str, float]:
     codes = tokenizer.encode_pixels(model, images.pixels, **settings)
     restored = tokenizer.decode_codes(model, codes, **settings)
     return measure_tokenization(images.pixels, restored, codes, codebook_size=model.num_codes)

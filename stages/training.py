@@ -9,17 +9,21 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
 
-from vqpriors.hardware import processes
+from vqpriors.hardware import best_device, peak_memory, processes
 from vqpriors.params import Params, Seed
 from vqpriors.seeds import derived_seed
 from vqpriors.training.checkpoint import run_folder
 from vqpriors.training.interruption import EXIT_CODE, StoppedError
 from vqpriors.training.loop import Trained
 from vqpriors.training.tracking import Curves
+
+# Params of training that say when it is saved and taken up, not what it makes.
+IDLE = ("checkpoint_steps", "checkpoint_seconds", "resume")
 
 
 @dataclass
@@ -45,7 +49,16 @@ class Session:
 
     def report(self, trained: Trained, values: Mapping[str, float]) -> None:
         """Close the curves and write what the trained model is worth to metrics.json."""
-        self.close({**values, "train_minutes": round(trained.progress.seconds / 60, 2)})
+        progress, device = trained.progress, best_device()
+        trained_on = progress.step * progress.batch_size
+        self.close(
+            {
+                **values,
+                "train_minutes": round(progress.seconds / 60, 2),
+                "examples_per_second": round(trained_on / max(progress.seconds, 1e-9), 1),
+                "peak_memory_gb": round(peak_memory(device) / 1e9, 2),
+            }
+        )
 
     def close(self, summary: Mapping[str, float]) -> None:
         """Close the curves, if they are not closed, and write metrics.json."""
@@ -133,6 +146,13 @@ def _dvc_process() -> tuple[int, float] | None:
     return None
 
 
+def _deciding(values: Any) -> Any:
+    """Return params without those that do not change what a run ends with."""
+    if not isinstance(values, dict):
+        return values
+    return {name: _deciding(value) for name, value in values.items() if name not in IDLE}
+
+
 def _fingerprint(stage: str, params: Params) -> str:
     """Hash the stage's params, the contents of what it depends on, and the torch that runs it."""
     from dvc.repo import Repo  # here, because it is slow to import and stages can be imported alone
@@ -144,5 +164,5 @@ def _fingerprint(stage: str, params: Params) -> str:
             for dep in found.deps
             if dep.protocol == "local" and dep.def_path != "params.yaml"
         }
-    parts = {"params": params.values, "deps": contents, "torch": torch.__version__}
+    parts = {"params": _deciding(params.values), "deps": contents, "torch": torch.__version__}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

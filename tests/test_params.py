@@ -12,7 +12,7 @@ from vqpriors.evaluation.judge import JudgeConfig
 from vqpriors.images._prepare import Decoding, Recipe
 from vqpriors.params import Params, Section, Seed, Share, check
 from vqpriors.plugins import kind_names, load_kind
-from vqpriors.training.loop import TrainConfig
+from vqpriors.training.optimisation import TrainConfig
 
 VALUES = yaml.safe_load((ROOT / "params.yaml").read_text())
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]

@@ -16,7 +16,7 @@ from vqpriors.evaluation.judge import JudgeConfig
 from vqpriors.images._prepare import Decoding, Recipe, section_path
 from vqpriors.params import Params
 from vqpriors.plugins import kind_names, load_kind
-from vqpriors.training.loop import TrainConfig
+from vqpriors.training.optimisation import TrainConfig
 
 PRESETS = sorted(path.name for path in (ROOT / "presets").iterdir())
 GRIDS = {"mnist": (7, 7), "fashion_mnist": (7, 7), "emoji": (32, 32), "naruto": (32, 32)}

@@ -20,6 +20,7 @@ PHASE = {"epochs": 1, "lr": 0.01, "frozen": [], "weights": {}, "options": {}}
 TRAIN = {
     "optimizer": "adamw",
     "batch_size": 4,
+    "accumulation": 1,
     "warmup_steps": 2,
     "final_lr_share": 0.1,
     "weight_decay": 0.01,
@@ -27,8 +28,11 @@ TRAIN = {
     "clip_norm": 1.0,
     "ema_decay": 0.9,
     "precision": "no",
+    "compile": False,
     "log_steps": 2,
+    "checkpoint_steps": 0,
     "checkpoint_seconds": 0.0,
+    "resume": "auto",
 }
 
 

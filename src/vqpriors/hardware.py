@@ -1,5 +1,7 @@
 """The device at hand and the precision that it is fast at."""
 
+import resource
+import sys
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +28,14 @@ def processes() -> "PartialState":
     from accelerate import PartialState  # here, because most of what computes is one process
 
     return PartialState(cpu=best_device().type == "cpu")
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the most bytes that this process has held so far, on the GPU where it has one."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Precision:

@@ -326,3 +326,95 @@ def test_looks_are_logged_again_by_a_resumed_run_without_looking(tmp_path):
     assert [
         values["validation/looks"] for _, values in logged[1] if "validation/looks" in values
     ] == [7.0]
+
+
+def test_parts_of_a_batch_add_up_to_the_whole(tmp_path):
+    whole = run(tmp_path / "a", Measured(), phase(epochs=2))
+    parts = run(tmp_path / "b", Measured(), phase(epochs=2), accumulation=3)  # 2, 1 and 1 rows
+    for name in ("first.weight", "second.weight"):
+        assert_close(parts.last[name], whole.last[name])
+    assert parts.last["steps"] == 3 * whole.last["steps"]
+    for group in ("train", "validation"):
+        for found, expected in zip(named(parts, group), named(whole, group), strict=True):
+            assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_more_parts_than_examples_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"batch_size: 4 of 8 examples .* in 5 parts .*; raise it"):
+        run(tmp_path, Slope(), phase(), accumulation=5)
+
+
+class Hungry(Slope):
+    """Runs out of memory above so many rows."""
+
+    def __init__(self, most, error):
+        super().__init__()
+        self.most, self.error = most, error
+
+    def losses(self, batch):
+        if len(batch["x"]) > self.most and torch.is_grad_enabled():
+            raise self.error
+        return super().losses(batch)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: not enough memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_running_out_of_memory_names_the_param_to_lower(tmp_path, error):
+    told = r"train\.batch_size: out of memory on cpu at 4 examples at a time; lower it, or raise"
+    with pytest.raises(ValueError, match=told):
+        run(tmp_path, Hungry(2, error), phase())
+    run(tmp_path, Hungry(2, error), phase(), accumulation=2)
+
+
+def test_other_errors_are_not_taken_for_it(tmp_path):
+    with pytest.raises(RuntimeError, match=r"^shapes differ$"):
+        run(tmp_path, Hungry(2, RuntimeError("shapes differ")), phase())
+
+
+def test_batch_size_is_found_and_kept_by_a_resumed_run(tmp_path, monkeypatch, capsys):
+    training = Numbers(*torch.linspace(-1, 1, 64).tolist())
+    trained = run(tmp_path, Slope(), phase(), training=training, batch_size="auto")
+    assert trained.progress.batch_size == 8  # of 64 examples, for 8 steps an epoch
+    assert [len(rows) for rows, is_fixed in training.asked if not is_fixed][-8:] == [8] * 8
+    assert "train.batch_size: 8, as much as fits into memory" in capsys.readouterr().err
+    monkeypatch.setattr("vqpriors.training.run.largest_batch", lambda *_, **__: 2)
+    again = run(tmp_path, Slope(), phase(), training=training, batch_size="auto")
+    assert again.progress.batch_size == 8
+
+
+def steps_saved(folder, monkeypatch, **settings):
+    saved, save = [], checkpoints.save
+
+    def remember(folder, checkpoint):
+        saved.append(checkpoint.progress.step)
+        save(folder, checkpoint)
+
+    monkeypatch.setattr(checkpoints, "save", remember)
+    run(folder, Slope(), phase(epochs=5), log_steps=1, **settings)
+    return saved
+
+
+def test_checkpoints_come_by_steps_or_seconds(tmp_path, monkeypatch):
+    rare = {"checkpoint_seconds": 1e9}
+    assert steps_saved(tmp_path / "a", monkeypatch, **rare) == [10]  # at the end of the phase
+    by_steps = steps_saved(tmp_path / "b", monkeypatch, checkpoint_steps=3, **rare)
+    assert by_steps == [3, 6, 9, 10]
+
+
+def test_resuming_is_required_or_refused_where_told(tmp_path):
+    with pytest.raises(ValueError, match=r"train\.resume: required, but .* has no checkpoint"):
+        run(tmp_path, Slope(), phase(), resume="required")
+    first = run(tmp_path, Slope(), phase())
+    taken, fresh = Numbers(*map(float, range(8))), Numbers(*torch.linspace(-1, 1, 8).tolist())
+    again = run(tmp_path, Slope(), phase(), training=taken, resume="required")
+    assert taken.asked == []  # all was done
+    over = run(tmp_path, Slope(), phase(), training=fresh, resume="never")
+    assert len(fresh.asked) == 2
+    for other in (again, over):
+        assert torch.equal(other.last["first.weight"], first.last["first.weight"])

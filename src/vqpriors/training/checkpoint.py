@@ -32,6 +32,7 @@ class Progress:
         best: Lowest validation loss of this phase so far; None before the first.
         history: What was logged: a step and values by name, in order.
         seconds: Time spent training, over all interruptions.
+        batch_size: Examples in a batch, over all processes; 0 before it is known.
     """
 
     phase: int = 0
@@ -41,6 +42,7 @@ class Progress:
     best: float | None = None
     history: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     seconds: float = 0.0
+    batch_size: int = 0
 
 
 @dataclass
@@ -81,17 +83,25 @@ def run_folder(path: Path, *, keep: Callable[[], bool] = lambda: False) -> Itera
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint, then remove all but it and the one before."""
+    """Write a checkpoint, verify it, and only then remove all but it and the one before."""
     for leftover in folder.glob(".tmp-step-*"):  # of a killed process: this one holds the lock
         shutil.rmtree(leftover)
-    with new_folder(folder / f"step-{checkpoint.progress.step:09d}") as target:
+    path = folder / f"step-{checkpoint.progress.step:09d}"
+    with new_folder(path) as target:
         for name, state in checkpoint.states.items():
             save_file(state, target / f"{name}.safetensors")
         optimizer = {"optimizer": checkpoint.optimizer, "scaler": checkpoint.scaler}
         torch.save(optimizer, target / "optimizer.pt")
         (target / "progress.json").write_text(json.dumps(asdict(checkpoint.progress)))
+    verify(path)
     for old in _newest_first(folder)[2:]:
         shutil.rmtree(old)
+
+
+def clear(folder: Path) -> None:
+    """Remove all checkpoints, whole or not."""
+    for path in [*_newest_first(folder), *folder.glob(".tmp-step-*")]:
+        shutil.rmtree(path)
 
 
 def load(folder: Path) -> Checkpoint | None:

@@ -19,7 +19,8 @@ class TrainConfig(Section):
     """A `train` section of params.yaml."""
 
     optimizer: Literal["adamw", "muon"]
-    batch_size: int = Field(ge=1)
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"]
+    accumulation: int = Field(ge=1)
     warmup_steps: int = Field(ge=0)
     final_lr_share: float = Field(ge=0, le=1)
     weight_decay: float = Field(ge=0)
@@ -27,8 +28,11 @@ class TrainConfig(Section):
     clip_norm: float = Field(gt=0)
     ema_decay: float = Field(ge=0, lt=1)
     precision: Precision
+    compile: bool
     log_steps: int = Field(ge=1)
+    checkpoint_steps: int = Field(ge=0)
     checkpoint_seconds: float = Field(ge=0)
+    resume: Literal["auto", "required", "never"]
 
 
 def lr_share(step: int, *, total: int, config: TrainConfig) -> float:

@@ -6,13 +6,19 @@ from collections.abc import Mapping
 
 from tqdm import tqdm
 
+MINUTE = 60.0  # seconds between plain lines of slow steps, at least
+
 
 class Bar:
-    """A bar on a terminal, a plain line every 10% elsewhere."""
+    """A bar on a terminal; elsewhere a plain line every 10%, and every minute when that is longer.
+
+    Either shows the loss, how fast it goes and how long it still takes.
+    """
 
     def __init__(self, name: str, *, total: int, done: int):
         self.is_terminal = sys.stderr.isatty()
-        self.name, self.total, self.done, self.began = name, total, done, time.monotonic()
+        self.name, self.total, self.done, self.first = name, total, done, done
+        self.began = self.said = time.monotonic()
         self.loss: float | None = None
         self.bar = tqdm(desc=name, total=total, initial=done, disable=not self.is_terminal)
 
@@ -23,11 +29,17 @@ class Bar:
         if values:
             self.loss = values["loss"]
             self.bar.set_postfix_str(f"loss {self.loss:.4f}")
-        if not self.is_terminal and before * 10 // self.total < self.done * 10 // self.total:
-            seconds = time.monotonic() - self.began
-            loss = "" if self.loss is None else f", loss {self.loss:.4f}"
-            line = f"{self.name}: step {self.done}/{self.total}{loss}, {seconds:.0f} s"
-            print(line, file=sys.stderr)
+        now = time.monotonic()
+        is_tenth = before * 10 // self.total < self.done * 10 // self.total
+        if not self.is_terminal and (is_tenth or (values and now - self.said >= MINUTE)):
+            self.said = now
+            print(self._line(now - self.began), file=sys.stderr)
+
+    def _line(self, seconds: float) -> str:
+        rate = (self.done - self.first) / max(seconds, 1e-9)
+        loss = "" if self.loss is None else f", loss {self.loss:.4f}"
+        left = tqdm.format_interval((self.total - self.done) / rate)
+        return f"{self.name}: step {self.done}/{self.total}{loss}, {rate:.2f} steps/s, {left} left"
 
     def close(self) -> None:
         """Leave the bar as it stands."""
