@@ -3,14 +3,13 @@
 from pathlib import Path
 
 from stages.command import run
-from stages.training import session
+from stages.training import Job, session
 from vqpriors.artifact import save_model
 from vqpriors.evaluation.judge import Judge, JudgeConfig
 from vqpriors.evaluation.labels import class_lists, label_matrix
 from vqpriors.images import read_images, read_source
 from vqpriors.params import Params, Section
 from vqpriors.training.image_data import ImageExamples
-from vqpriors.training.loop import train
 from vqpriors.training.optimisation import TrainConfig
 
 IMAGES = Path("data/images")
@@ -26,40 +25,45 @@ class JudgeParams(Section):
 
 def main(params: Params) -> None:
     """Train on real images only; a data set without attributes gets a judge that judges nothing."""
-    judging = params.section("judge", JudgeParams)
-    network, config = judging.network, judging.train
-    images = {split: read_images(IMAGES, split) for split in ("train", "validation")}
-    classes = class_lists(images["train"].attributes)
+    classes = class_lists(read_images(IMAGES, "train").attributes)
     with session("train_judge", params) as work:
         if not classes:
             work.log(0, {"attributes": 0})  # DVC misses the curves where there is none at all
             save_model(JUDGE, config={"classes": {}}, weights={})
             print("the images have no attributes: there is nothing to judge")
             return
-        judge = Judge(
-            channels=read_source(IMAGES)["channels"],
-            classes=classes,
-            **network.model_dump(exclude={"shift", "phases"}),
-        )
-        examples = {
-            split: ImageExamples(
-                part.pixels, labels=label_matrix(part.attributes, classes), shift=network.shift
-            )
-            for split, part in images.items()
-        }
-        trained = train(
-            judge,
-            phases=network.phases,
-            config=config,
-            training=examples["train"],
-            validation=examples["validation"],
-            seed=work.seed,
-            folder=work.folder,
-            log=work.log,
-        )
+        job = prepare(params)
+        trained = job.run(work)
         if work.is_main:
             work.report(trained, {})
-            save_model(JUDGE, config=judge.config, weights=trained.best, last=trained.last)
+            save_model(JUDGE, config=job.description, weights=trained.best, last=trained.last)
+
+
+def prepare(params: Params) -> Job:
+    """Build the judge and its examples."""
+    judging = params.section("judge", JudgeParams)
+    network = judging.network
+    images = {split: read_images(IMAGES, split) for split in ("train", "validation")}
+    classes = class_lists(images["train"].attributes)
+    judge = Judge(
+        channels=read_source(IMAGES)["channels"],
+        classes=classes,
+        **network.model_dump(exclude={"shift", "phases"}),
+    )
+    examples = {
+        split: ImageExamples(
+            part.pixels, labels=label_matrix(part.attributes, classes), shift=network.shift
+        )
+        for split, part in images.items()
+    }
+    return Job(
+        judge,
+        phases=network.phases,
+        config=judging.train,
+        training=examples["train"],
+        validation=examples["validation"],
+        description=judge.config,
+    )
 
 
 if __name__ == "__main__":

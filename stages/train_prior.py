@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from stages.command import run
-from stages.training import session
+from stages.training import Job, session
 from vqpriors import pictures, priors, text, tokenizer
 from vqpriors.artifact import new_file, save_model, verify
 from vqpriors.conditioning import TextInput
@@ -17,7 +17,6 @@ from vqpriors.evaluation.reconstruction import psnr
 from vqpriors.hardware import best_device
 from vqpriors.params import Params, Share
 from vqpriors.tokens import TokenSet, TokenSpec, read_tokens
-from vqpriors.training.loop import train
 from vqpriors.training.optimisation import TrainConfig
 from vqpriors.training.token_data import token_examples
 
@@ -69,57 +68,56 @@ class Watch:
 
 def main(params: Params) -> None:
     """Train and save the best weights and the last."""
+    with session("train_prior", params) as work:
+        job = prepare(params)
+        trained = job.run(work)
+        if work.is_main:
+            model, look = job.model, job.look
+            assert look is not None
+            model.load_state_dict(trained.best)
+            size = sum(p.numel() for p in model.parameters())
+            work.report(trained, {"parameters": size, **look(model.eval())})
+            save_model(
+                Path("data/prior"), config=job.description, weights=trained.best, last=trained.last
+            )
+
+
+def prepare(params: Params) -> Job:
+    """Build the prior, its examples, and what watches it."""
     arch = params.kind("prior.arch", "vqpriors.priors")
-    config = params.section("prior.train", TrainConfig)
-    dropout = params.value("prior.caption_dropout", Share)
     encoder = text.load(TEXT)
     decoder, spec = tokenizer.load(Path("data/tokenizer"), best_device())
     tokens = {
         split: read_tokens(TOKENS, split, tokenizer=spec.fingerprint)
         for split in ("train", "validation")
     }
-    with session("train_prior", params) as work:
-        description = priors.describe(
-            arch=arch.name,
-            config=arch.config,
-            grid=(spec.rows, spec.columns),
-            codebook_size=spec.codebook_size,
-            text=encoder.shape,
-            tokenizer=spec.fingerprint,
-            encoder=verify(TEXT),
-        )
-        model = priors.build(description)
-        if hasattr(model, "learn_looks"):
-            model.learn_looks(decoder.codebook().cpu())
-        examples = {
-            split: token_examples(
-                part.codes,
-                part.captions,
-                encode=encoder.encode,
-                dropout=dropout,
-                num_draws=model.num_draws,
-            )
-            for split, part in tokens.items()
-        }
-        watch = _watch(decoder, spec, tokens["validation"], encoder)
-        trained = train(
-            model,
-            phases=arch.config.phases,
-            config=config,
-            training=examples["train"],
-            validation=examples["validation"],
-            seed=work.seed,
-            folder=work.folder,
-            log=work.log,
-            look=watch,
-        )
-        if work.is_main:
-            model.load_state_dict(trained.best)
-            size = sum(p.numel() for p in model.parameters())
-            work.report(trained, {"parameters": size, **watch(model.eval())})
-            save_model(
-                Path("data/prior"), config=description, weights=trained.best, last=trained.last
-            )
+    description = priors.describe(
+        arch=arch.name,
+        config=arch.config,
+        grid=(spec.rows, spec.columns),
+        codebook_size=spec.codebook_size,
+        text=encoder.shape,
+        tokenizer=spec.fingerprint,
+        encoder=verify(TEXT),
+    )
+    model = priors.build(description)
+    if hasattr(model, "learn_looks"):
+        model.learn_looks(decoder.codebook().cpu())
+    dropout = params.value("prior.caption_dropout", Share)
+    settings = {"encode": encoder.encode, "dropout": dropout, "num_draws": model.num_draws}
+    examples = {
+        split: token_examples(part.codes, part.captions, **settings)
+        for split, part in tokens.items()
+    }
+    return Job(
+        model,
+        phases=arch.config.phases,
+        config=params.section("prior.train", TrainConfig),
+        training=examples["train"],
+        validation=examples["validation"],
+        description=description,
+        look=_watch(decoder, spec, tokens["validation"], encoder),
+    )
 
 
 def _watch(decoder: Any, spec: TokenSpec, validation: TokenSet, encoder: text.TextEncoder) -> Watch:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from stages.command import run
-from stages.training import session
+from stages.training import Job, session
 from vqpriors import tokenizer
 from vqpriors.artifact import save_model
 from vqpriors.evaluation.tokenization import collapse_warning, measure_tokenization
@@ -16,7 +16,7 @@ from vqpriors.images import ImageSet, read_images, read_source
 from vqpriors.params import Params
 from vqpriors.training.checkpoint import Progress
 from vqpriors.training.image_data import ImageExamples
-from vqpriors.training.loop import Trained, train
+from vqpriors.training.loop import Trained
 from vqpriors.training.optimisation import TrainConfig
 
 IMAGES = Path("data/images")
@@ -28,49 +28,48 @@ def main(params: Params) -> None:
 
     Without phases the tokenizer stays as it was built, which makes sense for one that is adopted.
     """
-    arch = params.kind("tokenizer.arch", "vqpriors.tokenizer")
-    quantizer = params.kind("tokenizer.quantizer", "vqpriors.quantizers")
-    phases, config = arch.config.phases, params.section("tokenizer.train", TrainConfig)
-    source = read_source(IMAGES)
-    images = {split: read_images(IMAGES, split) for split in ("train", "validation", "test")}
     with session("train_tokenizer", params) as work:
-        description = tokenizer.describe(
-            arch=arch.name,
-            config=arch.config,
-            quantizer=quantizer.name,
-            quantizer_config=quantizer.config,
-            image_size=source["image_size"],
-            channels=source["channels"],
-        )
-        model = tokenizer.build(description)
-        trained = (
-            train(
-                model,
-                phases=phases,
-                config=config,
-                training=ImageExamples(images["train"].pixels),
-                validation=ImageExamples(images["validation"].pixels),
-                seed=work.seed,
-                folder=work.folder,
-                log=work.log,
-            )
-            if phases
-            else _untrained(model)
-        )
+        job = prepare(params)
+        trained = job.run(work) if job.phases else _untrained(job.model)
         if work.is_main:
+            model: Any = job.model
             model.load_state_dict(trained.best)
             model.to(best_device()).eval()
             size = trained.progress.batch_size or MEASURED_AT_A_TIME
-            values = _measure_splits(model, images, batch_size=size, precision=config.precision)
-            if not phases:
+            values = _measure_splits(model, batch_size=size, precision=job.config.precision)
+            if not job.phases:
                 work.log(0, values)  # DVC misses the curves where there is none at all
             work.report(trained, values)
             save_model(
                 Path("data/tokenizer"),
-                config=tokenizer.complete(description, model),
+                config=tokenizer.complete(job.description, model),
                 weights=trained.best,
-                last=trained.last if phases else None,
+                last=trained.last if job.phases else None,
             )
+
+
+def prepare(params: Params) -> Job:
+    """Build the tokenizer and its examples."""
+    arch = params.kind("tokenizer.arch", "vqpriors.tokenizer")
+    quantizer = params.kind("tokenizer.quantizer", "vqpriors.quantizers")
+    source = read_source(IMAGES)
+    description = tokenizer.describe(
+        arch=arch.name,
+        config=arch.config,
+        quantizer=quantizer.name,
+        quantizer_config=quantizer.config,
+        image_size=source["image_size"],
+        channels=source["channels"],
+    )
+    model: Any = tokenizer.build(description)
+    return Job(
+        model,
+        phases=arch.config.phases,
+        config=params.section("tokenizer.train", TrainConfig),
+        training=ImageExamples(read_images(IMAGES, "train").pixels),
+        validation=ImageExamples(read_images(IMAGES, "validation").pixels),
+        description=description,
+    )
 
 
 def _untrained(model: nn.Module) -> Trained:
@@ -79,11 +78,10 @@ def _untrained(model: nn.Module) -> Trained:
     return Trained(best=state, last=state, progress=Progress())
 
 
-def _measure_splits(
-    model: tokenizer.Tokenizer, images: dict[str, ImageSet], **settings: Any
-) -> dict[str, float]:
+def _measure_splits(model: tokenizer.Tokenizer, **settings: Any) -> dict[str, float]:
     quality = {
-        split: _measure(model, images[split], **settings) for split in ("validation", "test")
+        split: _measure(model, read_images(IMAGES, split), **settings)
+        for split in ("validation", "test")
     }
     _print(quality["validation"], model.num_codes)
     return {f"{split}/{name}": v for split, q in quality.items() for name, v in q.items()}

@@ -13,13 +13,17 @@ from typing import Any
 
 import psutil
 import torch
+from torch import nn
 
 from vqpriors.hardware import best_device, peak_memory, processes
 from vqpriors.params import Params, Seed
+from vqpriors.phases import Phase
 from vqpriors.seeds import derived_seed
 from vqpriors.training.checkpoint import run_folder
 from vqpriors.training.interruption import EXIT_CODE, StoppedError
-from vqpriors.training.loop import Trained
+from vqpriors.training.loop import Trained, train
+from vqpriors.training.optimisation import TrainConfig
+from vqpriors.training.run import Examples, Look
 from vqpriors.training.tracking import Curves
 
 # Params of training that say when it is saved and taken up, not what it makes.
@@ -67,6 +71,43 @@ class Session:
             curves.close(summary)
 
 
+@dataclass(frozen=True)
+class Job:
+    """What a training stage trains, and on what.
+
+    Attributes:
+        model: On the CPU, not trained yet.
+        phases: The curriculum.
+        config: How to train.
+        training: Examples to learn from.
+        validation: Examples that choose the best state.
+        description: What builds the model again, for `save_model`.
+        look: Looks at the averaged weights after each epoch.
+    """
+
+    model: nn.Module
+    phases: Mapping[str, Phase]
+    config: TrainConfig
+    training: Examples
+    validation: Examples
+    description: dict[str, Any]
+    look: Look | None = None
+
+    def run(self, work: "Session") -> Trained:
+        """Train, from where the session's checkpoints stand."""
+        return train(
+            self.model,
+            phases=self.phases,
+            config=self.config,
+            training=self.training,
+            validation=self.validation,
+            seed=work.seed,
+            folder=work.folder,
+            log=work.log,
+            look=self.look,
+        )
+
+
 @contextmanager
 def session(stage: str, params: Params) -> Iterator[Session]:
     """Set up a training stage; on success close its curves and remove its checkpoints.
@@ -95,8 +136,7 @@ def session(stage: str, params: Params) -> Iterator[Session]:
 
 @contextmanager
 def _session(stage: str, params: Params) -> Iterator[Session]:
-    seed = params.value("seed", Seed)
-    torch.manual_seed(derived_seed(seed, stage))
+    seed = seed_stage(stage, params)
     is_main = processes().is_main_process
     root = Path(os.environ.get("DVC_ROOT", "."))
     path = root / ".runs" / stage / _fingerprint(stage, params)
@@ -116,6 +156,13 @@ def _session(stage: str, params: Params) -> Iterator[Session]:
         for empty in (path, *path.parents[:2]):
             with suppress(OSError):
                 empty.rmdir()
+
+
+def seed_stage(stage: str, params: Params) -> int:
+    """Set the random state that a stage's model starts from; return the seed in params.yaml."""
+    seed = params.value("seed", Seed)
+    torch.manual_seed(derived_seed(seed, stage))
+    return seed
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def test_full_disk_leaves_the_old_artifacts_whole(checkout, monkeypatch, stage):
     before = contents(checkout)
     with limits_kept():
         if stage in TRAINED:  # not before, since DVC's own files would be the first to fail
-            monkeypatch.setattr(f"stages.{stage}.train", train_on_a_full_disk)
+            monkeypatch.setattr("stages.training.train", train_on_a_full_disk)
         else:
             limit_files()
         outcome = run_stage(stage, declared_params(stage, tiny_params()), monkeypatch)

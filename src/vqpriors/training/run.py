@@ -264,7 +264,7 @@ class Run:
     ) -> None:
         """Measure the averaged weights on the validation split and keep the best."""
         self.progress.epoch, self.progress.batch = self.progress.epoch + 1, 0
-        values = self._validate(validation, phase)
+        values = self.validate(validation, phase)
         if look is not None and self.accelerator.is_main_process:
             with torch.no_grad(), self.accelerator.autocast():
                 values |= look(self.averaged.module.eval())
@@ -324,18 +324,28 @@ class Run:
         )
 
     @torch.no_grad()
-    def _validate(self, validation: Examples, phase: Phase) -> dict[str, float]:
+    def validate(
+        self, validation: Examples, phase: Phase, *, most: int | None = None
+    ) -> dict[str, float]:
+        """Return the averaged weights' losses on the validation split, means over its examples.
+
+        Args:
+            validation: The split.
+            phase: Weighs the losses.
+            most: At most so many examples, the first.
+        """
+        count = len(validation) if most is None else min(most, len(validation))
         sums: dict[str, Tensor] = {}
         model = self.averaged.module.eval()
         size, world = self.share, self.accelerator.num_processes
-        rows = torch.arange(self.accelerator.process_index, len(validation), world)
+        rows = torch.arange(self.accelerator.process_index, count, world)
         for chunk in rows.split(size):
             with self.accelerator.autocast():
                 losses = model.losses(self._to_device(validation.batch(chunk, None)))  # pyright: ignore[reportCallIssue] nn.Module types attributes as tensors
             values = {**losses, **measured(model), "loss": weigh(losses, phase.weights)}
             for name, value in values.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value * len(chunk)
-        return self._over_ranks(sums, count=len(validation))
+        return self._over_ranks(sums, count=count)
 
     def _require_finite(self, values: Mapping[str, Tensor], lr: float) -> None:
         # Gradients scaled for fp16 may overflow: the scaler then leaves the step out.
