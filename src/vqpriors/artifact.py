@@ -5,6 +5,7 @@ manifest comes last and one rename makes the folder appear. Reading verifies the
 safetensors and parquet load a flipped bit without a word.
 """
 
+import ctypes
 import errno
 import glob
 import hashlib
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MANIFEST = "manifest.json"
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of fcntl.h and of linux/fs.h
 _STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 _OS_CODE = re.compile(
     r"\(os error (\d+)\)"
@@ -168,12 +170,28 @@ def _seal(folder: Path) -> None:
 
 
 def _replace(temporary: Path, path: Path) -> None:
-    old = path.parent / f".tmp-{path.name}-{uuid.uuid4().hex}"
-    if path.exists():
+    old = temporary
+    if not path.exists():
+        temporary.rename(path)
+    elif not _exchange(temporary, path):
+        old = path.parent / f".tmp-{path.name}-{uuid.uuid4().hex}"
         path.rename(old)
-    temporary.rename(path)
+        temporary.rename(path)
     _flush(path.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Let two folders swap their names at one stroke, so that neither is missing meanwhile.
+
+    Linux can, on most file systems, but Python has no name for it; False where it can't be done.
+    """
+    try:
+        renameat2 = ctypes.CDLL(None).renameat2
+    except (OSError, AttributeError):
+        return False
+    places = (_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second))
+    return renameat2(*places, _RENAME_EXCHANGE) == 0
 
 
 def _flush(path: Path) -> None:

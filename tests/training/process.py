@@ -1,9 +1,11 @@
 """One process of several: trains a model on its share of each batch and keeps what it made.
 
-Run as `python -m tests.training.process NAME FOLDER`, in the environment that torchrun sets.
+Run as `python -m tests.training.process NAME FOLDER`, in the environment that torchrun sets. FATAL
+names the rank that dies, and at which point.
 """
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.tiny import train_config
+from tests.training.killing import Points
 from tests.training.test_resume import masked_prior_run, prior_run, tokenizer_run
 from vqpriors.hardware import processes
 from vqpriors.training.loop import train
@@ -28,6 +31,9 @@ def train_one(name: str, folder: Path) -> None:
     torch.set_num_threads(1)
     model, phases, training, validation = RUNS[name]()
     rank = processes().process_index
+    doomed, _, fatal = os.environ.get("FATAL", "").partition(":")
+    if doomed == str(rank):
+        Points(int(fatal)).watch()
     trained = train(
         model,
         phases=phases,

@@ -15,9 +15,8 @@ from tests.imports import ROOT
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-6}
 
 
-def launch(name, folder, *, count):
-    folder.mkdir()
-    (folder / "run").mkdir()
+def launch(name, folder, *, count, **variables):
+    (folder / "run").mkdir(parents=True, exist_ok=True)
     starter = [sys.executable]
     if count > 1:
         options = ["--standalone", f"--nproc-per-node={count}"]
@@ -25,7 +24,7 @@ def launch(name, folder, *, count):
     done = subprocess.run(
         [*starter, "-m", "tests.training.process", name, str(folder)],
         cwd=ROOT,
-        env=environment(folder, PYTHONPATH=f"{ROOT}:{ROOT / 'src'}"),
+        env=environment(folder, PYTHONPATH=f"{ROOT}:{ROOT / 'src'}", **variables),
         capture_output=True,
         text=True,
     )

@@ -1,0 +1,58 @@
+"""A stage killed anywhere leaves what was there whole, and its next run makes the same again."""
+
+import signal
+
+import pytest
+
+from tests.checkout import contents, copy_checkout, tiny_params
+from tests.faults.stage import declared_params, run_stage
+from tests.training.killing import Points, in_child
+from vqpriors.artifact import verify
+
+MADE = {
+    "download": "data/images",
+    "encode": "data/tokens",
+    "prepare_text": "data/text",
+    "sample": "data/samples",
+    "evaluate": None,
+}
+POINTS = 5
+
+
+@pytest.fixture
+def checkout(reproduced, tmp_path, monkeypatch):
+    folder = copy_checkout(reproduced.folder, tmp_path / "checkout")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", MADE)
+def test_killed_stage_leaves_old_or_new_and_runs_again(checkout, monkeypatch, stage):
+    params = declared_params(stage, tiny_params())
+    before, points = contents(checkout), checkout / "points"
+
+    def count():
+        watching = Points(fatal=None)
+        watching.watch()
+        assert run_stage(stage, params, monkeypatch).code == 0
+        points.write_text(str(len(watching.passed)))
+
+    assert in_child(count) == 0
+    whole = int(points.read_text())
+    points.unlink()
+    assert contents(checkout) == before, "the stage makes something else each time"
+    for place in range(POINTS):
+        fatal = place * (whole - 1) // (POINTS - 1)
+
+        def die(fatal=fatal):
+            Points(fatal).watch()
+            run_stage(stage, params, monkeypatch)
+
+        assert in_child(die) == -signal.SIGKILL
+        kept = {name: value for name, value in contents(checkout).items() if "/.tmp-" not in name}
+        assert kept == before, "what was there is gone or half-written"
+        if MADE[stage]:
+            verify(checkout / MADE[stage])
+    assert run_stage(stage, params, monkeypatch).code == 0
+    assert contents(checkout) == before

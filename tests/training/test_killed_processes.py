@@ -1,0 +1,28 @@
+"""Two processes of which one is killed: both are gone, and the next two end as if undisturbed."""
+
+import pytest
+import torch
+
+from tests.training.test_processes import launch, made
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    launch("tokenizer", folder, count=2)
+    return made(folder, 0)
+
+
+@pytest.mark.parametrize(("rank", "fatal"), [(0, 4), (0, 40), (0, 90), (0, 150), (1, 0)])
+def test_killed_processes_end_as_undisturbed_ones(undisturbed, tmp_path, rank, fatal):
+    folder = tmp_path / "run"
+    with pytest.raises(AssertionError, match="Signal 9"):
+        launch("tokenizer", folder, count=2, FATAL=f"{rank}:{fatal}")
+    launch("tokenizer", folder, count=2)
+    states, history = made(folder, 0)
+    for kind, state in undisturbed[0].items():
+        for name, value in state.items():
+            assert torch.equal(states[kind][name], value), name
+    assert history == undisturbed[1]
