@@ -28,7 +28,7 @@ RANKED := Experiment$$|prior\.arch$$|(.*evaluate.*:)?($(RANKED))$$
 RANKED := $(RANKED)|.*train_prior.*:(train_minutes|parameters)$$
 SORT ?= frechet_distance
 
-.PHONY: help repro test lint types priors leaderboard codebooks plots readme verify clean distclean \
+.PHONY: help repro test test-all plan lint types priors leaderboard codebooks plots readme verify clean distclean \
 	lock plots-page setup checkout
 
 help:  ## List what make can do
@@ -43,6 +43,12 @@ repro: setup  ## Run the whole chain, or what changed of it
 
 test: setup  ## Run the tests
 	@$(BIN)/python -m pytest
+
+test-all: setup  ## Run the tests, those that take minutes, too
+	@$(BIN)/python -m pytest -m "slow or not slow"
+
+plan: setup  ## Tell what training will take on this machine
+	@$(BIN)/python -m stages.plan
 
 lint: setup  ## Check style and layout
 	@$(BIN)/ruff check

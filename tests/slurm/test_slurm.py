@@ -1,0 +1,99 @@
+"""The batch scripts on a real Slurm: warned, requeued and resumed, a job ends as if undisturbed."""
+
+import re
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from tests.checkout import copy_checkout, environment
+from tests.end_to_end.test_resume import trained
+from tests.slurm.cluster import cluster, is_installed
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not is_installed(), reason="slurm-wlm and munge are not installed"),
+]
+SECONDS = 800
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory):
+    with cluster(tmp_path_factory.mktemp("slurm")) as started:
+        yield started
+
+
+@pytest.fixture
+def untrained(reproduced, tmp_path):
+    """A copy that has its pictures, and all else to make, with no help from DVC's cache."""
+    folder = copy_checkout(reproduced.folder, tmp_path / "checkout", forget_runs=True)
+    shutil.rmtree(folder / ".dvc/cache")
+    for artifact in ("prior", "samples", "tokenizer", "tokens", "judge"):
+        shutil.rmtree(folder / "data" / artifact)
+    return folder
+
+
+def submit(slurm, folder, script, *options, arguments=()):
+    """Submit a batch script with this test's Python and settings; return the job's number."""
+    settings = environment(folder, **slurm.environment)
+    command = ["sbatch", "--parsable", "--export=ALL", *options, script, *arguments]
+    done = subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def ended(slurm, folder, job):
+    """Wait for a job's end; return its state, how often it was requeued, and its log."""
+    give_up = time.monotonic() + SECONDS
+    log = folder / f"slurm-{job}.log"
+    while True:
+        shown = slurm.run("scontrol", "show", "job", job)
+        state = re.search(r"JobState=(\w+)", shown)[1]
+        said = log.read_text() if log.exists() else ""
+        if state in ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL"):
+            return state, int(re.search(r"Restarts=(\d+)", shown)[1]), said
+        if "Reason=BeginTime" in shown:  # Slurm lets a requeued job wait for two minutes
+            slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+        assert time.monotonic() < give_up, f"{shown}\n{said}\n{slurm.logs()}"
+        time.sleep(1)
+
+
+def test_job_warned_of_its_end_is_requeued_and_ends_as_an_undisturbed_run(
+    slurm, reproduced, untrained
+):
+    # Slurm counts in minutes; the warning comes half a minute after the start.
+    limits = ("--time=2", "--signal=B:USR1@90", "--cpus-per-task=1", "--gpus-per-node=0")
+    job = submit(slurm, untrained, "slurm/repro.sbatch", *limits)
+    state, restarts, log = ended(slurm, untrained, job)
+    assert (state, restarts > 0) == ("COMPLETED", True), log
+    assert log.count("time is nearly up; stopping, and back to the queue") == restarts
+    assert trained(untrained) == trained(reproduced.folder)
+    assert not (untrained / ".runs").exists()
+
+
+def test_failed_job_is_not_requeued(slurm, untrained):
+    (untrained / "params.yaml").write_text("prior: [")
+    job = submit(slurm, untrained, "slurm/repro.sbatch", "--cpus-per-task=1", "--gpus-per-node=0")
+    state, restarts, log = ended(slurm, untrained, job)
+    assert (state, restarts) == ("FAILED", 0), log
+    assert "params.yaml" in log
+
+
+@pytest.mark.parametrize("script", ["one_node", "several_nodes"])
+def test_launched_stage_trains_as_a_plain_one(slurm, reproduced, untrained, script):
+    options = ("--nodes=1", "--gpus-per-node=1", "--cpus-per-task=1")
+    arguments = ("--single-item", "train_tokenizer")
+    job = submit(slurm, untrained, f"slurm/{script}.sbatch", *options, arguments=arguments)
+    state, _, log = ended(slurm, untrained, job)
+    assert state == "COMPLETED", log
+    name = "data/tokenizer/model.safetensors"
+    assert (untrained / name).read_bytes() == (reproduced.folder / name).read_bytes()
+
+
+def test_outside_a_job_the_runner_says_how_to_start_it(untrained):
+    done = subprocess.run(
+        ["slurm/run"], cwd=untrained, env=environment(untrained), capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr == "error: slurm/run: SLURM_JOB_ID: not in a job; start it with sbatch\n"
