@@ -1,17 +1,24 @@
 """Encode every image to codes with the trained tokenizer, in `data/tokens/`."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import Field
 
 from stages.command import run
+from stages.runs import run_folder_of
 from vqpriors import tokenizer
-from vqpriors.hardware import Precision, best_device
-from vqpriors.images import read_images
+from vqpriors.artifact import new_file, new_folder, verify
+from vqpriors.hardware import Precision, best_device, processes
+from vqpriors.images import read_image_shard
 from vqpriors.params import Params, Section
-from vqpriors.shards import SPLITS
-from vqpriors.tokens import token_table, write_tokens
+from vqpriors.shards import SPLITS, shard_paths
+from vqpriors.tokens import TokenSpec, token_table
+
+IMAGES = Path("data/images")
+TOKENS = Path("data/tokens")
 
 
 class EncodeConfig(Section):
@@ -19,24 +26,46 @@ class EncodeConfig(Section):
 
     batch_size: int = Field(ge=1)
     precision: Precision
-    rows_per_shard: int = Field(ge=1)
 
 
 def main(params: Params) -> None:
-    """Encode all splits and write them as parquet shards."""
+    """Encode all splits, a shard of codes for each of pictures, shared out among the processes.
+
+    A shard that is done is kept if the stage is killed, and not made again by its next run.
+    """
     config = params.section("encode", EncodeConfig)
     model, spec = tokenizer.load(Path("data/tokenizer"), best_device())
+    verify(IMAGES)
+    shards = [path for split in SPLITS for path in shard_paths(IMAGES, split)]
+    place = processes()
+    with run_folder_of("encode", params) as folder:
+        for shard in shards[place.process_index :: place.num_processes]:
+            if not (folder / shard.name).exists():
+                _encode(shard, folder / shard.name, model, spec, config)
+        place.wait_for_everyone()
+        if place.is_main_process:
+            with new_folder(TOKENS) as target:
+                for shard in shards:
+                    shutil.copyfile(folder / shard.name, target / shard.name)
+            _print(shards, spec)
 
-    def table(split: str) -> pa.Table:
-        images = read_images(Path("data/images"), split)
-        settings = {"batch_size": config.batch_size, "precision": config.precision}
-        codes = tokenizer.encode_pixels(model, images.pixels, **settings)
-        return token_table(spec, ids=images.ids, captions=images.captions, codes=codes)
 
-    tables = {split: table(split) for split in SPLITS}
-    write_tokens(Path("data/tokens"), tables, rows_per_shard=config.rows_per_shard)
-    counts = ", ".join(f"{table.num_rows:,} {split}" for split, table in tables.items())
-    print(f"{counts}; {spec.rows} x {spec.columns} codes each, of {spec.codebook_size}")
+def _encode(source: Path, target: Path, model: Any, spec: TokenSpec, config: EncodeConfig) -> None:
+    images = read_image_shard(source)
+    settings = {"batch_size": config.batch_size, "precision": config.precision}
+    codes = tokenizer.encode_pixels(model, images.pixels, **settings)
+    table = token_table(spec, ids=images.ids, captions=images.captions, codes=codes)
+    with new_file(target) as file:
+        pq.write_table(table, file, compression="zstd")
+
+
+def _print(shards: list[Path], spec: TokenSpec) -> None:
+    counts = {
+        split: sum(pq.read_metadata(path).num_rows for path in shard_paths(TOKENS, split))
+        for split in SPLITS
+    }
+    listed = ", ".join(f"{count:,} {split}" for split, count in counts.items())
+    print(f"{listed}; {spec.rows} x {spec.columns} codes each, of {spec.codebook_size}")
 
 
 if __name__ == "__main__":

@@ -1,33 +1,26 @@
 """Where a training stage keeps what lets it resume, and where its curves go."""
 
-import hashlib
-import json
-import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from torch import nn
 
+from stages.runs import run_folder_of
 from vqpriors.hardware import best_device, peak_memory, processes
 from vqpriors.params import Params, Seed
 from vqpriors.phases import Phase
 from vqpriors.seeds import derived_seed
-from vqpriors.training.checkpoint import run_folder
 from vqpriors.training.interruption import EXIT_CODE, StoppedError
 from vqpriors.training.loop import Trained, train
 from vqpriors.training.optimisation import TrainConfig
 from vqpriors.training.run import Examples, Look
 from vqpriors.training.tracking import Curves
-
-# Params of training that say when it is saved and taken up, not what it makes.
-IDLE = ("checkpoint_steps", "checkpoint_seconds", "resume")
 
 
 @dataclass
@@ -130,7 +123,8 @@ def session(stage: str, params: Params) -> Iterator[Session]:
         with _session(stage, params) as work:
             yield work
     except StoppedError as stop:
-        print(f"error: {stage}: {stop}; run it again to go on", file=sys.stderr)
+        if processes().is_main_process:
+            print(f"error: {stage}: {stop}; run it again to go on", file=sys.stderr)
         raise SystemExit(EXIT_CODE) from None
 
 
@@ -138,24 +132,15 @@ def session(stage: str, params: Params) -> Iterator[Session]:
 def _session(stage: str, params: Params) -> Iterator[Session]:
     seed = seed_stage(stage, params)
     is_main = processes().is_main_process
-    root = Path(os.environ.get("DVC_ROOT", "."))
-    path = root / ".runs" / stage / _fingerprint(stage, params)
-    if not is_main:
-        yield Session(seed, path, None, is_main)
-        return
-    metrics, dvc = Path("metrics") / stage, _dvc_process()
-    try:
-        with (
-            run_folder(path, keep=lambda: _dvc_process() != dvc) as folder,
-            _put_back_on_error(metrics, aside=folder),
-        ):
+    with run_folder_of(stage, params) as folder:
+        if not is_main:
+            yield Session(seed, folder, None, is_main)
+            return
+        metrics = Path("metrics") / stage
+        with _put_back_on_error(metrics, aside=folder):
             work = Session(seed, folder, Curves(metrics), is_main)
             yield work
             work.close({})
-    finally:
-        for empty in (path, *path.parents[:2]):
-            with suppress(OSError):
-                empty.rmdir()
 
 
 def seed_stage(stage: str, params: Params) -> int:
@@ -182,34 +167,3 @@ def _put_back_on_error(path: Path, *, aside: Path) -> Iterator[None]:
         if before.exists():
             shutil.move(before, path)
         raise
-
-
-def _dvc_process() -> tuple[int, float] | None:
-    """Identify the DVC that waits for this stage; None where there is none, or no longer."""
-    for ancestor in psutil.Process().parents():
-        with suppress(psutil.Error):
-            if "dvc" in (Path(part).name for part in ancestor.cmdline()[:3]):
-                return ancestor.pid, ancestor.create_time()
-    return None
-
-
-def _deciding(values: Any) -> Any:
-    """Return params without those that do not change what a run ends with."""
-    if not isinstance(values, dict):
-        return values
-    return {name: _deciding(value) for name, value in values.items() if name not in IDLE}
-
-
-def _fingerprint(stage: str, params: Params) -> str:
-    """Hash the stage's params, the contents of what it depends on, and the torch that runs it."""
-    from dvc.repo import Repo  # here, because it is slow to import and stages can be imported alone
-
-    with Repo() as repo:
-        found = repo.stage.load_one(name=os.environ.get("DVC_STAGE", stage))  # pyright: ignore
-        contents = {
-            dep.def_path: dep.get_hash().value
-            for dep in found.deps
-            if dep.protocol == "local" and dep.def_path != "params.yaml"
-        }
-    parts = {"params": _deciding(params.values), "deps": contents, "torch": torch.__version__}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -6,7 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from vqpriors.tokens import TokenSpec, parse_tokens, read_tokens, token_table, write_tokens
+from vqpriors.artifact import new_folder
+from vqpriors.shards import write_split
+from vqpriors.tokens import TokenSpec, parse_tokens, read_tokens, token_table
 
 SPEC = TokenSpec(rows=2, columns=3, codebook_size=60000, fingerprint="f" * 64)
 CODES = np.array([[0, 1, 2, 3, 4, 5], [59999, 32768, 40000, 7, 8, 9], [6, 6, 6, 6, 6, 6]])
@@ -18,14 +20,16 @@ def table(spec=SPEC, codes=CODES):
 
 
 def write(path, **tables):
-    write_tokens(path, tables, rows_per_shard=2)
+    with new_folder(path) as folder:
+        for split, part in tables.items():
+            write_split(folder, split, part, rows_per_shard=2)
     return path
 
 
 def test_round_trip_is_exact(tmp_path):
     folder = write(tmp_path / "tokens", train=table(), test=table(codes=CODES[:1]))
     found = read_tokens(folder, "train", tokenizer="f" * 64)
-    assert (found.spec, found.ids, found.captions) == (SPEC, IDS, CAPTIONS)
+    assert (found.spec, [*found.ids], [*found.captions]) == (SPEC, IDS, CAPTIONS)
     assert found.codes.dtype == np.uint16
     assert (found.codes == CODES).all()
     assert len(read_tokens(folder, "test", tokenizer="f" * 64)) == 1

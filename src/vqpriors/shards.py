@@ -59,11 +59,25 @@ def shard_paths(folder: Path, split: str) -> Iterator[Path]:
     yield from paths
 
 
+def open_shard(path: Path) -> pq.ParquetFile:
+    """Open a shard, whose rows are read when they are asked for.
+
+    Raises:
+        ValueError: If it can't be read.
+    """
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(_unreadable(path, error)) from None
+
+
 def _read(path: Path, columns: list[str] | None) -> pa.Table:
     try:
         return pq.read_table(path, columns=columns)
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"{path}: not readable as parquet ({reason}); restore it with `dvc checkout`"
-        ) from None
+        raise ValueError(_unreadable(path, error)) from None
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    reason = str(error).splitlines()[0]
+    return f"{path}: not readable as parquet ({reason}); restore it with `dvc checkout`"

@@ -1,17 +1,20 @@
 """Pictures as codes: what a set of tokens says of itself, and its parquet shards."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from vqpriors.artifact import new_folder, verify
-from vqpriors.shards import read_split, write_split
+from vqpriors.artifact import verify
+from vqpriors.scratch import Texts, empty_array
+from vqpriors.shards import open_shard, shard_paths
 
 METADATA_KEY = b"vqpriors"
+ROWS_AT_A_TIME = 16384
+_FIX = "encode the images again with `dvc repro encode`"
 
 
 @dataclass(frozen=True)
@@ -38,18 +41,18 @@ class TokenSpec:
 
 @dataclass(frozen=True)
 class TokenSet:
-    """One split in memory.
+    """One split.
 
     Attributes:
         spec: What the codes mean.
         ids: M picture ids.
         captions: M captions.
-        codes: (M, N) uint16, raster order.
+        codes: (M, N) uint16, raster order; on disk where they are many.
     """
 
     spec: TokenSpec
-    ids: list[str]
-    captions: list[str]
+    ids: Texts
+    captions: Texts
     codes: np.ndarray
 
     def __len__(self) -> int:
@@ -78,21 +81,8 @@ def token_table(
     return table.replace_schema_metadata({METADATA_KEY: json.dumps(asdict(spec))})
 
 
-def write_tokens(path: Path, splits: dict[str, pa.Table], *, rows_per_shard: int) -> None:
-    """Write a folder of token shards.
-
-    Args:
-        path: The folder to make or replace.
-        splits: A `token_table` for each split.
-        rows_per_shard: Rows in every shard but the last.
-    """
-    with new_folder(path) as folder:
-        for split, table in splits.items():
-            write_split(folder, split, table, rows_per_shard=rows_per_shard)
-
-
 def read_tokens(folder: Path, split: str, *, tokenizer: str) -> TokenSet:
-    """Read one split of tokens, if they are a given tokenizer's.
+    """Read one split of tokens, shard by shard, if they are a given tokenizer's.
 
     Args:
         folder: What the encode stage made.
@@ -104,37 +94,63 @@ def read_tokens(folder: Path, split: str, *, tokenizer: str) -> TokenSet:
             outside the codebook, or another tokenizer made them.
     """
     verify(folder)
-    return parse_tokens(read_split(folder, split), source=str(folder), tokenizer=tokenizer)
+    shards = [open_shard(path) for path in shard_paths(folder, split)]
+    batches = (batch for shard in shards for batch in shard.iter_batches(ROWS_AT_A_TIME))
+    count = sum(shard.metadata.num_rows for shard in shards)
+    schema = shards[0].schema_arrow
+    return _collect(batches, schema, count=count, source=str(folder), tokenizer=tokenizer)
 
 
 def parse_tokens(table: pa.Table, *, source: str, tokenizer: str) -> TokenSet:
-    """Check a table of tokens and bring it into memory; as `read_tokens`."""
-    fix = "encode the images again with `dvc repro encode`"
-    spec = _read_spec(table, source)
+    """Check a table of tokens and take it over; as `read_tokens`."""
+    batches, count = table.to_batches(), table.num_rows
+    return _collect(batches, table.schema, count=count, source=source, tokenizer=tokenizer)
+
+
+def _collect(
+    batches: Iterable[pa.RecordBatch],
+    schema: pa.Schema,
+    *,
+    count: int,
+    source: str,
+    tokenizer: str,
+) -> TokenSet:
+    spec = _read_spec(schema, source)
     if spec.fingerprint != tokenizer:
         raise ValueError(
             f"{source}: its tokens are of tokenizer {spec.fingerprint[:12]}, "
-            f"not of {tokenizer[:12]}; {fix}"
+            f"not of {tokenizer[:12]}; {_FIX}"
         )
-    if missing := {"id", "caption", "codes"} - set(table.column_names):
-        raise ValueError(f"{source}: no column {min(missing)!r}; {fix}")
-    codes = table.column("codes").combine_chunks()
-    if codes.type != pa.list_(pa.uint16(), spec.length) or codes.null_count:
-        raise ValueError(f"{source}: codes are {codes.type}, not {spec.length} of uint16; {fix}")
-    values = codes.flatten().to_numpy().reshape(-1, spec.length).copy()  # arrow's own is read-only
+    if missing := {"id", "caption", "codes"} - set(schema.names):
+        raise ValueError(f"{source}: no column {min(missing)!r}; {_FIX}")
+    codes = empty_array((count, spec.length), np.uint16)
+    texts: dict[str, list[pa.Array]] = {"id": [], "caption": []}
+    start = 0
+    for batch in batches:
+        found = _checked(batch, spec, source)
+        codes[start : start + len(found)] = found
+        start += len(found)
+        for name, pieces in texts.items():
+            pieces.append(batch.column(name))
+    columns = {name: pa.chunked_array(parts, pa.string()) for name, parts in texts.items()}
+    return TokenSet(spec, Texts(columns["id"]), Texts(columns["caption"]), codes)
+
+
+def _checked(batch: pa.RecordBatch, spec: TokenSpec, source: str) -> np.ndarray:
+    """Return the codes of some rows, (M, N) uint16."""
+    column = batch.column("codes")
+    if column.type != pa.list_(pa.uint16(), spec.length) or column.null_count:
+        raise ValueError(f"{source}: codes are {column.type}, not {spec.length} of uint16; {_FIX}")
+    values = column.flatten().to_numpy().reshape(-1, spec.length)
     if values.size and values.max() >= spec.codebook_size:
         raise ValueError(
-            f"{source}: code {values.max()} is outside the codebook of {spec.codebook_size}; {fix}"
+            f"{source}: code {values.max()} is outside the codebook of {spec.codebook_size}; {_FIX}"
         )
-    return TokenSet(
-        spec, table.column("id").to_pylist(), table.column("caption").to_pylist(), values
-    )
+    return values
 
 
-def _read_spec(table: pa.Table, source: str) -> TokenSpec:
+def _read_spec(schema: pa.Schema, source: str) -> TokenSpec:
     try:
-        return TokenSpec(**json.loads((table.schema.metadata or {})[METADATA_KEY]))
+        return TokenSpec(**json.loads((schema.metadata or {})[METADATA_KEY]))
     except (KeyError, ValueError, TypeError):
-        raise ValueError(
-            f"{source}: no token spec in its schema; make it again with `dvc repro encode`"
-        ) from None
+        raise ValueError(f"{source}: no token spec in its schema; {_FIX}") from None

@@ -172,7 +172,6 @@ def test_unknown_key_is_named(refusal, stage, params, key):
         ("train_tokenizer", "tokenizer.train.betas", [0.9, 1.0]),
         ("train_tokenizer", "tokenizer.train.precision", "fp8"),
         ("encode", "encode.batch_size", 0),
-        ("encode", "encode.rows_per_shard", 0),
         ("prepare_text", "text.wordpiece.max_length", 1),
         ("train_judge", "judge.network.width", 12),
         ("train_judge", "judge.network.depth", 7),

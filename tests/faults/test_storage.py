@@ -10,7 +10,7 @@ import pytest
 
 from tests.checkout import contents, copy_checkout, run, tiny_params
 from tests.faults.stage import STAGES, declared_params, error_of, run_stage
-from vqpriors.training.checkpoint import run_folder
+from vqpriors.run_folder import run_folder
 from vqpriors.training.loop import train
 
 WRITTEN = {

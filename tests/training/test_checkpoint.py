@@ -5,12 +5,13 @@ import sys
 import pytest
 import torch
 
-from vqpriors.training.checkpoint import Checkpoint, Progress, load, run_folder, save
+from vqpriors.run_folder import run_folder
+from vqpriors.training.checkpoint import Checkpoint, Progress, load, save
 
 HOLD = """
 import sys
 from pathlib import Path
-from vqpriors.training.checkpoint import run_folder
+from vqpriors.run_folder import run_folder
 with run_folder(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

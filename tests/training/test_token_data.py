@@ -1,13 +1,20 @@
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from torch.testing import assert_close
 
 from tests.tiny import captions, no_captions
 from vqpriors.conditioning import TextInput
-from vqpriors.training.token_data import TokenExamples, distinct_captions, token_examples
+from vqpriors.scratch import Texts
+from vqpriors.training import token_data
+from vqpriors.training.token_data import TokenExamples, token_examples
 
 CODES = np.arange(12, dtype=np.uint16).reshape(4, 3) + 60000
+
+
+def texts(*strings):
+    return Texts(pa.chunked_array([list(strings)], pa.string()))
 
 
 def examples(dropout, count=4, num_draws=0):
@@ -99,12 +106,6 @@ def test_features_follow_their_captions():
     assert data.batch(torch.tensor([0, 1]), None)["text_features"].flatten().tolist() == [7.0, 0.0]
 
 
-def test_distinct_captions_start_with_the_empty_one():
-    assert distinct_captions(["b", "a", "b"])[0] == ["", "b", "a"]
-    assert distinct_captions(["b", "a", "b"])[1].tolist() == [1, 2, 1]
-    assert distinct_captions(["b", ""])[1].tolist() == [1, 0]
-
-
 def test_each_distinct_caption_is_encoded_once():
     asked = []
 
@@ -112,9 +113,32 @@ def test_each_distinct_caption_is_encoded_once():
         asked.extend(texts)
         return no_captions(len(texts))
 
-    data = token_examples(CODES, ["x", "y", "x", ""], encode=encode, dropout=0.5)
+    data = token_examples(CODES, texts("x", "y", "x", ""), encode=encode, dropout=0.5)
     assert asked == ["", "x", "y"]
     assert data.batch(torch.arange(4), torch.Generator())["text_tokens"].shape == (4, 0)
+
+
+def test_captions_too_many_to_keep_are_encoded_by_the_batch(monkeypatch):
+    def encode(found):
+        asked.append(list(found))
+        return captions(*([len(text)] if text else [] for text in found))
+
+    asked, rows = [], torch.tensor([2, 0, 3])
+    pairs = (CODES, texts("x", "yyyy", "x", ""))
+    kept = token_examples(*pairs, encode=encode, dropout=0.5, num_draws=2)
+    monkeypatch.setattr(token_data, "ENCODED_AT_ONCE", 2)
+    asked.clear()
+    made = token_examples(*pairs, encode=encode, dropout=0.5, num_draws=2)
+    assert asked == []
+    for seed in (None, 1, 2):
+        found, expected = (
+            data.batch(rows, None if seed is None else torch.Generator().manual_seed(seed))
+            for data in (made, kept)
+        )
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            assert torch.equal(found[name], value), name
+    assert asked[0] == ["x", "x", ""]
 
 
 def test_parts_of_a_batch_draw_as_in_the_whole():

@@ -15,10 +15,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 from vqpriors.artifact import verify
-from vqpriors.shards import read_split
+from vqpriors.scratch import empty_array
+from vqpriors.shards import open_shard, read_split, shard_paths
 
 SCHEMA = pa.schema(
     [
@@ -29,6 +31,7 @@ SCHEMA = pa.schema(
         pa.field("attributes", pa.map_(pa.string(), pa.string())),
     ]
 )
+ROWS_AT_A_TIME = 1024
 _FIX = "make it again with `dvc repro`"
 
 
@@ -94,7 +97,7 @@ class ImageSet:
 
 
 def read_images(folder: Path, split: str) -> ImageSet:
-    """Read one split of an image set into memory.
+    """Read one split of an image set; its pixels lie on disk where they are many.
 
     Args:
         folder: What the download stage made.
@@ -104,19 +107,48 @@ def read_images(folder: Path, split: str) -> ImageSet:
         ValueError: If the folder is damaged, not of `SCHEMA` or empty, or a picture is damaged.
     """
     verify(folder)
-    table = read_split(folder, split)
-    if not table.schema.equals(SCHEMA):
-        raise ValueError(
-            f"{folder}: its {split!r} columns are not those of the image schema; {_FIX}"
-        )
-    columns = table.to_pydict()
+    shards = [open_shard(path) for path in shard_paths(folder, split)]
+    return _collect(shards, place=folder / split)
+
+
+def read_image_shard(path: Path) -> ImageSet:
+    """Read one shard of an image set whose folder has been verified; as `read_images`."""
+    return _collect([open_shard(path)], place=path)
+
+
+def _collect(shards: Sequence[pq.ParquetFile], *, place: Path) -> ImageSet:
+    count, start = sum(shard.metadata.num_rows for shard in shards), 0
+    found: dict[str, list[Any]] = {name: [] for name in SCHEMA.names if name != "image"}
+    pixels: np.ndarray | None = None
+    for shard in shards:
+        if not shard.schema_arrow.equals(SCHEMA):
+            raise ValueError(f"{place}: its columns are not those of the image schema; {_FIX}")
+        for batch in shard.iter_batches(batch_size=ROWS_AT_A_TIME):
+            columns = batch.to_pydict()
+            for name, data in zip(columns["id"], columns["image"], strict=True):
+                picture = _decoded(name, data, place)
+                if pixels is None:
+                    pixels = empty_array((count, *picture.shape), np.uint8)
+                pixels[start] = picture
+                start += 1
+            for name, values in found.items():
+                values.extend(columns[name])
+    if pixels is None:
+        raise ValueError(f"{place}: the split is empty; {_FIX}")
     return ImageSet(
-        ids=columns["id"],
-        pixels=_decoded(columns, folder / split),
-        captions=columns["caption"],
-        labels=columns["label"],
-        attributes=[dict(pairs or ()) for pairs in columns["attributes"]],
+        ids=found["id"],
+        pixels=pixels,
+        captions=found["caption"],
+        labels=found["label"],
+        attributes=[dict(pairs or ()) for pairs in found["attributes"]],
     )
+
+
+def _decoded(name: str, data: bytes, place: Path) -> np.ndarray:
+    try:
+        return decode_pixels(data)
+    except (OSError, SyntaxError, ValueError):  # Pillow raises all of them for a broken PNG
+        raise ValueError(f"{place}: picture {name!r} can't be decoded; {_FIX}") from None
 
 
 def read_captions(folder: Path, split: str) -> list[str]:
@@ -141,18 +173,6 @@ def decode_pixels(data: bytes) -> np.ndarray:
     """Decode a PNG of our own making to (C, H, W) uint8 with C = 1 or 3."""
     pixels = np.asarray(Image.open(io.BytesIO(data)))
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
-
-
-def _decoded(columns: Mapping[str, Any], place: Path) -> np.ndarray:
-    pixels = []
-    for name, data in zip(columns["id"], columns["image"], strict=True):
-        try:
-            pixels.append(decode_pixels(data))
-        except (OSError, SyntaxError, ValueError):  # Pillow raises all of them for a broken PNG
-            raise ValueError(f"{place}: picture {name!r} can't be decoded; {_FIX}") from None
-    if not pixels:
-        raise ValueError(f"{place}: the split is empty; {_FIX}")
-    return np.stack(pixels)
 
 
 def encode_png(pixels: np.ndarray) -> bytes:

@@ -1,15 +1,12 @@
 """Checkpoints of a run: whole or absent, verified when read, the newest two kept."""
 
-import fcntl
 import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -60,26 +57,6 @@ class Checkpoint:
     states: dict[str, State]
     optimizer: dict[str, Any]
     scaler: dict[str, Any]
-
-
-@contextmanager
-def run_folder(path: Path, *, keep: Callable[[], bool] = lambda: False) -> Iterator[Path]:
-    """Make a run's folder, lock it and those beside it, and remove it if the block succeeds.
-
-    Those beside it, because other runs of the same stage write to the same places.
-
-    Args:
-        path: The folder; what is there stays.
-        keep: Tells at the end whether to leave the folder.
-
-    Raises:
-        ValueError: If another process holds one of them.
-    """
-    with _locked(path.parent / "lock"):
-        path.mkdir(exist_ok=True)
-        yield path
-        if not keep():
-            shutil.rmtree(path)
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> None:
@@ -134,32 +111,6 @@ def _read(path: Path) -> Checkpoint:
     # On the CPU, or every process would fill the first GPU.
     saved = torch.load(path / "optimizer.pt", weights_only=True, map_location="cpu")
     return Checkpoint(Progress(**values), states, saved["optimizer"], saved["scaler"])
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    file = _open_locked(path)
-    try:
-        yield
-    finally:
-        path.unlink()
-        file.close()
-
-
-def _open_locked(path: Path) -> TextIO:
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # The holder before may remove the lock at any time between these lines.
-        with suppress(FileNotFoundError), ExitStack() as stack:
-            file = stack.enter_context(path.open("a"))
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                problem = f"{path.parent}: another process is running this stage"
-                raise ValueError(f"{problem}; wait for it to end or stop it") from None
-            if os.path.samestat(path.stat(), os.fstat(file.fileno())):
-                stack.pop_all()
-                return file
 
 
 def _newest_first(folder: Path) -> list[Path]:

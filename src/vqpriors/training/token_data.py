@@ -1,14 +1,19 @@
 """Codes with captions as training examples."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
 from vqpriors.conditioning import TextInput
+from vqpriors.scratch import Texts
 from vqpriors.training.order import WHOLE
+
+ENCODED_AT_ONCE = 20_000  # captions; more of them are encoded batch by batch
 
 
 class TokenExamples:
@@ -16,7 +21,7 @@ class TokenExamples:
 
     Args:
         codes: (M, N) integers.
-        captions: The distinct captions, encoded; row 0 is the empty caption.
+        captions: The distinct captions, encoded or to be so; row 0 is the empty caption.
         caption_rows: The caption of each picture, (M,) int64 rows of `captions`.
         caption_dropout: Share of captions that training replaces by the empty one, which teaches
             the null condition of guidance.
@@ -27,7 +32,7 @@ class TokenExamples:
         self,
         codes: np.ndarray,
         *,
-        captions: TextInput,
+        captions: "TextInput | Unencoded",
         caption_rows: Tensor,
         caption_dropout: float,
         num_draws: int = 0,
@@ -77,7 +82,7 @@ class TokenExamples:
 
 def token_examples(
     codes: np.ndarray,
-    captions: Sequence[str],
+    captions: Texts,
     *,
     encode: Callable[[Sequence[str]], TextInput],
     dropout: float,
@@ -92,19 +97,29 @@ def token_examples(
         dropout: As `TokenExamples`.
         num_draws: As `TokenExamples`.
     """
-    distinct, rows = distinct_captions(captions)
+    distinct = captions.distinct
+    is_few = len(distinct) <= ENCODED_AT_ONCE
     return TokenExamples(
         codes,
-        captions=encode(distinct),
-        caption_rows=rows,
+        captions=encode(distinct.to_pylist()) if is_few else Unencoded(distinct, encode),
+        caption_rows=torch.from_numpy(captions.rows),
         caption_dropout=dropout,
         num_draws=num_draws,
     )
 
 
-def distinct_captions(captions: Sequence[str]) -> tuple[list[str], Tensor]:
-    """List distinct captions, the empty one first, and the row of each caption, (M,) int64."""
-    rows = {"": 0}
-    for caption in captions:
-        rows.setdefault(caption, len(rows))
-    return list(rows), torch.tensor([rows[caption] for caption in captions])
+@dataclass(frozen=True)
+class Unencoded:
+    """Captions, too many to keep encoded, that are encoded when a batch asks for them.
+
+    Attributes:
+        texts: The distinct ones.
+        encode: A text encoder's method.
+    """
+
+    texts: pa.StringArray
+    encode: Callable[[Sequence[str]], TextInput]
+
+    def select(self, rows: Tensor) -> TextInput:
+        """Encode the captions at some rows, (M,) int64."""
+        return self.encode(self.texts.take(pa.array(rows.numpy())).to_pylist())
