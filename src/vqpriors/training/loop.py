@@ -71,7 +71,8 @@ def train(
         run.rehearse(validation)
         for name, phase in list(phases.items())[run.progress.phase :]:
             run.begin(phase)
-            bar = Bar(name, total=phase.epochs * run.steps_per_epoch, done=run.steps_in_phase)
+            total, is_shown = phase.epochs * run.steps_per_epoch, run.accelerator.is_main_process
+            bar = Bar(name, total=total, done=run.steps_in_phase, is_shown=is_shown)
             while run.progress.epoch < phase.epochs:
                 for batch in run.batches(training, phase):
                     values = run.update(batch, phase)

@@ -15,12 +15,14 @@ class Bar:
     Either shows the loss, how fast it goes and how long it still takes.
     """
 
-    def __init__(self, name: str, *, total: int, done: int):
-        self.is_terminal = sys.stderr.isatty()
+    def __init__(self, name: str, *, total: int, done: int, is_shown: bool = True):
+        is_terminal = sys.stderr.isatty()
+        self.has_lines = is_shown and not is_terminal
         self.name, self.total, self.done, self.first = name, total, done, done
         self.began = self.said = time.monotonic()
         self.loss: float | None = None
-        self.bar = tqdm(desc=name, total=total, initial=done, disable=not self.is_terminal)
+        has_bar = is_shown and is_terminal
+        self.bar = tqdm(desc=name, total=total, initial=done, disable=not has_bar)
 
     def advance(self, values: Mapping[str, float]) -> None:
         """Count one update; show the loss where there is one."""
@@ -31,7 +33,7 @@ class Bar:
             self.bar.set_postfix_str(f"loss {self.loss:.4f}")
         now = time.monotonic()
         is_tenth = before * 10 // self.total < self.done * 10 // self.total
-        if not self.is_terminal and (is_tenth or (values and now - self.said >= MINUTE)):
+        if self.has_lines and (is_tenth or (values and now - self.said >= MINUTE)):
             self.said = now
             print(self._line(now - self.began), file=sys.stderr)
 
