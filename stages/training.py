@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import nn
 
 from stages.runs import run_folder_of
 from vqpriors.hardware import best_device, peak_memory, processes
-from vqpriors.params import Params, Seed
+from vqpriors.params import Params, Seed, read_section
 from vqpriors.phases import Phase
 from vqpriors.seeds import derived_seed
+from vqpriors.trackers import Patient, Place, Tracking, tracked
 from vqpriors.training.interruption import EXIT_CODE, StoppedError
 from vqpriors.training.loop import Trained, train
 from vqpriors.training.optimisation import TrainConfig
@@ -30,19 +32,29 @@ class Session:
     Attributes:
         seed: Of the run's order and randomness.
         folder: Its checkpoints.
-        curves: What it logs.
+        curves: What it logs; none where the run is over.
+        trackers: What else is told of it.
         is_main: Whether this process writes results; one process of a launch does.
     """
 
     seed: int
     folder: Path
     curves: Curves | None
+    trackers: list[Patient]
     is_main: bool
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Add a point to the curves."""
-        if self.curves is not None:
-            self.curves.log(step, values)
+        """Add a point to the curves, and the sheets that were drawn with it."""
+        if self.curves is None:
+            return
+        for sink in (self.curves, *self.trackers):
+            sink.log(step, values)
+        if self.trackers and any(name.startswith("validation/") for name in values):
+            for sheet in sorted(self.curves.folder.glob("*.png")):
+                with Image.open(sheet) as picture:
+                    picture.load()
+                for tracker in self.trackers:
+                    tracker.show(step, sheet.stem, picture)
 
     def report(self, trained: Trained, values: Mapping[str, float]) -> None:
         """Close the curves and write what the trained model is worth to metrics.json."""
@@ -61,7 +73,8 @@ class Session:
         """Close the curves, if they are not closed, and write metrics.json."""
         curves, self.curves = self.curves, None
         if curves is not None:
-            curves.close(summary)
+            for sink in (curves, *self.trackers):
+                sink.close(summary)
 
 
 @dataclass(frozen=True)
@@ -134,11 +147,13 @@ def _session(stage: str, params: Params) -> Iterator[Session]:
     is_main = processes().is_main_process
     with run_folder_of(stage, params) as folder:
         if not is_main:
-            yield Session(seed, folder, None, is_main)
+            yield Session(seed, folder, None, [], is_main)
             return
         metrics = Path("metrics") / stage
-        with _put_back_on_error(metrics, aside=folder):
-            work = Session(seed, folder, Curves(metrics), is_main)
+        tracking = read_section("tracking", Tracking)
+        place = Place(tracking.project, stage, folder, params.values)
+        with _put_back_on_error(metrics, aside=folder), tracked(tracking, place) as trackers:
+            work = Session(seed, folder, Curves(metrics), trackers, is_main)
             yield work
             work.close({})
 

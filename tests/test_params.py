@@ -12,6 +12,7 @@ from vqpriors.evaluation.judge import JudgeConfig
 from vqpriors.images._prepare import Decoding, Recipe
 from vqpriors.params import Params, Section, Seed, Share, check
 from vqpriors.plugins import kind_names, load_kind
+from vqpriors.trackers import Tracking
 from vqpriors.training.optimisation import TrainConfig
 
 VALUES = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -43,6 +44,7 @@ def schemas():
         "prior.train": (TrainConfig, []),
         "sample": (SampleConfig, kind_names("vqpriors.sampling")),
         "evaluate": (EvaluateConfig, []),
+        "tracking": (Tracking, []),
     }
     for section, packages in PACKAGES.items():
         for package in packages:
@@ -112,8 +114,8 @@ def declared():
                 yield from (param.replace(chooser[0], choice) for choice in CHOICES[chooser[1]])
 
 
-def test_every_leaf_of_params_yaml_is_declared_by_a_stage():
-    known = list(declared())
+def test_every_leaf_of_params_yaml_is_declared_by_a_stage_or_changes_no_result():
+    known = [*declared(), "tracking"]
     forgotten = [
         leaf
         for leaf in leaves(VALUES)

@@ -15,12 +15,15 @@ CHOOSERS = {
     "vqpriors.text": "${text.encoder}",
     "vqpriors.priors": "${prior.arch}",
 }
+IDLE = {"vqpriors.trackers"}  # told of a run, and no part of what it makes
 UNCHOSEN = {"vqpriors.images", "vqpriors.sampling"}  # DVC can't name the kind: the whole package
+IDLE_FOLDERS = tuple(f"src/{package.replace('.', '/')}" for package in IDLE)
 
 
 def expected_code(stage: str) -> set[str]:
     """Return the code that a stage must declare: what it imports, and the kinds that it loads."""
     code = closure(f"stages.{stage}")
+    code = {path for path in code if not path.startswith(IDLE_FOLDERS)}
     packages = loaded_packages(code)
     while True:
         kinds = {f"{p}.{kind}" for p in packages for kind in kind_names(p)}

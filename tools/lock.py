@@ -12,6 +12,7 @@ import sys
 import tempfile
 import tomllib
 import venv
+from itertools import chain
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,9 +43,9 @@ def main() -> None:
 
 
 def requirements() -> list[str]:
-    """Return what pyproject.toml asks for, development tools included."""
+    """Return what pyproject.toml asks for, trackers and development tools included."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    return [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
 
 
 def pins(frozen: str) -> list[str]:

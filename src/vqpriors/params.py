@@ -128,6 +128,21 @@ def read_params(stage: str) -> Params:
         raise ValueError(f"params.yaml: {error}; correct it (or dvc.yaml)") from None
 
 
+def read_section(path: str, schema: type[SectionT]) -> SectionT:
+    """Read a section of params.yaml that no stage declares, because it changes no result.
+
+    Raises:
+        ValueError: As `Params.section`, or if params.yaml can't be read.
+    """
+    import dvc.api
+    from dvc.exceptions import DvcException
+
+    try:
+        return Params(dvc.api.params_show("params.yaml")).section(path, schema)
+    except DvcException as error:
+        raise ValueError(f"params.yaml: {error}; correct it") from None
+
+
 def _explain(path: str, error: ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join([path, *(str(part) for part in first["loc"])])

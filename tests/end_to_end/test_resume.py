@@ -3,30 +3,17 @@
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
 
 import psutil
 import pytest
-import yaml
 
-from tests.checkout import copy_checkout, environment, run
+from tests.checkout import environment, run
 from vqpriors.training.interruption import EXIT_CODE
 
 SECONDS = 600  # a crowded machine takes its time
-
-
-@pytest.fixture
-def untrained(reproduced, tmp_path):
-    """A copy in which only the prior is missing, in DVC's cache, too."""
-    folder = copy_checkout(reproduced.folder, tmp_path / "checkout", forget_runs=True)
-    shutil.rmtree(folder / "data/prior")
-    lock = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]["train_prior"]
-    digest = next(out["md5"] for out in lock["outs"] if out["path"] == "data/prior")
-    (folder / ".dvc/cache/files/md5" / digest[:2] / digest[2:]).unlink()
-    return folder
 
 
 def start(folder):
@@ -102,19 +89,13 @@ def test_orphan_of_a_killed_dvc_is_waited_for_and_its_work_kept(reproduced, untr
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_run_told_to_stop_saves_says_so_in_one_line_and_resumes(reproduced, untrained, number):
     kept = (untrained / "metrics/train_prior/metrics.json").read_bytes()
-    process = subprocess.Popen(
-        ["python", "-m", "stages.train_prior"],
-        cwd=untrained,
-        env=environment(untrained),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
+    told = run(
+        untrained,
+        *("python", "-m", "tests.end_to_end.told", "train_prior", str(int(number))),
+        fails=True,
     )
-    wait_for_checkpoint(untrained, process, step=3)
-    process.send_signal(number)
-    _, stderr = process.communicate()
-    assert process.returncode == EXIT_CODE == 75
-    lines = [line for line in stderr.splitlines() if ": step " not in line]
+    assert told.returncode == EXIT_CODE == 75
+    lines = [line for line in told.stderr.splitlines() if ": step " not in line]
     *hint, line = lines
     found = re.fullmatch(
         rf"error: train_prior: stopped by {number.name} at step (\d+); run it again to go on", line

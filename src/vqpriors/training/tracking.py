@@ -10,6 +10,7 @@ class Curves:
     """Curves in `folder`: a TSV for each name, the newest values in metrics.json."""
 
     def __init__(self, folder: Path):
+        self.folder = folder
         # DVCLive by default rewrites dvc.yaml and saves an experiment in mid-run.
         self._live = Live(str(folder), save_dvc_exp=False, dvcyaml=None, monitor_system=False)
 

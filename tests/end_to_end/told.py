@@ -1,0 +1,30 @@
+"""Run a stage that is sent a signal at its first checkpoint: `python -m tests.end_to_end.told`.
+
+Sent from outside, a signal may come when a tiny run is over. The stage's own process sends it.
+"""
+
+import runpy
+import signal
+import sys
+from pathlib import Path
+
+import stages  # noqa: F401 - puts the checkout's `src` first on the path
+from vqpriors.training import checkpoint
+
+
+def main(stage: str, number: int) -> None:
+    """Run the stage as its command does."""
+    save = checkpoint.save
+
+    def save_then_tell(folder: Path, saved: checkpoint.Checkpoint) -> None:
+        save(folder, saved)
+        checkpoint.save = save
+        signal.raise_signal(number)
+
+    checkpoint.save = save_then_tell
+    sys.argv = sys.argv[:1]
+    runpy.run_module(f"stages.{stage}", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
