@@ -1,0 +1,3 @@
+"""Benchmarks: `python -m benchmarks.NAME`."""
+
+import stages  # noqa: F401 - puts this checkout's `src` first on the path

@@ -1,0 +1,93 @@
+"""Memory of a process that trains on many token rows: `python -m benchmarks.memory`.
+
+For each number of rows, a process of its own reads a split of tokens as the training stage does and
+takes batches of it in training order. Memory is what only this process holds; pages of files that
+the system may drop at any time are counted apart.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+import torch
+
+from vqpriors.artifact import new_folder
+from vqpriors.text import wordpiece
+from vqpriors.tokens import TokenSpec, read_tokens, token_table
+from vqpriors.training.order import epoch_order, seed_step
+from vqpriors.training.token_data import token_examples
+
+ROWS = (10_000, 100_000, 1_000_000)
+SPEC = TokenSpec(rows=32, columns=32, codebook_size=4096, fingerprint="0" * 64)
+SHARD = 10_000
+BATCHES, BATCH = 200, 32
+
+
+def main() -> None:
+    """Write the rows, measure a process for each number of them, print a line of JSON each."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rows", type=int, nargs="+", default=ROWS)
+    parser.add_argument("--distinct", action="store_true", help="give each row its own caption")
+    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(measure(options.measure)))
+        return
+    for rows in options.rows:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "tokens"
+            write(path, rows, is_distinct=options.distinct)
+            command = [sys.executable, "-m", "benchmarks.memory", "--measure", str(path)]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            print(json.dumps({"rows": rows} | json.loads(done.stdout)), flush=True)
+
+
+def write(path: Path, rows: int, *, is_distinct: bool) -> None:
+    """Write random tokens as the encode stage lays them out."""
+    generator = np.random.default_rng(0)
+    with new_folder(path) as folder:
+        for start in range(0, rows, SHARD):
+            names = range(start, min(start + SHARD, rows))
+            captions = [f"picture {i}" if is_distinct else f"a digit {i % 10}" for i in names]
+            codes = generator.integers(0, SPEC.codebook_size, (len(captions), SPEC.length))
+            ids = [f"train-{i:09d}" for i in names]
+            table = token_table(SPEC, ids=ids, captions=captions, codes=codes)
+            shards = -(-rows // SHARD)
+            name = f"train-{start // SHARD:05d}-of-{shards:05d}.parquet"
+            pq.write_table(table, folder / name)
+
+
+def measure(path: Path) -> dict[str, float]:
+    """Take batches and return megabytes: of the imports alone, and at the end."""
+    process = psutil.Process()
+    before = process.memory_full_info().uss
+    tokens = read_tokens(path, "train", tokenizer=SPEC.fingerprint)
+    config = wordpiece.Config(vocabulary=1000, max_length=16)
+    encoder = wordpiece.build(config, captions=tokens.captions[:1000])
+    examples = token_examples(
+        tokens.codes, tokens.captions, encode=encoder.encode, dropout=0.1, num_draws=8
+    )
+    order = epoch_order(len(examples), seed=0, epoch=0)
+    total = 0
+    for step in range(BATCHES):
+        rows = order[step * BATCH % len(order) :][:BATCH]
+        total += int(examples.batch(rows, seed_step(seed=0, step=step, rank=0))["codes"].sum())
+    info = process.memory_full_info()
+    return {
+        "imports_mb": round(before / 1e6),
+        "own_mb": round(info.uss / 1e6),
+        "resident_mb": round(info.rss / 1e6),
+        "codes_mb": round(tokens.codes.nbytes / 1e6),
+        "checksum": total,
+    }
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()
