@@ -34,10 +34,10 @@ def main(params: Params) -> None:
     A shard that is done is kept if the stage is killed, and not made again by its next run.
     """
     config = params.section("encode", EncodeConfig)
+    place = processes()  # first: it chooses this process's GPU
     model, spec = tokenizer.load(Path("data/tokenizer"), best_device())
     verify(IMAGES)
     shards = [path for split in SPLITS for path in shard_paths(IMAGES, split)]
-    place = processes()
     with run_folder_of("encode", params) as folder:
         for shard in shards[place.process_index :: place.num_processes]:
             if not (folder / shard.name).exists():

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import DistributedType, broadcast_object_list
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -30,6 +30,9 @@ from vqpriors.training.optimisation import (
     weigh,
 )
 from vqpriors.training.order import WHOLE, epoch_order, seed_step
+
+# They split a model among processes.
+SPLITTING = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
 Log = Callable[[int, Mapping[str, float]], None]
 Look = Callable[[nn.Module], Mapping[str, float]]
@@ -72,6 +75,11 @@ class Run:
         precision = resolve_precision(config.precision, device)
         processes()  # first, since whoever asks next may not tell of a CPU
         self.accelerator = Accelerator(mixed_precision=precision, cpu=device.type == "cpu")
+        if (kind := self.accelerator.distributed_type) in SPLITTING:
+            raise ValueError(
+                f"LAUNCH: {kind.value} is not supported: averaged weights and checkpoints are of "
+                "whole models; configure accelerate for plain data parallelism"
+            )
         self.model, self.config, self.seed = model.to(self.accelerator.device), config, seed
         self.phases = list(phases.values())
         self.num_examples = num_examples
