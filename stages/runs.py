@@ -33,7 +33,7 @@ def run_folder_of(stage: str, params: Params) -> Iterator[Path]:
         params: Its params.
 
     Raises:
-        ValueError: If another process runs the same stage.
+        ValueError: If another process runs the same stage, or what it depends on is missing.
     """
     root = Path(os.environ.get("DVC_ROOT", "."))
     path, place = root / ".runs" / stage / _fingerprint(stage, params), processes()
@@ -74,10 +74,11 @@ def _fingerprint(stage: str, params: Params) -> str:
 
     with Repo() as repo:
         found = repo.stage.load_one(name=os.environ.get("DVC_STAGE", stage))  # pyright: ignore
-        contents = {
-            dep.def_path: dep.get_hash().value
-            for dep in found.deps
-            if dep.protocol == "local" and dep.def_path != "params.yaml"
-        }
+        deps = [
+            dep for dep in found.deps if dep.protocol == "local" and dep.def_path != "params.yaml"
+        ]
+        if missing := [dep.def_path for dep in deps if not dep.exists]:
+            raise ValueError(f"{missing[0]}: not there; run the stage that makes it (`dvc repro`)")
+        contents = {dep.def_path: dep.get_hash().value for dep in deps}
     parts = {"params": _deciding(params.values), "deps": contents, "torch": torch.__version__}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -6,7 +6,7 @@ from inspect import signature
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, PlainValidator
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
@@ -15,11 +15,17 @@ from vqpriors.params import Section
 from vqpriors.training.muon import Muon
 
 
+def _batch_size(value: Any) -> int | Literal["auto"]:
+    if value == "auto" or (type(value) is int and value >= 1):
+        return value
+    raise ValueError(f"must be a whole number of at least 1, or auto, got {value!r}")
+
+
 class TrainConfig(Section):
     """A `train` section of params.yaml."""
 
     optimizer: Literal["adamw", "muon"]
-    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"]
+    batch_size: Annotated[int | Literal["auto"], PlainValidator(_batch_size)]
     accumulation: int = Field(ge=1)
     warmup_steps: int = Field(ge=0)
     final_lr_share: float = Field(ge=0, le=1)
