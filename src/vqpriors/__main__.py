@@ -1,0 +1,126 @@
+"""`python -m vqpriors`: pictures from prompts, on the command line."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MAX_PIXELS = 2**24  # of a picture that is given
+EXAMPLE = "a small red seven on a white background"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Do what the command line asks; end with one line and exit code 1 where that can't be."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except (ValueError, OSError) as error:
+        if options.debug:
+            raise
+        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+        sys.exit(f"error: {options.command}: {' '.join(str(reason).split())}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m vqpriors", description=__doc__)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(dest="command", required=True)
+    draw = commands.add_parser("generate", help="draw pictures from prompts")
+    draw.set_defaults(run=_generate)
+    draw.add_argument("--prompt", action="append", default=[], help=f'such as "{EXAMPLE}"; repeat')
+    draw.add_argument("--prompts", type=Path, help="a file with a prompt a line")
+    draw.add_argument("--num-samples", type=int, default=1, help="pictures of each")
+    draw.add_argument("--inpaint", type=Path, nargs=2, metavar=("PICTURE", "MASK"))
+    draw.add_argument("--vary", type=Path, metavar="PICTURE")
+    draw.add_argument("--steps", type=int, help="passes of a masked prior; as in params.yaml")
+    draw.add_argument("--temperature", type=float, help="as in params.yaml")
+    draw.add_argument("--guidance", type=float, help="as in params.yaml; 1 is none")
+    draw.add_argument("--seed", type=int, default=0)
+    draw.add_argument("--out", type=Path, default=Path("samples"), help="folder for the pictures")
+    caption = commands.add_parser("caption", help="write captions for pictures")
+    caption.set_defaults(run=_caption)
+    caption.add_argument("pictures", type=Path, nargs="+")
+    caption.add_argument("--seed", type=int, default=0)
+    for command in (draw, caption):
+        command.add_argument(
+            "--from", dest="folder", default="data", help="folder of trained parts; data"
+        )
+    return parser
+
+
+def _generate(options: argparse.Namespace) -> None:
+    prompts = [*options.prompt, *_lines(options.prompts)]
+    if options.inpaint and options.vary:
+        raise ValueError("--vary: not together with --inpaint; leave one of them out")
+    redrawn = options.inpaint or ([options.vary] if options.vary else [])
+    if not prompts and not redrawn:
+        raise ValueError(f'--prompt: nothing to draw; say what, such as --prompt "{EXAMPLE}"')
+    if redrawn and len(prompts) > 1:
+        raise ValueError("--prompt: at most one to redraw a picture by; leave out the others")
+    given = [_open(path) for path in redrawn]
+
+    from vqpriors.generator import Generator  # after what can be refused at once: torch is slow
+
+    generator = Generator.load(options.folder)
+    how = {name: getattr(options, name) for name in ("steps", "temperature", "guidance", "seed")}
+    how["num_samples"] = options.num_samples
+    if options.inpaint:
+        pictures = generator.inpaint(*given, *prompts, **how)
+    elif options.vary:
+        pictures = generator.vary(*given, *prompts, **how)
+    else:
+        pictures = generator(prompts, **how)
+    _write(options.out, pictures, prompts or [""], options.num_samples)
+
+
+def _write(folder: Path, drawn: list["Image.Image"], prompts: list[str], each: int) -> None:
+    import numpy as np
+
+    from vqpriors.pictures import captioned_sheet, save_png
+
+    for number, picture in enumerate(drawn):
+        save_png(picture, folder / f"{number // each:03d}-{number % each:03d}.png")
+    pixels = np.stack([np.atleast_3d(picture).transpose(2, 0, 1) for picture in drawn])
+    rows = pixels.reshape(len(prompts), each, *pixels.shape[1:])
+    save_png(captioned_sheet(rows, prompts), folder / "sheet.png")
+    count = f"{len(drawn):,} picture{'s' * (len(drawn) > 1)}"
+    print(f"{count} and sheet.png in {folder}")
+
+
+def _caption(options: argparse.Namespace) -> None:
+    given = [_open(path) for path in options.pictures]
+
+    from vqpriors.generator import Generator
+
+    captions = Generator.load(options.folder).caption(given, seed=options.seed)
+    for path, caption in zip(options.pictures, captions, strict=True):
+        print(f"{path}: {caption}")
+
+
+def _lines(path: Path | None) -> list[str]:
+    if path is None:
+        return []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: not UTF-8 text; save it as such") from None
+    if found := [line.strip() for line in lines if line.strip()]:
+        return found
+    raise ValueError(f"{path}: no prompt in it; write one a line")
+
+
+def _open(path: Path) -> "Image.Image":
+    from vqpriors.images._decode import BadImageError, decode
+
+    try:
+        return decode(path.read_bytes(), max_pixels=MAX_PIXELS)
+    except BadImageError as error:
+        raise ValueError(f"{path}: {error}; give another picture") from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,319 @@
+"""Trained artifacts as one thing that draws, redraws and captions pictures.
+
+generator = Generator.load("data")
+pictures = generator("a small red seven on a white background", num_samples=4)
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vqpriors import priors, text, tokenizer
+from vqpriors.artifact import MANIFEST, new_folder, verify
+from vqpriors.editing import kept_by, kept_cells
+from vqpriors.hardware import Precision, best_device
+from vqpriors.images._decode import ImageConfig, fit
+from vqpriors.params import Kind, Section, check
+from vqpriors.plugins import load_kind
+from vqpriors.sampling import sample_codes
+from vqpriors.sampling._captioning import CaptionConfig, write_captions
+from vqpriors.seeds import derived_seed
+from vqpriors.tokens import TokenSpec
+
+LONGEST_PROMPT = 2000  # characters
+MOST = 1024  # pictures of a call
+PARTS = ("tokenizer", "text", "prior")
+SETTINGS = "settings.json"
+
+
+class Settings(Section):
+    """The keys of `sample` in params.yaml that say how to draw, whoever asks."""
+
+    steps: int
+    guidance: float
+    batch_size: int
+    precision: Precision
+    captions: CaptionConfig
+
+
+@dataclass(frozen=True)
+class Request:
+    """How to draw; what is None is as the settings say.
+
+    Attributes:
+        steps: Passes over a picture; of masked priors alone.
+        temperature: Divides the logits.
+        guidance: Scale s of u + s(c - u) on the logits; 1 is none.
+        seed: The same request with the same seed gives the same pictures.
+    """
+
+    steps: int | None = None
+    temperature: float | None = None
+    guidance: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise a ValueError that names what is out of range."""
+        if self.steps is not None and not 1 <= self.steps <= MOST:
+            raise ValueError(f"steps: must be 1 to {MOST}, got {self.steps}; choose another number")
+        for name in ("temperature", "guidance"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 100:
+                raise ValueError(f"{name}: must be 0 to 100, got {value}; choose another number")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed: must be 0 to 2^63 - 1, got {self.seed}; choose another number")
+
+
+@dataclass
+class Generator:
+    """Draws pictures from prompts, redraws parts of pictures, and captions them.
+
+    Attributes:
+        prior: Draws codes.
+        tokenizer: Decodes them.
+        spec: What they mean.
+        encoder: Reads captions.
+        sampler: The kind that the prior names, with its settings.
+        settings: What stands for arguments that a call leaves out.
+        image: The pictures' size and channels.
+        folder: Where the parts came from.
+    """
+
+    prior: Any
+    tokenizer: Any
+    spec: TokenSpec
+    encoder: text.TextEncoder
+    sampler: Kind
+    settings: Settings
+    image: ImageConfig
+    folder: Path
+
+    @classmethod
+    def load(cls, folder: str | Path = "data") -> "Generator":
+        """Load what a checkout's stages have made, or what `save` has written.
+
+        Args:
+            folder: Holds `tokenizer/`, `text/` and `prior/`, and `settings.json`, or lies beside a
+                checkout's params.yaml.
+
+        Raises:
+            ValueError: If a part is missing or damaged, or does not go with the others.
+        """
+        folder, device = Path(folder), best_device()
+        for part in PARTS:
+            if not (folder / part / MANIFEST).is_file():
+                raise ValueError(
+                    f"{folder / part}: not there; make it with `dvc repro`, or bring it with "
+                    "`dvc pull`"
+                )
+        model, spec = tokenizer.load(folder / "tokenizer", device)
+        encoder = verify(folder / "text")
+        prior = priors.load(folder / "prior", device, tokenizer=spec.fingerprint, encoder=encoder)
+        settings, sampler = _read_settings(folder, prior.sampler)
+        shape = json.loads((folder / "tokenizer/config.json").read_text())
+        image = ImageConfig(
+            size=shape["image_size"],
+            channels=shape["channels"],
+            resize="crop",
+            background="#ffffff",
+        )
+        reader = text.load(folder / "text")
+        return cls(prior, model, spec, reader, sampler, settings, image, folder)
+
+    def save(self, path: str | Path) -> None:
+        """Write all that `load` needs to a folder of its own; one that is there is replaced."""
+        with new_folder(Path(path)) as target:
+            for part in PARTS:
+                shutil.copytree(self.folder / part, target / part)
+            values = self.settings.model_dump() | {
+                self.sampler.name: self.sampler.config.model_dump()
+            }
+            (target / SETTINGS).write_text(json.dumps({"sample": values}, indent=2) + "\n")
+
+    def __call__(
+        self, prompt: str | Sequence[str], *, num_samples: int = 1, **how: Any
+    ) -> list[Image.Image]:
+        """Draw pictures.
+
+        Args:
+            prompt: A text, or several.
+            num_samples: Pictures of each.
+            how: `steps`, `temperature`, `guidance` and `seed`, see `Request`.
+
+        Returns:
+            All pictures of the first prompt, then of the next.
+
+        Raises:
+            ValueError: If an argument is out of range; names it.
+        """
+        prompts = self._repeated(prompt, num_samples)
+        return self._pictures(self.codes(prompts, Request(**how)))
+
+    def inpaint(
+        self,
+        picture: Image.Image,
+        mask: Image.Image,
+        prompt: str = "",
+        *,
+        num_samples: int = 1,
+        **how: Any,
+    ) -> list[Image.Image]:
+        """Draw the marked part of a picture again; each code stands for a patch of it.
+
+        Args:
+            picture: Of any size and mode; cropped and resized to the tokenizer's.
+            mask: White where it is to be drawn again; treated as the picture.
+            prompt: What is to be there.
+            num_samples: How many times.
+            how: As of a call.
+        """
+        marked = fit(mask, self.image.model_copy(update={"channels": 1}))[0] >= 128
+        is_kept = kept_cells(marked, self.spec.rows, self.spec.columns)
+        if is_kept.all():
+            raise ValueError("mask: nothing is marked; paint what to draw again white")
+        return self._redraw(picture, is_kept[None], prompt, num_samples, Request(**how))
+
+    def vary(
+        self, picture: Image.Image, prompt: str = "", *, num_samples: int = 1, **how: Any
+    ) -> list[Image.Image]:
+        """Keep half of a picture's codes, another half each time, and draw the rest again.
+
+        Args:
+            picture: As of `inpaint`.
+            prompt: What it is to show.
+            num_samples: How many variations.
+            how: As of a call.
+        """
+        request, grid = Request(**how), (self.spec.rows, self.spec.columns)
+        is_kept = kept_by("variation", *grid, count=num_samples, seed=request.seed)
+        return self._redraw(picture, is_kept, prompt, num_samples, request)
+
+    def caption(self, picture: Image.Image | Sequence[Image.Image], *, seed: int = 0) -> list[str]:
+        """Write a caption for each picture.
+
+        Raises:
+            ValueError: If the prior writes none.
+        """
+        if not hasattr(self.prior, "start_caption"):
+            raise ValueError(
+                "caption: this prior writes no captions; train one that does "
+                "(`dvc exp run -S prior.arch=cftn2`)"
+            )
+        pictures = [picture] if isinstance(picture, Image.Image) else list(picture)
+        return write_captions(
+            self.prior,
+            self.encode(pictures),
+            self.settings.captions,
+            decode=self.encoder.decode,
+            batch_size=self.settings.batch_size,
+            precision=self.settings.precision,
+            seed=derived_seed(seed, "captions"),
+        )
+
+    def reconstruct(self, picture: Image.Image) -> Image.Image:
+        """Return a picture as its codes tell it."""
+        return self._pictures(self.encode([picture]))[0]
+
+    def encode(self, pictures: Sequence[Image.Image]) -> np.ndarray:
+        """Return pictures' codes, (M, N) uint16."""
+        pixels = np.stack([fit(picture, self.image) for picture in pictures])
+        settings = {"batch_size": self.settings.batch_size, "precision": self.settings.precision}
+        return tokenizer.encode_pixels(self.tokenizer, pixels, **settings)
+
+    def codes(
+        self,
+        prompts: Sequence[str],
+        request: Request,
+        *,
+        given: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> np.ndarray:
+        """Draw codes.
+
+        Args:
+            prompts: M texts.
+            request: How.
+            given: Codes, (M, N) integers, and which of them to keep, (M, N) bool.
+
+        Returns:
+            (M, N) uint16.
+        """
+        if request.steps is not None and not self.sampler.module.HAS_STEPS:
+            raise ValueError("steps: this prior draws one code after the other; leave it out")
+        changes = {} if request.temperature is None else {"temperature": request.temperature}
+        settings, sampler = self.settings, self.sampler
+        return sample_codes(
+            self.prior,
+            sampler.module.build(sampler.config.model_copy(update=changes)),
+            prompts,
+            encode=self.encoder.encode,
+            guidance=settings.guidance if request.guidance is None else request.guidance,
+            steps=request.steps or settings.steps,
+            batch_size=settings.batch_size,
+            precision=settings.precision,
+            seed=derived_seed(request.seed, "generate"),
+            given=given,
+        )
+
+    def _redraw(
+        self,
+        picture: Image.Image,
+        is_kept: np.ndarray,
+        prompt: str,
+        num_samples: int,
+        request: Request,
+    ) -> list[Image.Image]:
+        prompts = self._repeated(prompt, num_samples)
+        if self.sampler.name == "autoregressive":
+            raise ValueError(
+                "redrawing: this prior draws in one order, from the top; train one that does not "
+                "(`dvc exp run -S prior.arch=cftn`)"
+            )
+        codes = self.encode([picture]).repeat(num_samples, axis=0)
+        kept = np.broadcast_to(is_kept, codes.shape).copy()
+        return self._pictures(self.codes(prompts, request, given=(codes, kept)))
+
+    def _repeated(self, prompt: str | Sequence[str], num_samples: int) -> list[str]:
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        if num_samples < 1 or not 1 <= len(prompts) * num_samples <= MOST:
+            raise ValueError(
+                f"num_samples: from 1 picture to {MOST:,} in all, got {num_samples} of "
+                f"{len(prompts)} prompts; choose another number"
+            )
+        for each in prompts:
+            if len(each) > LONGEST_PROMPT:
+                raise ValueError(
+                    f"prompt: at most {LONGEST_PROMPT:,} characters, got {len(each):,}; shorten it"
+                )
+        return [each for each in prompts for _ in range(num_samples)]
+
+    def _pictures(self, codes: np.ndarray) -> list[Image.Image]:
+        settings = {"batch_size": self.settings.batch_size, "precision": self.settings.precision}
+        pixels = tokenizer.decode_codes(self.tokenizer, codes, **settings)
+        return [
+            Image.fromarray(each[0] if len(each) == 1 else each.transpose(1, 2, 0))
+            for each in pixels
+        ]
+
+
+def _read_settings(folder: Path, sampler: str) -> tuple[Settings, Kind]:
+    from ruamel.yaml import YAML, YAMLError  # what DVC reads params.yaml with
+
+    path = folder / SETTINGS
+    if not path.is_file():
+        path = folder.absolute().parent / "params.yaml"
+    try:
+        values = YAML(typ="safe").load(path)["sample"]
+        own = {name: values[name] for name in (*Settings.model_fields, sampler)}
+    except FileNotFoundError:
+        raise ValueError(f"{path}: not there; it says how to draw") from None
+    except (YAMLError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: no settings of `sample` in it ({error}); correct it") from None
+    module = load_kind("vqpriors.sampling", sampler, param="prior.arch")
+    config = check(f"sample.{sampler}", own.pop(sampler), module.Config)
+    return check("sample", own, Settings), Kind(sampler, module, config)
