@@ -1,26 +1,21 @@
-"""What stages draw with: everything between captions and pictures."""
+"""What stages draw with: a generator that goes by the params that DVC knows."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
-from vqpriors import priors, text, tokenizer
-from vqpriors.artifact import verify
-from vqpriors.hardware import Precision, best_device
+from vqpriors.generator import Generator, Request, Settings
+from vqpriors.hardware import Precision
 from vqpriors.params import Kind, Params, Section
 from vqpriors.plugins import kind_names, load_kind
-from vqpriors.sampling import sample_codes
-from vqpriors.sampling._captioning import CaptionConfig, write_captions
-from vqpriors.seeds import derived_seed
-from vqpriors.tokens import TokenSpec
+from vqpriors.sampling._captioning import CaptionConfig
 
-TEXT = Path("data/text")
-TOKENIZER = Path("data/tokenizer")
+DATA = Path("data")
 
 
 class SampleConfig(Section):
@@ -44,35 +39,17 @@ class SampleConfig(Section):
 
 @dataclass
 class Painter:
-    """A trained prior with its sampler, its captions' encoder and its tokenizer.
+    """A generator with the settings and the seed of the `sample` stage.
 
     Attributes:
-        prior: Draws codes.
-        tokenizer: Decodes them.
-        spec: What they mean.
-        encoder: Reads captions.
-        sampler: The kind that the prior names, with its settings.
+        generator: The trained parts.
         config: What every sampler shares.
         seed: The run's.
     """
 
-    prior: Any
-    tokenizer: Any
-    spec: TokenSpec
-    encoder: text.TextEncoder
-    sampler: Kind
+    generator: Generator
     config: SampleConfig
     seed: int
-
-    @property
-    def has_steps(self) -> bool:
-        """Whether the sampler leaves the number of passes open."""
-        return self.sampler.module.HAS_STEPS
-
-    @property
-    def is_captioner(self) -> bool:
-        """Whether the prior writes captions, too."""
-        return hasattr(self.prior, "start_caption")
 
     def codes(
         self,
@@ -88,32 +65,16 @@ class Painter:
         Args:
             captions: M texts.
             purpose: Starts the randomness, with the run's seed.
-            steps: Instead of the config's.
+            steps: Instead of the config's, where the sampler leaves the number open.
             given: Codes, (M, N) integers, and which of them to keep, (M, N) bool.
             temperature: Instead of the sampler's own.
 
         Returns:
             (M, N) uint16.
         """
-        own = self.sampler.config
-        changes = {} if temperature is None else {"temperature": temperature}
-        return sample_codes(
-            self.prior,
-            self.sampler.module.build(own.model_copy(update=changes)),
-            captions,
-            encode=self.encoder.encode,
-            guidance=self.config.guidance,
-            steps=steps or self.config.steps,
-            batch_size=self.config.batch_size,
-            precision=self.config.precision,
-            seed=derived_seed(self.seed, purpose),
-            given=given,
-        )
-
-    def pixels(self, codes: np.ndarray) -> np.ndarray:
-        """Decode codes to (M, C, H, W) uint8."""
-        settings = {"batch_size": self.config.batch_size, "precision": self.config.precision}
-        return tokenizer.decode_codes(self.tokenizer, codes, **settings)
+        steps = steps if self.generator.has_steps else None
+        request = Request(steps=steps, temperature=temperature, seed=self.seed)
+        return self.generator.codes(captions, request, purpose=purpose, given=given)
 
     def timed(
         self, captions: Sequence[str], *, purpose: str, steps: int | None = None
@@ -121,20 +82,8 @@ class Painter:
         """Draw and decode; return codes, pixels and seconds a picture."""
         began = time.perf_counter()
         codes = self.codes(captions, purpose=purpose, steps=steps)
-        pixels = self.pixels(codes)
+        pixels = self.generator.pixels(codes)
         return codes, pixels, (time.perf_counter() - began) / len(captions)
-
-    def captions(self, codes: np.ndarray) -> list[str]:
-        """Write a caption for each picture, (M, N) integers."""
-        return write_captions(
-            self.prior,
-            codes,
-            self.config.captions,
-            decode=self.encoder.decode,
-            batch_size=self.config.batch_size,
-            precision=self.config.precision,
-            seed=derived_seed(self.seed, "captions"),
-        )
 
 
 def load_painter(params: Params, *, seed: int) -> Painter:
@@ -142,12 +91,9 @@ def load_painter(params: Params, *, seed: int) -> Painter:
     config = params.section("sample", SampleConfig, besides=kind_names("vqpriors.sampling"))
     # All are checked, since a change of any reruns the stage, which would else take a wrong one.
     samplers = {kind: _sampler(kind, params) for kind in kind_names("vqpriors.sampling")}
-    device = best_device()
-    model, spec = tokenizer.load(TOKENIZER, device)
-    prior = priors.load(
-        Path("data/prior"), device, tokenizer=spec.fingerprint, encoder=verify(TEXT)
-    )
-    return Painter(prior, model, spec, text.load(TEXT), samplers[prior.sampler], config, seed)
+    settings = Settings(**{name: getattr(config, name) for name in Settings.model_fields})
+    generator = Generator.assemble(DATA, lambda sampler: (settings, samplers[sampler]))
+    return Painter(generator, config, seed)
 
 
 def _sampler(kind: str, params: Params) -> Kind:

@@ -20,8 +20,8 @@ SHEETS = Path("metrics/sample")
 def main(params: Params) -> None:
     """Draw every prompt's pictures, time that, draw the sheets, then write all of it."""
     painter = load_painter(params, seed=params.value("seed", Seed))
-    config = painter.config
-    test = read_tokens(Path("data/tokens"), "test", tokenizer=painter.spec.fingerprint)
+    config, generator = painter.config, painter.generator
+    test = read_tokens(Path("data/tokens"), "test", tokenizer=generator.spec.fingerprint)
     prompts = [
         prompt
         for prompt in choose_prompts(config.prompts, test, limit=config.num_prompts)
@@ -42,7 +42,7 @@ def main(params: Params) -> None:
             prompts,
             pixels=pixels,
             codes=codes,
-            spec=painter.spec,
+            spec=generator.spec,
             written=written,
             compared=compared,
         )
@@ -50,10 +50,10 @@ def main(params: Params) -> None:
 
 
 def _write_captions(painter: Painter, test: TokenSet) -> list[Written]:
-    if not painter.is_captioner:
+    if not painter.generator.is_captioner:
         return []
     count = painter.config.captions.num_pictures
-    texts = painter.captions(test.codes[:count])
+    texts = painter.generator.write(test.codes[:count], seed=painter.seed)
     return [Written(*row) for row in zip(test.ids, test.captions, texts, strict=False)]
 
 
@@ -62,7 +62,8 @@ def _compare_steps(painter: Painter, test: TokenSet) -> list[Comparison]:
     config = painter.config
     prompts = choose_prompts([], test, limit=config.compared_pictures)
     captions = [prompt.caption for prompt in prompts]
-    choices = config.compared_steps if painter.has_steps else [painter.spec.length]
+    generator = painter.generator
+    choices = config.compared_steps if generator.has_steps else [generator.spec.length]
     found = []
     for steps in dict.fromkeys(choices):
         _, pixels, seconds = painter.timed(captions, purpose="compare", steps=steps)

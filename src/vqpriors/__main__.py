@@ -69,9 +69,9 @@ def _generate(options: argparse.Namespace) -> None:
     how = {name: getattr(options, name) for name in ("steps", "temperature", "guidance", "seed")}
     how["num_samples"] = options.num_samples
     if options.inpaint:
-        pictures = generator.inpaint(*given, *prompts, **how)
+        pictures = generator.inpaint(given[0], given[1], "".join(prompts), **how)
     elif options.vary:
-        pictures = generator.vary(*given, *prompts, **how)
+        pictures = generator.vary(given[0], "".join(prompts), **how)
     else:
         pictures = generator(prompts, **how)
     _write(options.out, pictures, prompts or [""], options.num_samples)
@@ -84,7 +84,7 @@ def _write(folder: Path, drawn: list["Image.Image"], prompts: list[str], each: i
 
     for number, picture in enumerate(drawn):
         save_png(picture, folder / f"{number // each:03d}-{number % each:03d}.png")
-    pixels = np.stack([np.atleast_3d(picture).transpose(2, 0, 1) for picture in drawn])
+    pixels = np.stack([np.atleast_3d(np.asarray(picture)).transpose(2, 0, 1) for picture in drawn])
     rows = pixels.reshape(len(prompts), each, *pixels.shape[1:])
     save_png(captioned_sheet(rows, prompts), folder / "sheet.png")
     count = f"{len(drawn):,} picture{'s' * (len(drawn) > 1)}"

@@ -6,7 +6,7 @@ pictures = generator("a small red seven on a white background", num_samples=4)
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,17 +105,29 @@ class Generator:
         Raises:
             ValueError: If a part is missing or damaged, or does not go with the others.
         """
-        folder, device = Path(folder), best_device()
+        folder = Path(folder)
         for part in PARTS:
             if not (folder / part / MANIFEST).is_file():
                 raise ValueError(
                     f"{folder / part}: not there; make it with `dvc repro`, or bring it with "
                     "`dvc pull`"
                 )
+        return cls.assemble(folder, lambda sampler: _read_settings(folder, sampler))
+
+    @classmethod
+    def assemble(
+        cls, folder: Path, settings_for: Callable[[str], tuple[Settings, Kind]]
+    ) -> "Generator":
+        """Load the parts in a folder; what says how to draw is told of the sampler's name.
+
+        Raises:
+            ValueError: As `load`.
+        """
+        device = best_device()
         model, spec = tokenizer.load(folder / "tokenizer", device)
         encoder = verify(folder / "text")
         prior = priors.load(folder / "prior", device, tokenizer=spec.fingerprint, encoder=encoder)
-        settings, sampler = _read_settings(folder, prior.sampler)
+        settings, sampler = settings_for(prior.sampler)
         shape = json.loads((folder / "tokenizer/config.json").read_text())
         image = ImageConfig(
             size=shape["image_size"],
@@ -200,21 +212,13 @@ class Generator:
         Raises:
             ValueError: If the prior writes none.
         """
-        if not hasattr(self.prior, "start_caption"):
+        if not self.is_captioner:
             raise ValueError(
                 "caption: this prior writes no captions; train one that does "
                 "(`dvc exp run -S prior.arch=cftn2`)"
             )
         pictures = [picture] if isinstance(picture, Image.Image) else list(picture)
-        return write_captions(
-            self.prior,
-            self.encode(pictures),
-            self.settings.captions,
-            decode=self.encoder.decode,
-            batch_size=self.settings.batch_size,
-            precision=self.settings.precision,
-            seed=derived_seed(seed, "captions"),
-        )
+        return self.write(self.encode(pictures), seed=seed)
 
     def reconstruct(self, picture: Image.Image) -> Image.Image:
         """Return a picture as its codes tell it."""
@@ -226,11 +230,34 @@ class Generator:
         settings = {"batch_size": self.settings.batch_size, "precision": self.settings.precision}
         return tokenizer.encode_pixels(self.tokenizer, pixels, **settings)
 
+    @property
+    def has_steps(self) -> bool:
+        """Whether the sampler leaves the number of passes open."""
+        return self.sampler.module.HAS_STEPS
+
+    @property
+    def is_captioner(self) -> bool:
+        """Whether the prior writes captions, too."""
+        return hasattr(self.prior, "start_caption")
+
+    def write(self, codes: np.ndarray, *, seed: int) -> list[str]:
+        """Write a caption for each picture's codes, (M, N) integers."""
+        return write_captions(
+            self.prior,
+            codes,
+            self.settings.captions,
+            decode=self.encoder.decode,
+            batch_size=self.settings.batch_size,
+            precision=self.settings.precision,
+            seed=derived_seed(seed, "captions"),
+        )
+
     def codes(
         self,
         prompts: Sequence[str],
         request: Request,
         *,
+        purpose: str = "generate",
         given: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> np.ndarray:
         """Draw codes.
@@ -238,12 +265,13 @@ class Generator:
         Args:
             prompts: M texts.
             request: How.
+            purpose: Starts the randomness, with the request's seed.
             given: Codes, (M, N) integers, and which of them to keep, (M, N) bool.
 
         Returns:
             (M, N) uint16.
         """
-        if request.steps is not None and not self.sampler.module.HAS_STEPS:
+        if request.steps is not None and not self.has_steps:
             raise ValueError("steps: this prior draws one code after the other; leave it out")
         changes = {} if request.temperature is None else {"temperature": request.temperature}
         settings, sampler = self.settings, self.sampler
@@ -256,9 +284,14 @@ class Generator:
             steps=request.steps or settings.steps,
             batch_size=settings.batch_size,
             precision=settings.precision,
-            seed=derived_seed(request.seed, "generate"),
+            seed=derived_seed(request.seed, purpose),
             given=given,
         )
+
+    def pixels(self, codes: np.ndarray) -> np.ndarray:
+        """Decode codes, (M, N) integers, to (M, C, H, W) uint8."""
+        settings = {"batch_size": self.settings.batch_size, "precision": self.settings.precision}
+        return tokenizer.decode_codes(self.tokenizer, codes, **settings)
 
     def _redraw(
         self,
@@ -293,11 +326,9 @@ class Generator:
         return [each for each in prompts for _ in range(num_samples)]
 
     def _pictures(self, codes: np.ndarray) -> list[Image.Image]:
-        settings = {"batch_size": self.settings.batch_size, "precision": self.settings.precision}
-        pixels = tokenizer.decode_codes(self.tokenizer, codes, **settings)
         return [
             Image.fromarray(each[0] if len(each) == 1 else each.transpose(1, 2, 0))
-            for each in pixels
+            for each in self.pixels(codes)
         ]
 
 
