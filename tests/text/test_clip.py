@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from torch.testing import assert_close
@@ -14,6 +15,7 @@ from tests.imports import ROOT
 from tests.text.folders import bert_folder, clip_folder
 from vqpriors import text
 from vqpriors.params import check
+from vqpriors.scratch import Texts
 from vqpriors.text import clip
 from vqpriors.text.clip import Config, Recent, build
 from vqpriors.training.loop import train
@@ -207,7 +209,7 @@ def test_text_tower_of_a_whole_clip_is_taken(made, tmp_path, capfd):
 def test_prior_learns_from_features(made, tmp_path):
     built = encoder(made)
     runs = counted(built)
-    captions = ["a red seven", "three", "three", "a red seven"]
+    captions = Texts(pa.chunked_array([["a red seven", "three", "three", "a red seven"]]))
     codes = tiny.codes(4).numpy().astype(np.uint16)
     examples = token_examples(codes, captions, encode=built.encode, dropout=0.0)
     assert runs == [3]  # the two captions and the empty one, not one a picture

@@ -10,13 +10,18 @@ from tests.training.killing import Points, in_child
 from tests.training.test_resume import RUNS, assert_same, attempt
 
 POINTS = 24  # of some hundreds, spread evenly from the first to the last
+SHORT = (0, 5, 9, 14, 18, 23)  # of these; the others take long together
+PLACES = [
+    place if place in SHORT else pytest.param(place, marks=pytest.mark.slow)
+    for place in range(POINTS)
+]
 
 
 @pytest.fixture(scope="module", params=RUNS)
 def uninterrupted(request, tmp_path_factory):
     """How to make the run, what it ends with, and how many points it passes."""
     folder, make = tmp_path_factory.mktemp(request.param), RUNS[request.param]
-
+    whole = attempt(make, folder / "whole")  # first: children inherit what is set up but once
     (folder / "counted").mkdir()
 
     def count():
@@ -31,10 +36,10 @@ def uninterrupted(request, tmp_path_factory):
         points
     )
     assert "after rmtree" in points
-    return make, attempt(make, folder / "whole"), len(points)
+    return make, whole, len(points)
 
 
-@pytest.mark.parametrize("place", range(POINTS))
+@pytest.mark.parametrize("place", PLACES)
 def test_killed_run_ends_as_an_uninterrupted_one(uninterrupted, tmp_path, place):
     make, expected, count = uninterrupted
     fatal = round(place * (count - 1) / (POINTS - 1))
