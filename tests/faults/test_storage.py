@@ -1,6 +1,7 @@
 """A full disk, a second run and a diverging one: one line, and the old artifacts stay whole."""
 
 import copy
+import pkgutil
 import re
 import resource
 import shutil
@@ -11,12 +12,11 @@ import pytest
 from tests.checkout import contents, copy_checkout, run, tiny_params
 from tests.faults.stage import STAGES, declared_params, error_of, run_stage
 from vqpriors.run_folder import run_folder
-from vqpriors.training.loop import train
 
 WRITTEN = {
     "download": "data/images",
     "train_tokenizer": ".runs/",
-    "encode": "data/tokens",
+    "encode": ".runs/encode/",
     "prepare_text": "data/text",
     "train_judge": ".runs/",
     "train_prior": ".runs/",
@@ -24,6 +24,10 @@ WRITTEN = {
     "evaluate": "metrics/evaluate/metrics.json",
 }
 TRAINED = ("train_tokenizer", "train_judge", "train_prior")
+# What stages that keep a run's state call once it is set up with files of DVC's own.
+SET_UP = dict.fromkeys(TRAINED, "stages.training.train") | {
+    "encode": "stages.encode.read_image_shard"
+}
 
 
 @pytest.fixture
@@ -56,14 +60,18 @@ def limit_files():
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_full_disk_leaves_the_old_artifacts_whole(checkout, monkeypatch, stage):
-    def train_on_a_full_disk(*arguments, **settings):
-        limit_files()
-        return train(*arguments, **settings)
+    def on_a_full_disk(act):
+        def limited(*arguments, **settings):
+            limit_files()
+            return act(*arguments, **settings)
+
+        return limited
 
     before = contents(checkout)
     with limits_kept():
-        if stage in TRAINED:  # not before, since DVC's own files would be the first to fail
-            monkeypatch.setattr("stages.training.train", train_on_a_full_disk)
+        if stage in SET_UP:
+            act = pkgutil.resolve_name(SET_UP[stage])
+            monkeypatch.setattr(SET_UP[stage], on_a_full_disk(act))
         else:
             limit_files()
         outcome = run_stage(stage, declared_params(stage, tiny_params()), monkeypatch)
