@@ -124,7 +124,7 @@ def test_damaged_object_comes_back_from_the_artifact_that_it_is_of(checkout):
 
 
 def test_object_damaged_with_its_artifact_is_made_again(checkout):
-    name = "test-00000-of-00001.parquet"
+    name = "test-00000-of-00002.parquet"
     path = cached(checkout, "encode", "data/tokens", name)
     whole = path.read_bytes()
     flip(path)
