@@ -14,6 +14,7 @@ from stages.command import run
 from vqpriors import priors, text, tokenizer
 from vqpriors.artifact import new_file, verify
 from vqpriors.evaluation.captions import measure_captions
+from vqpriors.evaluation.codebook import ranked_shares
 from vqpriors.evaluation.judge import Judge, load
 from vqpriors.evaluation.likelihood import measure_likelihood
 from vqpriors.evaluation.memorisation import nearest_training_distance
@@ -30,6 +31,7 @@ TEXT = Path("data/text")
 SAMPLES = Path("data/samples")
 METRICS = Path("metrics/evaluate/metrics.json")
 STEPS = Path("metrics/evaluate/steps.tsv")
+CODEBOOK = Path("metrics/evaluate/codebook.tsv")
 QUALITY = ("adherence", "frechet_distance")  # what is compared by steps
 
 
@@ -63,9 +65,10 @@ def main(params: Params) -> None:
         "num_samples": len(pixels),
         **json.loads(Path("metrics/sample/metrics.json").read_text()),
     }
-    steps = _by_steps(judge, images)
+    tables = {STEPS: _by_steps(judge, images), CODEBOOK: _codebook(tokens)}
     with ExitStack() as stack:
-        steps.to_csv(stack.enter_context(new_file(STEPS)), sep="\t", index=False)
+        for path, table in tables.items():
+            table.to_csv(stack.enter_context(new_file(path)), sep="\t", index=False)
         file = stack.enter_context(new_file(METRICS))
         file.write_text(json.dumps(metrics, indent=2) + "\n")
     print("\n".join(f"{name:32}{value:10.4g}" for name, value in metrics.items()))
@@ -128,6 +131,13 @@ def _captions(test: ImageSet) -> dict[str, float]:
         normal([row.caption for row in written]),
         [dict(zip(row, normal(list(row.values())), strict=True)) for row in attributes],
     )
+
+
+def _codebook(tokens: TokenSet) -> pd.DataFrame:
+    """Return how often codes occur, by rank; those that never do have no place on log axes."""
+    shares = ranked_shares(tokens.codes, codebook_size=tokens.spec.codebook_size)
+    used = shares[shares > 0]
+    return pd.DataFrame({"rank": np.arange(1, len(used) + 1), "share": used})
 
 
 def _by_steps(judge: Judge | None, images: dict[str, ImageSet]) -> pd.DataFrame:

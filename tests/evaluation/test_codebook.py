@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from vqpriors.evaluation.codebook import perplexity, usage
+from vqpriors.evaluation.codebook import perplexity, ranked_shares, usage
 
 
 def test_usage_is_the_share_that_occurs():
@@ -25,7 +25,12 @@ def test_perplexity_is_the_exponential_of_the_entropy():
     assert perplexity(codes, codebook_size=3) == pytest.approx(math.exp(1.5 * math.log(2)))
 
 
-@pytest.mark.parametrize("metric", [usage, perplexity])
+def test_ranked_shares_fall_and_count_codes_that_never_occur():
+    codes = np.array([[3, 3, 1], [3, 1, 0]])
+    assert ranked_shares(codes, codebook_size=5).tolist() == [3 / 6, 2 / 6, 1 / 6, 0, 0]
+
+
+@pytest.mark.parametrize("metric", [usage, perplexity, ranked_shares])
 def test_codes_out_of_range_are_refused(metric):
     with pytest.raises(ValueError, match=r"codes must lie in 0\.\.3; got 0\.\.4"):
         metric(np.array([0, 4]), codebook_size=4)

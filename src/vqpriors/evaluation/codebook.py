@@ -40,6 +40,23 @@ def perplexity(codes: np.ndarray, *, codebook_size: int) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
+def ranked_shares(codes: np.ndarray, *, codebook_size: int) -> np.ndarray:
+    """Return which share of all codes each entry of the codebook has, the most frequent first.
+
+    Args:
+        codes: Codes of any shape, integers from 0 to K - 1.
+        codebook_size: K.
+
+    Returns:
+        (K,) float64, descending, of sum 1; 0 for codes that never occur.
+
+    Raises:
+        ValueError: If there is no code, or one is out of range.
+    """
+    counts = _histogram(codes, codebook_size)
+    return np.sort(counts)[::-1] / counts.sum()
+
+
 def _histogram(codes: np.ndarray, codebook_size: int) -> np.ndarray:
     if codes.size == 0:
         raise ValueError("expected at least one code; got none")
