@@ -10,31 +10,24 @@ import numpy as np
 from pydantic import Field
 
 from vqpriors.generator import Generator, Request, Settings
-from vqpriors.hardware import Precision
-from vqpriors.params import Kind, Params, Section
+from vqpriors.params import Kind, Params
 from vqpriors.plugins import kind_names, load_kind
-from vqpriors.sampling._captioning import CaptionConfig
 
 DATA = Path("data")
 
 
-class SampleConfig(Section):
+class SampleConfig(Settings):
     """The keys of `sample` in params.yaml that every sampler shares."""
 
     prompts: list[str]
     num_prompts: int = Field(ge=1)
     num_per_prompt: int = Field(ge=1)
-    steps: int = Field(ge=1)
-    guidance: float = Field(ge=0)
-    batch_size: int = Field(ge=1)
-    precision: Precision
     sheet_prompts: int = Field(ge=1)
     sheet_per_prompt: int = Field(ge=1)
     sheet_temperatures: list[Annotated[float, Field(gt=0)]] = Field(min_length=1)
     sheet_edits: int = Field(ge=1)
     compared_steps: list[Annotated[int, Field(ge=1)]]
     compared_pictures: int = Field(ge=1)
-    captions: CaptionConfig
 
 
 @dataclass
@@ -91,8 +84,7 @@ def load_painter(params: Params, *, seed: int) -> Painter:
     config = params.section("sample", SampleConfig, besides=kind_names("vqpriors.sampling"))
     # All are checked, since a change of any reruns the stage, which would else take a wrong one.
     samplers = {kind: _sampler(kind, params) for kind in kind_names("vqpriors.sampling")}
-    settings = Settings(**{name: getattr(config, name) for name in Settings.model_fields})
-    generator = Generator.assemble(DATA, lambda sampler: (settings, samplers[sampler]))
+    generator = Generator.assemble(DATA, lambda sampler: (config, samplers[sampler]))
     return Painter(generator, config, seed)
 
 

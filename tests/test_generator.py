@@ -15,6 +15,7 @@ from tests.tiny import lively
 from vqpriors import priors, text, tokenizer
 from vqpriors.__main__ import main
 from vqpriors.artifact import save_model, verify
+from vqpriors.editing import HIDDEN
 from vqpriors.generator import Generator, Request
 from vqpriors.params import Params
 
@@ -145,8 +146,8 @@ def test_redrawn_pictures_keep_the_codes_that_are_not_marked(captioner, monkeypa
     generator, kept = Generator.load(captioner), []
     codes = generator.codes
 
-    def watched(prompts, request, *, given):
-        drawn = codes(prompts, request, given=given)
+    def watched(prompts, request, *, given, **rest):
+        drawn = codes(prompts, request, given=given, **rest)
         kept.append(given[1])
         assert (drawn[given[1]] == given[0][given[1]]).all()
         assert (given[0] == generator.encode([picture()])).all()
@@ -162,6 +163,23 @@ def test_redrawn_pictures_keep_the_codes_that_are_not_marked(captioner, monkeypa
     assert (~inpainted).sum(1).tolist() == [1] * 3
     assert (~inpainted[0].reshape(spec.rows, spec.columns)).nonzero()[0] == spec.rows - 1
     assert varied.sum(1).tolist() == [spec.length // 2] * 4
+
+
+def test_looking_shows_the_codes_as_they_are_written_and_changes_nothing(folder):
+    generator, seen = Generator.load(folder), []
+    drawn = generator("a red six", num_samples=2, look=seen.append)
+    assert same(drawn, generator("a red six", num_samples=2))
+    assert len(seen) == (3 if generator.has_steps else generator.spec.length)
+    is_gray = [[(np.asarray(each) == HIDDEN).all(2).mean() for each in frame] for frame in seen]
+    assert all(first > last for first, last in zip(is_gray[0], is_gray[-1], strict=True))
+    assert same(seen[-1], drawn)
+
+
+def test_redrawing_shows_what_is_kept_from_the_first_pass_on(captioner):
+    generator, seen = Generator.load(captioner), []
+    redrawn = generator.vary(picture(), num_samples=2, look=seen.append)
+    assert same(seen[-1], redrawn)
+    assert (np.asarray(seen[0][0]) == HIDDEN).all(2).mean() < 1 / 2
 
 
 def test_pictures_of_another_size_are_brought_to_the_tokenizers(captioner):

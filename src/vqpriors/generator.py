@@ -13,21 +13,25 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from pydantic import Field
+from torch import Tensor
 
 from vqpriors import priors, text, tokenizer
 from vqpriors.artifact import MANIFEST, new_folder, verify
-from vqpriors.editing import kept_by, kept_cells
+from vqpriors.editing import HIDDEN, kept_by, kept_cells, upscale
 from vqpriors.hardware import Precision, best_device
 from vqpriors.images._decode import ImageConfig, fit
 from vqpriors.params import Kind, Section, check
 from vqpriors.plugins import load_kind
-from vqpriors.sampling import sample_codes
+from vqpriors.sampling import Watch, sample_codes, unwatched
 from vqpriors.sampling._captioning import CaptionConfig, write_captions
 from vqpriors.seeds import derived_seed
 from vqpriors.tokens import TokenSpec
 
 LONGEST_PROMPT = 2000  # characters
 MOST = 1024  # pictures of a call
+Look = Callable[[list[Image.Image]], None]
+"""Is shown the pictures so far, gray where no code is written yet; of one batch at a time."""
 PARTS = ("tokenizer", "text", "prior")
 SETTINGS = "settings.json"
 
@@ -35,9 +39,9 @@ SETTINGS = "settings.json"
 class Settings(Section):
     """The keys of `sample` in params.yaml that say how to draw, whoever asks."""
 
-    steps: int
-    guidance: float
-    batch_size: int
+    steps: int = Field(ge=1)
+    guidance: float = Field(ge=0)
+    batch_size: int = Field(ge=1)
     precision: Precision
     captions: CaptionConfig
 
@@ -143,19 +147,25 @@ class Generator:
         with new_folder(Path(path)) as target:
             for part in PARTS:
                 shutil.copytree(self.folder / part, target / part)
-            values = self.settings.model_dump() | {
+            values = self.settings.model_dump(include=set(Settings.model_fields)) | {
                 self.sampler.name: self.sampler.config.model_dump()
             }
             (target / SETTINGS).write_text(json.dumps({"sample": values}, indent=2) + "\n")
 
     def __call__(
-        self, prompt: str | Sequence[str], *, num_samples: int = 1, **how: Any
+        self,
+        prompt: str | Sequence[str],
+        *,
+        num_samples: int = 1,
+        look: Look | None = None,
+        **how: Any,
     ) -> list[Image.Image]:
         """Draw pictures.
 
         Args:
             prompt: A text, or several.
             num_samples: Pictures of each.
+            look: Called after each pass over a batch of `settings.batch_size` pictures.
             how: `steps`, `temperature`, `guidance` and `seed`, see `Request`.
 
         Returns:
@@ -165,7 +175,7 @@ class Generator:
             ValueError: If an argument is out of range; names it.
         """
         prompts = self._repeated(prompt, num_samples)
-        return self._pictures(self.codes(prompts, Request(**how)))
+        return self._pictures(self.codes(prompts, Request(**how), watch=self._shown_to(look)))
 
     def inpaint(
         self,
@@ -174,6 +184,7 @@ class Generator:
         prompt: str = "",
         *,
         num_samples: int = 1,
+        look: Look | None = None,
         **how: Any,
     ) -> list[Image.Image]:
         """Draw the marked part of a picture again; each code stands for a patch of it.
@@ -183,16 +194,23 @@ class Generator:
             mask: White where it is to be drawn again; treated as the picture.
             prompt: What is to be there.
             num_samples: How many times.
+            look: As of a call.
             how: As of a call.
         """
         marked = fit(mask, self.image.model_copy(update={"channels": 1}))[0] >= 128
         is_kept = kept_cells(marked, self.spec.rows, self.spec.columns)
         if is_kept.all():
             raise ValueError("mask: nothing is marked; paint what to draw again white")
-        return self._redraw(picture, is_kept[None], prompt, num_samples, Request(**how))
+        return self._redraw(picture, is_kept[None], prompt, num_samples, Request(**how), look)
 
     def vary(
-        self, picture: Image.Image, prompt: str = "", *, num_samples: int = 1, **how: Any
+        self,
+        picture: Image.Image,
+        prompt: str = "",
+        *,
+        num_samples: int = 1,
+        look: Look | None = None,
+        **how: Any,
     ) -> list[Image.Image]:
         """Keep half of a picture's codes, another half each time, and draw the rest again.
 
@@ -200,11 +218,12 @@ class Generator:
             picture: As of `inpaint`.
             prompt: What it is to show.
             num_samples: How many variations.
+            look: As of a call.
             how: As of a call.
         """
         request, grid = Request(**how), (self.spec.rows, self.spec.columns)
         is_kept = kept_by("variation", *grid, count=num_samples, seed=request.seed)
-        return self._redraw(picture, is_kept, prompt, num_samples, request)
+        return self._redraw(picture, is_kept, prompt, num_samples, request, look)
 
     def caption(self, picture: Image.Image | Sequence[Image.Image], *, seed: int = 0) -> list[str]:
         """Write a caption for each picture.
@@ -259,6 +278,7 @@ class Generator:
         *,
         purpose: str = "generate",
         given: tuple[np.ndarray, np.ndarray] | None = None,
+        watch: Watch = unwatched,
     ) -> np.ndarray:
         """Draw codes.
 
@@ -267,6 +287,7 @@ class Generator:
             request: How.
             purpose: Starts the randomness, with the request's seed.
             given: Codes, (M, N) integers, and which of them to keep, (M, N) bool.
+            watch: Told after each pass over a batch.
 
         Returns:
             (M, N) uint16.
@@ -286,6 +307,7 @@ class Generator:
             precision=settings.precision,
             seed=derived_seed(request.seed, purpose),
             given=given,
+            watch=watch,
         )
 
     def pixels(self, codes: np.ndarray) -> np.ndarray:
@@ -300,6 +322,7 @@ class Generator:
         prompt: str,
         num_samples: int,
         request: Request,
+        look: Look | None,
     ) -> list[Image.Image]:
         prompts = self._repeated(prompt, num_samples)
         if self.sampler.name == "autoregressive":
@@ -309,7 +332,21 @@ class Generator:
             )
         codes = self.encode([picture]).repeat(num_samples, axis=0)
         kept = np.broadcast_to(is_kept, codes.shape).copy()
-        return self._pictures(self.codes(prompts, request, given=(codes, kept)))
+        given, watch = (codes, kept), self._shown_to(look)
+        return self._pictures(self.codes(prompts, request, given=given, watch=watch))
+
+    def _shown_to(self, look: Look | None) -> Watch:
+        if look is None:
+            return unwatched
+
+        def watch(codes: Tensor, is_written: Tensor) -> None:
+            written = is_written.cpu().numpy()
+            pixels = self.pixels(codes.masked_fill(~is_written, 0).cpu().numpy())
+            grid = (self.spec.rows, self.spec.columns)
+            shown = upscale(written, size=pixels.shape[2:], grid=grid)
+            look(_images(np.where(shown, pixels, HIDDEN).astype(np.uint8)))
+
+        return watch
 
     def _repeated(self, prompt: str | Sequence[str], num_samples: int) -> list[str]:
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
@@ -326,10 +363,13 @@ class Generator:
         return [each for each in prompts for _ in range(num_samples)]
 
     def _pictures(self, codes: np.ndarray) -> list[Image.Image]:
-        return [
-            Image.fromarray(each[0] if len(each) == 1 else each.transpose(1, 2, 0))
-            for each in self.pixels(codes)
-        ]
+        return _images(self.pixels(codes))
+
+
+def _images(pixels: np.ndarray) -> list[Image.Image]:
+    return [
+        Image.fromarray(each[0] if len(each) == 1 else each.transpose(1, 2, 0)) for each in pixels
+    ]
 
 
 def _read_settings(folder: Path, sampler: str) -> tuple[Settings, Kind]:

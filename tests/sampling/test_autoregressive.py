@@ -4,7 +4,7 @@ import torch
 
 from tests.tiny import NO_TEXT, captions, lively, no_captions, transformer
 from vqpriors.conditioning import TextInput
-from vqpriors.sampling import Noise, sample_codes, stack
+from vqpriors.sampling import Noise, sample_codes, stack, unwatched
 from vqpriors.sampling._logits import draw, guide
 from vqpriors.sampling.autoregressive import Autoregressive
 from vqpriors.seeds import derived_seed
@@ -31,6 +31,7 @@ def sample(
     given=None,
     encode=encode,
     names=NAMES,
+    watch=unwatched,
     **changes,
 ):
     return sample_codes(
@@ -44,6 +45,7 @@ def sample(
         precision="no",
         seed=seed,
         given=given,
+        watch=watch,
     )
 
 
@@ -217,3 +219,13 @@ def test_captions_and_null_captions_stack_with_their_features():
         for i, t in enumerate((first, second))
     ]
     assert stack(*features).features[:, 0, 0].tolist() == [0.0, 1.0]
+
+
+def test_watch_is_told_of_each_code(prior):
+    seen = []
+    codes = sample(prior, watch=lambda *told: seen.append([t.clone() for t in told]))
+    expected = torch.from_numpy(codes.astype(np.int64))
+    for position, (found, is_written) in enumerate(seen):
+        assert is_written.tolist() == [[i <= position for i in range(6)]] * 7
+        assert (found[is_written] == expected[is_written]).all()
+    assert len(seen) == 6

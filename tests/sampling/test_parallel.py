@@ -6,7 +6,7 @@ import torch
 
 from tests.sampling.masked import NAMES, Count, Watched, cftn, cftn2, encode, num_masked
 from tests.tiny import NO_TEXT, no_captions
-from vqpriors.sampling import Noise, parallel, sample_codes
+from vqpriors.sampling import Noise, parallel, sample_codes, unwatched
 from vqpriors.sampling._logits import draw, guide
 from vqpriors.sampling._order import halton_ranks
 from vqpriors.sampling._schedules import left_after
@@ -30,6 +30,7 @@ def sample(
     given=None,
     encode=encode,
     names=NAMES,
+    watch=unwatched,
     **changes,
 ):
     return sample_codes(
@@ -43,6 +44,7 @@ def sample(
         precision="no",
         seed=seed,
         given=given,
+        watch=watch,
     )
 
 
@@ -107,6 +109,19 @@ def test_remasked_codes_are_a_share_of_those_written(prior):
     found = [num_masked(tokens, prior.mask) for tokens, _ in watched.passes]
     assert found == [[6] * 7, [5 + 0] * 7, [4 + 1] * 7, [2 + 2] * 7]
     assert (codes != prior.mask).all()
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_watch_is_told_of_each_pass_and_of_what_is_written(prior, order):
+    seen = []
+    codes = sample(
+        prior, steps=4, order=order, watch=lambda *told: seen.append([t.clone() for t in told])
+    )
+    # 5, 4, 2 and 0 codes of 6 are left
+    assert [is_written.sum(1).tolist() for _, is_written in seen] == [[n] * 7 for n in (1, 2, 4, 6)]
+    for tokens, is_written in seen:
+        assert (tokens[is_written] == torch.from_numpy(codes.astype(np.int64))[is_written]).all()
+    assert (codes == sample(prior, steps=4, order=order)).all()
 
 
 @pytest.mark.parametrize("order", ORDERS)

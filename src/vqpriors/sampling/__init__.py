@@ -31,6 +31,14 @@ class Given(NamedTuple):
     is_kept: Tensor
 
 
+Watch = Callable[[Tensor, Tensor], None]
+"""Is told after each pass of the codes so far, (B, N) int64, and which are written, (B, N) bool."""
+
+
+def unwatched(codes: Tensor, is_written: Tensor) -> None:
+    """Take no notice."""
+
+
 class Noise:
     """All the randomness of a batch of pictures, drawn for each by its number.
 
@@ -74,6 +82,7 @@ class Sampler(Protocol):
         steps: int,
         noise: Noise,
         given: Given | None = None,
+        watch: Watch = unwatched,
     ) -> Tensor:
         """Draw the codes of B pictures.
 
@@ -85,6 +94,7 @@ class Sampler(Protocol):
             steps: Passes over a picture, where the prior leaves a choice.
             noise: All the randomness there is.
             given: Codes to keep, bit for bit, where there are any.
+            watch: Told after each pass; what it does changes nothing.
 
         Returns:
             (B, N) int64.
@@ -104,6 +114,7 @@ def sample_codes(
     precision: Precision,
     seed: int,
     given: tuple[np.ndarray, np.ndarray] | None = None,
+    watch: Watch = unwatched,
 ) -> np.ndarray:
     """Draw a picture's codes for each caption, batch by batch.
 
@@ -118,6 +129,7 @@ def sample_codes(
         precision: Of the prior.
         seed: Start of the randomness; a picture's depends on it and on the picture's place.
         given: Codes of the pictures, (M, N) integers, and which of them to keep, (M, N) bool.
+        watch: As `Sampler`; each batch by itself.
 
     Returns:
         (M, N) uint16 codes, raster order.
@@ -138,6 +150,7 @@ def sample_codes(
                 steps=steps,
                 noise=Noise(rows, seed=seed, device=device),
                 given=_part(given, rows, device),
+                watch=watch,
             )
         batches.append(codes.cpu().numpy().astype(np.uint16))
     return np.concatenate(batches)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vqpriors.sampling import Noise
+from vqpriors.sampling import Noise, Watch, unwatched
 from vqpriors.sampling._logits import draw
 from vqpriors.sampling._schedules import left_after
 
@@ -37,7 +37,14 @@ class Plan:
 
 
 def unmask(
-    logits_at: LogitsAt, tokens: Tensor, is_open: Tensor, *, mask: int, plan: Plan, noise: Noise
+    logits_at: LogitsAt,
+    tokens: Tensor,
+    is_open: Tensor,
+    *,
+    mask: int,
+    plan: Plan,
+    noise: Noise,
+    watch: Watch = unwatched,
 ) -> Tensor:
     """Write the open cells of each picture in as many steps as the plan has; keep the others.
 
@@ -48,6 +55,7 @@ def unmask(
         mask: The token of a cell that is not written yet.
         plan: How to decode.
         noise: All the randomness there is.
+        watch: Told after each step; masked cells count as not written.
 
     Returns:
         (B, N) int64.
@@ -76,6 +84,7 @@ def unmask(
         if plan.remask and step + 1 < steps:
             is_masked = is_masked | _again(is_open & ~is_masked, plan.remask, noise, length)
         tokens = torch.where(is_masked, mask, written)
+        watch(tokens, ~is_masked)
     return tokens
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from vqpriors.conditioning import TextInput
 from vqpriors.params import Section
 from vqpriors.priors import StepwisePrior
-from vqpriors.sampling import Given, Noise, stack
+from vqpriors.sampling import Given, Noise, Watch, stack, unwatched
 from vqpriors.sampling._logits import draw, guide, keep_top_k, keep_top_p
 
 HAS_STEPS = False
@@ -39,6 +39,7 @@ class Autoregressive:
         steps: int,
         noise: Noise,
         given: Given | None = None,
+        watch: Watch = unwatched,
     ) -> Tensor:
         """Draw the codes, (B, N) int64, of B pictures; with guidance as one batch of 2 B.
 
@@ -49,7 +50,8 @@ class Autoregressive:
         is_guided = guidance != 1 and text.tokens.shape[1] > 0
         state = prior.start(stack(text, null) if is_guided else text)
         token = torch.full((batch,), prior.begin, device=text.tokens.device)
-        codes = []
+        codes = torch.zeros((batch, prior.length), dtype=torch.int64, device=token.device)
+        is_written = torch.zeros_like(codes, dtype=torch.bool)
         for position in range(prior.length):
             logits = prior.step(token.repeat(2) if is_guided else token, state).float()
             if is_guided:
@@ -57,8 +59,9 @@ class Autoregressive:
             token = self._choose(logits, uniform[:, position])
             if given is not None:
                 token = torch.where(given.is_kept[:, position], given.codes[:, position], token)
-            codes.append(token)
-        return torch.stack(codes, dim=1)
+            codes[:, position], is_written[:, position] = token, True
+            watch(codes, is_written)
+        return codes
 
     def _choose(self, logits: Tensor, uniform: Tensor) -> Tensor:
         logits = keep_top_p(keep_top_k(logits / self.temperature, self.top_k), self.top_p)

@@ -15,7 +15,7 @@ from torch import Tensor
 from vqpriors.conditioning import TextInput
 from vqpriors.params import Section
 from vqpriors.priors import MaskedPrior
-from vqpriors.sampling import Given, Noise, stack
+from vqpriors.sampling import Given, Noise, Watch, stack, unwatched
 from vqpriors.sampling._logits import guide
 from vqpriors.sampling._order import halton_ranks
 from vqpriors.sampling._schedules import Schedule, falling, rising
@@ -54,6 +54,7 @@ class Parallel:
         steps: int,
         noise: Noise,
         given: Given | None = None,
+        watch: Watch = unwatched,
     ) -> Tensor:
         """Draw the codes, (B, N) int64, of B pictures; with guidance as one batch of 2 B."""
         shape = (len(text.tokens), prior.length)
@@ -72,7 +73,9 @@ class Parallel:
         tokens = torch.full(shape, prior.mask, device=device) if given is None else given.codes
         is_open = torch.ones_like(tokens, dtype=torch.bool) if given is None else ~given.is_kept
         plan = self._plan(prior, steps, noise, device)
-        return unmask(logits_at, tokens, is_open, mask=prior.mask, plan=plan, noise=noise)
+        return unmask(
+            logits_at, tokens, is_open, mask=prior.mask, plan=plan, noise=noise, watch=watch
+        )
 
     def _start(
         self,
