@@ -33,7 +33,7 @@ def run_folder_of(stage: str, params: Params) -> Iterator[Path]:
         params: Its params.
 
     Raises:
-        ValueError: If another process runs the same stage, or what it depends on is missing.
+        ValueError: If another process runs the same stage.
     """
     root = Path(os.environ.get("DVC_ROOT", "."))
     path, place = root / ".runs" / stage / _fingerprint(stage, params), processes()
@@ -77,8 +77,7 @@ def _fingerprint(stage: str, params: Params) -> str:
         deps = [
             dep for dep in found.deps if dep.protocol == "local" and dep.def_path != "params.yaml"
         ]
-        if missing := [dep.def_path for dep in deps if not dep.exists]:
-            raise ValueError(f"{missing[0]}: not there; run the stage that makes it (`dvc repro`)")
-        contents = {dep.def_path: dep.get_hash().value for dep in deps}
+        # What is missing the stage itself will name, by the param that asks for it where one does.
+        contents = {dep.def_path: dep.get_hash().value if dep.exists else None for dep in deps}
     parts = {"params": _deciding(params.values), "deps": contents, "torch": torch.__version__}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
