@@ -114,5 +114,6 @@ $(INSTALLED): requirements.lock | checkout
 	echo "installing into .venv; a few minutes, once"; \
 	$(BIN)/python -m pip install --quiet torch==$(TORCH) \
 		&& $(BIN)/python -m pip install --quiet -r requirements.lock \
+		&& $(BIN)/python -m pip install --quiet --no-deps --editable . \
 		|| fail "pip could not install requirements.lock; see above"
 	@touch $@

@@ -1,3 +1,5 @@
 """Benchmarks: `python -m benchmarks.NAME`."""
 
-import stages  # noqa: F401 - puts this checkout's `src` first on the path
+from importlib import import_module
+
+import_module("stages")  # puts this checkout's `src` first on the path

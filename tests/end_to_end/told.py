@@ -6,17 +6,18 @@ Sent from outside, a signal may come when a tiny run is over. The stage's own pr
 import runpy
 import signal
 import sys
+from importlib import import_module
 from pathlib import Path
-
-import stages  # noqa: F401 - puts the checkout's `src` first on the path
-from vqpriors.training import checkpoint
+from typing import Any
 
 
 def main(stage: str, number: int) -> None:
     """Run the stage as its command does."""
+    import_module("stages")  # puts this checkout's `src` first on the path
+    checkpoint = import_module("vqpriors.training.checkpoint")
     save = checkpoint.save
 
-    def save_then_tell(folder: Path, saved: checkpoint.Checkpoint) -> None:
+    def save_then_tell(folder: Path, saved: Any) -> None:
         save(folder, saved)
         checkpoint.save = save
         signal.raise_signal(number)

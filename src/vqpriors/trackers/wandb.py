@@ -20,16 +20,18 @@ class WandbRun:
     """
 
     def __init__(self, run: Any, kept: Path):
-        self.run, self.kept, self.seen = run, kept, 0
+        self.run, self.kept = run, kept
+        self.state = json.loads(kept.read_text())
+        self.seen = 0
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Add a point to the curve of each name, unless it was added before an interruption."""
         self.seen += 1
-        state = json.loads(self.kept.read_text())
-        if self.seen <= state["points"]:
+        if self.seen <= self.state["points"]:
             return
         self.run.log(dict(values), step=step)
-        self.kept.write_text(json.dumps(state | {"points": self.seen}))
+        self.state["points"] = self.seen
+        self.kept.write_text(json.dumps(self.state))
 
     def show(self, step: int, name: str, picture: Image) -> None:
         """Add a picture."""
