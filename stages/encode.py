@@ -14,7 +14,7 @@ from vqpriors.artifact import new_file, new_folder, verify
 from vqpriors.hardware import Precision, best_device, processes
 from vqpriors.images import read_image_shard
 from vqpriors.params import Params, Section
-from vqpriors.shards import SPLITS, shard_paths
+from vqpriors.shards import SPLITS, count_rows, shard_paths
 from vqpriors.tokens import TokenSpec, token_table
 
 IMAGES = Path("data/images")
@@ -47,7 +47,7 @@ def main(params: Params) -> None:
             with new_folder(TOKENS) as target:
                 for shard in shards:
                     shutil.copyfile(folder / shard.name, target / shard.name)
-            _print(shards, spec)
+            _print(spec)
 
 
 def _encode(source: Path, target: Path, model: Any, spec: TokenSpec, config: EncodeConfig) -> None:
@@ -59,11 +59,8 @@ def _encode(source: Path, target: Path, model: Any, spec: TokenSpec, config: Enc
         pq.write_table(table, file, compression="zstd")
 
 
-def _print(shards: list[Path], spec: TokenSpec) -> None:
-    counts = {
-        split: sum(pq.read_metadata(path).num_rows for path in shard_paths(TOKENS, split))
-        for split in SPLITS
-    }
+def _print(spec: TokenSpec) -> None:
+    counts = {split: count_rows(shard_paths(TOKENS, split)) for split in SPLITS}
     listed = ", ".join(f"{count:,} {split}" for split, count in counts.items())
     print(f"{listed}; {spec.rows} x {spec.columns} codes each, of {spec.codebook_size}")
 

@@ -1,7 +1,14 @@
 import pyarrow as pa
 import pytest
 
-from vqpriors.shards import read_split, write_split
+from vqpriors.shards import (
+    count_rows,
+    read_batches,
+    read_schema,
+    read_split,
+    shard_paths,
+    write_split,
+)
 
 
 def table(count):
@@ -53,3 +60,28 @@ def test_file_that_is_no_parquet_is_refused_by_name(tmp_path):
     problem = r"train-00001-of-00002.parquet: not readable as parquet \(.*\); restore it"
     with pytest.raises(ValueError, match=problem):
         read_split(tmp_path, "train")
+
+
+def test_batches_are_all_rows_in_order_and_never_of_two_shards(tmp_path):
+    write_split(tmp_path, "train", table(10), rows_per_shard=4)
+    paths = shard_paths(tmp_path, "train")
+    batches = list(read_batches(paths, rows=3))
+    assert [batch.num_rows for batch in batches] == [3, 1, 3, 1, 2]
+    assert pa.Table.from_batches(batches).equals(table(10))
+    assert count_rows(paths) == 10
+    assert read_schema(paths[0]).equals(table(10).schema)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda path: list(read_batches([path], rows=3)),
+        lambda path: count_rows([path]),
+        read_schema,
+    ],
+)
+def test_every_way_of_reading_names_the_file_that_is_no_parquet(tmp_path, read):
+    path = tmp_path / "train-00000-of-00001.parquet"
+    path.write_bytes(b"PAR1 not really")
+    with pytest.raises(ValueError, match=r"00001.parquet: not readable as parquet \(.*\); restore"):
+        read(path)

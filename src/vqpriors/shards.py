@@ -3,7 +3,8 @@
 A split is `SPLIT-00000-of-00003.parquet` and so on; its rows keep their order over the shards.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -44,8 +45,8 @@ def read_split(folder: Path, split: str, *, columns: list[str] | None = None) ->
     return pa.concat_tables(tables)
 
 
-def shard_paths(folder: Path, split: str) -> Iterator[Path]:
-    """Yield the shards of a split in order.
+def shard_paths(folder: Path, split: str) -> list[Path]:
+    """List the shards of a split in order.
 
     Raises:
         ValueError: If there is none, or one is missing.
@@ -56,28 +57,60 @@ def shard_paths(folder: Path, split: str) -> Iterator[Path]:
         raise ValueError(
             f"{folder}: no complete set of {split!r} shards; make it again with `dvc repro`"
         )
-    yield from paths
+    return paths
 
 
-def open_shard(path: Path) -> pq.ParquetFile:
-    """Open a shard, whose rows are read when they are asked for.
+def read_schema(path: Path) -> pa.Schema:
+    """Read a shard's schema alone.
 
     Raises:
         ValueError: If it can't be read.
     """
-    try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(_unreadable(path, error)) from None
+    with _readable(path):
+        return pq.read_schema(path)
+
+
+def count_rows(paths: Sequence[Path]) -> int:
+    """Count the rows of shards by what they say of themselves.
+
+    Raises:
+        ValueError: If one can't be read.
+    """
+    count = 0
+    for path in paths:
+        with _readable(path):
+            count += pq.read_metadata(path).num_rows
+    return count
+
+
+def read_batches(paths: Sequence[Path], *, rows: int) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of shards in order, holding no more than one shard in memory.
+
+    Args:
+        paths: The shards.
+        rows: At most so many rows a batch.
+
+    Raises:
+        ValueError: If one can't be read.
+    """
+    for path in paths:
+        with _readable(path), pq.ParquetFile(path) as shard:
+            yield from shard.iter_batches(rows)
+        pa.default_memory_pool().release_unused()  # which it would keep for shards to come
 
 
 def _read(path: Path, columns: list[str] | None) -> pa.Table:
-    try:
+    with _readable(path):
         return pq.read_table(path, columns=columns)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Say of what is not readable which file it is, and the way out."""
+    try:
+        yield
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(_unreadable(path, error)) from None
-
-
-def _unreadable(path: Path, error: Exception) -> str:
-    reason = str(error).splitlines()[0]
-    return f"{path}: not readable as parquet ({reason}); restore it with `dvc checkout`"
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"{path}: not readable as parquet ({reason}); restore it with `dvc checkout`"
+        ) from None

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from vqpriors.artifact import verify
 from vqpriors.scratch import Texts, empty_array
-from vqpriors.shards import open_shard, shard_paths
+from vqpriors.shards import count_rows, read_batches, read_schema, shard_paths
 
 METADATA_KEY = b"vqpriors"
 ROWS_AT_A_TIME = 16384
@@ -94,10 +94,9 @@ def read_tokens(folder: Path, split: str, *, tokenizer: str) -> TokenSet:
             outside the codebook, or another tokenizer made them.
     """
     verify(folder)
-    shards = [open_shard(path) for path in shard_paths(folder, split)]
-    batches = (batch for shard in shards for batch in shard.iter_batches(ROWS_AT_A_TIME))
-    count = sum(shard.metadata.num_rows for shard in shards)
-    schema = shards[0].schema_arrow
+    paths = shard_paths(folder, split)
+    batches, schema = read_batches(paths, rows=ROWS_AT_A_TIME), read_schema(paths[0])
+    count = count_rows(paths)
     return _collect(batches, schema, count=count, source=str(folder), tokenizer=tokenizer)
 
 

@@ -15,12 +15,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from vqpriors.artifact import verify
 from vqpriors.scratch import empty_array
-from vqpriors.shards import open_shard, read_split, shard_paths
+from vqpriors.shards import count_rows, read_batches, read_schema, read_split, shard_paths
 
 SCHEMA = pa.schema(
     [
@@ -107,32 +106,30 @@ def read_images(folder: Path, split: str) -> ImageSet:
         ValueError: If the folder is damaged, not of `SCHEMA` or empty, or a picture is damaged.
     """
     verify(folder)
-    shards = [open_shard(path) for path in shard_paths(folder, split)]
-    return _collect(shards, place=folder / split)
+    return _collect(shard_paths(folder, split), place=folder / split)
 
 
 def read_image_shard(path: Path) -> ImageSet:
     """Read one shard of an image set whose folder has been verified; as `read_images`."""
-    return _collect([open_shard(path)], place=path)
+    return _collect([path], place=path)
 
 
-def _collect(shards: Sequence[pq.ParquetFile], *, place: Path) -> ImageSet:
-    count, start = sum(shard.metadata.num_rows for shard in shards), 0
+def _collect(paths: Sequence[Path], *, place: Path) -> ImageSet:
+    if not all(read_schema(path).equals(SCHEMA) for path in paths):
+        raise ValueError(f"{place}: its columns are not those of the image schema; {_FIX}")
+    count, start = count_rows(paths), 0
     found: dict[str, list[Any]] = {name: [] for name in SCHEMA.names if name != "image"}
     pixels: np.ndarray | None = None
-    for shard in shards:
-        if not shard.schema_arrow.equals(SCHEMA):
-            raise ValueError(f"{place}: its columns are not those of the image schema; {_FIX}")
-        for batch in shard.iter_batches(batch_size=ROWS_AT_A_TIME):
-            columns = batch.to_pydict()
-            for name, data in zip(columns["id"], columns["image"], strict=True):
-                picture = _decoded(name, data, place)
-                if pixels is None:
-                    pixels = empty_array((count, *picture.shape), np.uint8)
-                pixels[start] = picture
-                start += 1
-            for name, values in found.items():
-                values.extend(columns[name])
+    for batch in read_batches(paths, rows=ROWS_AT_A_TIME):
+        columns = batch.to_pydict()
+        for name, data in zip(columns["id"], columns["image"], strict=True):
+            picture = _decoded(name, data, place)
+            if pixels is None:
+                pixels = empty_array((count, *picture.shape), np.uint8)
+            pixels[start] = picture
+            start += 1
+        for name, values in found.items():
+            values.extend(columns[name])
     if pixels is None:
         raise ValueError(f"{place}: the split is empty; {_FIX}")
     return ImageSet(
