@@ -9,6 +9,7 @@ import torch
 from dvc.utils.serialize import dump_yaml
 from PIL import Image
 
+import vqpriors
 from tests.checkout import tiny_params
 from tests.imports import ROOT
 from tests.tiny import lively
@@ -312,6 +313,14 @@ def imported_by(*arguments):
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, check=True, cwd=ROOT / "src", capture_output=True, text=True)
     return set(done.stdout.splitlines()[-1].split())
+
+
+def test_package_names_the_generator_and_imports_it_when_asked():
+    code = "import sys, vqpriors\nassert 'torch' not in sys.modules\n"
+    code += "from vqpriors import Generator\nassert Generator.__module__ == 'vqpriors.generator'"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT / "src")
+    with pytest.raises(AttributeError, match="module 'vqpriors' has no attribute 'Painter'"):
+        vqpriors.Painter  # noqa: B018 - asking is what fails
 
 
 def test_help_imports_nothing_slow():

@@ -1,0 +1,1 @@
+from vqpriors.generator import Generator as Generator
