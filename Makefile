@@ -28,7 +28,7 @@ RANKED := Experiment$$|prior\.arch$$|(.*evaluate.*:)?($(RANKED))$$
 RANKED := $(RANKED)|.*train_prior.*:(train_minutes|parameters)$$
 SORT ?= frechet_distance
 
-.PHONY: help repro test test-all plan lint types priors leaderboard codebooks plots readme verify clean distclean \
+.PHONY: help repro test test-all plan lint types priors leaderboard codebooks plots params readme verify clean distclean \
 	lock plots-page setup checkout
 
 help:  ## List what make can do
@@ -72,6 +72,9 @@ codebooks: setup  ## Compare quantizers by codebook size (WITH="-S ..." for all)
 plots: setup  ## Draw curves and pictures on one page
 	@$(BIN)/dvc plots show
 	@echo "open dvc_plots/index.html in a browser; it needs no network"
+
+params: setup  ## Make docs/params.md again
+	@$(BIN)/python -m tools.param_docs
 
 readme: setup  ## Put the last run's numbers into README.md
 	@$(BIN)/python -m tools.readme_numbers

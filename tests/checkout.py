@@ -1,5 +1,7 @@
 """Temporary checkouts of the working tree, with params so small that the chain takes seconds."""
 
+import copy
+import functools
 import hashlib
 import os
 import shutil
@@ -99,10 +101,15 @@ TINY: dict[str, Any] = {
 
 def tiny_params() -> dict[str, Any]:
     """Return the working tree's params as DVC reads them, but for those in `TINY`."""
-    params = load_yaml(str(ROOT / "params.yaml"))
+    params = copy.deepcopy(_own_params())
     for key, value in TINY.items():
         set_value(params, key, value)
     return params
+
+
+@functools.cache
+def _own_params() -> dict[str, Any]:
+    return load_yaml(str(ROOT / "params.yaml"))
 
 
 def set_value(params: dict[str, Any], key: str, value: Any) -> None:
@@ -111,7 +118,7 @@ def set_value(params: dict[str, Any], key: str, value: Any) -> None:
     for part in path:
         params = params[part]
     assert last in params, f"{key} is gone from params.yaml"
-    params[last] = value
+    params[last] = copy.deepcopy(value)
 
 
 def make_checkout(folder: Path) -> None:
@@ -134,6 +141,13 @@ def copy_checkout(source: Path, target: Path, *, forget_runs: bool = False) -> P
     """Copy a checkout with its data and DVC's cache, and unless told not to, the run cache."""
     ignored = ("tmp", "runs") if forget_runs else ("tmp",)
     shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns(*ignored))
+    return target
+
+
+def copy_unlocked(source: Path, target: Path) -> Path:
+    """Copy a checkout without dvc.lock, which takes DVC long to read, for stages run by hand."""
+    copy_checkout(source, target)
+    (target / "dvc.lock").unlink()
     return target
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.checkout import contents, copy_checkout, run, tiny_params
+from tests.checkout import contents, copy_checkout, copy_unlocked, run, tiny_params
 from tests.faults.stage import STAGES, declared_params, error_of, run_stage
 from vqpriors.artifact import MANIFEST, new_folder
 from vqpriors.tokens import METADATA_KEY
@@ -23,7 +23,7 @@ READ = [
 
 @pytest.fixture(scope="module")
 def checkout(reproduced, tmp_path_factory):
-    return copy_checkout(reproduced.folder, tmp_path_factory.mktemp("files") / "checkout")
+    return copy_unlocked(reproduced.folder, tmp_path_factory.mktemp("files") / "checkout")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.checkout import contents, copy_checkout, run, tiny_params
+from tests.checkout import contents, copy_unlocked, run, tiny_params
 from tests.faults.stage import (
     STAGES,
     declared_params,
@@ -85,7 +85,7 @@ def named_as(key):
 
 @pytest.fixture(scope="module")
 def checkout(reproduced, tmp_path_factory):
-    return copy_checkout(reproduced.folder, tmp_path_factory.mktemp("params") / "checkout")
+    return copy_unlocked(reproduced.folder, tmp_path_factory.mktemp("params") / "checkout")
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def refusal(checkout, before, reproduced, monkeypatch):
         outcome = run_stage(stage, params, monkeypatch)
         if (after := contents(checkout)) != before:  # or the next test would fail, too
             shutil.rmtree(checkout)
-            copy_checkout(reproduced.folder, checkout)
+            copy_unlocked(reproduced.folder, checkout)
         line = error_of(stage, outcome)
         assert after == before
         return line

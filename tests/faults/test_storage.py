@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.checkout import contents, copy_checkout, run, tiny_params
+from tests.checkout import contents, copy_unlocked, run, tiny_params
 from tests.faults.stage import STAGES, declared_params, error_of, run_stage
 from vqpriors.run_folder import run_folder
 
@@ -32,7 +32,7 @@ SET_UP = dict.fromkeys(TRAINED, "stages.training.train") | {
 
 @pytest.fixture
 def checkout(reproduced, tmp_path, monkeypatch):
-    folder = copy_checkout(reproduced.folder, tmp_path / "checkout")
+    folder = copy_unlocked(reproduced.folder, tmp_path / "checkout")
     monkeypatch.chdir(folder)
     return folder
 
