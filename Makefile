@@ -28,7 +28,7 @@ RANKED := Experiment$$|prior\.arch$$|(.*evaluate.*:)?($(RANKED))$$
 RANKED := $(RANKED)|.*train_prior.*:(train_minutes|parameters)$$
 SORT ?= frechet_distance
 
-.PHONY: help repro test test-all plan lint types priors leaderboard codebooks plots params readme verify clean distclean \
+.PHONY: help repro test test-all plan lint types priors leaderboard codebooks plots params readme report verify clean distclean \
 	lock plots-page setup checkout
 
 help:  ## List what make can do
@@ -75,6 +75,9 @@ plots: setup  ## Draw curves and pictures on one page
 
 params: setup  ## Make docs/params.md again
 	@$(BIN)/python -m tools.param_docs
+
+report: setup  ## Make report.html, one file of it all (WITH="COMMIT EXPERIMENT" to compare)
+	@$(BIN)/python -m tools.report $(WITH)
 
 readme: setup  ## Put the last run's numbers into README.md
 	@$(BIN)/python -m tools.readme_numbers

@@ -1,14 +1,22 @@
-"""Keep the metrics of experiments with each prior, for README.md, in metrics/reference/DATA/PRIOR.
+"""Keep the metrics of experiments with each prior, in metrics/reference/DATA/PRIOR.
 
-Takes the newest experiment of each prior on the current commit; `make priors` makes them.
+Takes the newest experiment of each prior on the current commit, which `make priors` makes, and
+writes the leaderboard of all that is kept. Run it on the machine that trained them.
 """
 
+import argparse
+import json
+import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import dvc.api
+
+from tools import leaderboard
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = (
@@ -25,26 +33,51 @@ CURVES = "train_prior/plots/metrics/{}/loss.tsv"
 
 def main() -> None:
     """Copy what is kept out of the experiments' commits."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--hardware", default=hardware(), help="what they ran on; %(default)s")
+    options = parser.parse_args()
     rows = [row for row in dvc.api.exp_show() if row.get("typ") in ("branch_base", "branch_commit")]
-    newest = {}
+    newest: dict[tuple[str, str], dict[str, str]] = {}
     for row in sorted(rows, key=lambda row: str(row["Created"])):
-        newest[row["data.name"], row["prior.arch"]] = row["rev"]
+        newest[row["data.name"], row["prior.arch"]] = row
     if not newest:
         sys.exit("error: keep_priors: no experiments on this commit; run `make priors`")
-    for (data, prior), revision in newest.items():
-        folder = ROOT / "metrics" / "reference" / data / prior
+    for (data, prior), row in newest.items():
+        folder, revision = ROOT / "metrics" / "reference" / data / prior, row["rev"]
         shutil.rmtree(folder, ignore_errors=True)
         for name in (*KEPT, *(CURVES.format(split) for split in ("train", "validation"))):
             _copy(revision, name, folder / name.replace("plots/metrics/", ""))
+        run = {"text": row["text.encoder"], "hardware": options.hardware}
+        run["commit"] = _git("rev-parse", "--short=7", f"{revision}^").decode().strip()
+        (folder / leaderboard.RUN).write_text(json.dumps(run, indent=2) + "\n")
         print(f"{folder.relative_to(ROOT)}: {revision[:7]}")
+    leaderboard.main()
+
+
+def hardware() -> str:
+    """Name the GPUs that torch sees, or the processor and its threads."""
+    import torch
+
+    if count := torch.cuda.device_count():
+        return f"{count} x {torch.cuda.get_device_name()}"
+    threads = os.environ.get("OMP_NUM_THREADS", os.cpu_count())
+    named = re.search(r"^model name\s*: (.*)$", _cpus(), re.MULTILINE)
+    return f"{threads} x {named[1] if named else platform.processor()}"
+
+
+def _cpus() -> str:
+    path = Path("/proc/cpuinfo")
+    return path.read_text() if path.is_file() else ""
 
 
 def _copy(revision: str, name: str, target: Path) -> None:
-    shown = subprocess.run(
-        ["git", "show", f"{revision}:metrics/{name}"], cwd=ROOT, check=True, capture_output=True
-    )
+    shown = _git("show", f"{revision}:metrics/{name}")
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(shown.stdout)
+    target.write_bytes(shown)
+
+
+def _git(*arguments: str) -> bytes:
+    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True).stdout
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.checkout import copy_checkout, run
+from tests.checkout import commit, copy_checkout, run
 
 # What makes a browser fetch; a schema's or a license's address in a text does not.
 FETCHES = re.compile(
@@ -48,3 +48,24 @@ def test_page_shows_every_training_stage_and_sheet(page):
     for sheet in SHEETS:
         assert any(sheet in name for name in pictures)
         assert sheet in html
+
+
+def test_report_is_one_file_with_numbers_and_pictures(reproduced, tmp_path):
+    folder = copy_checkout(reproduced.folder, tmp_path / "checkout")
+    params = folder / "params.yaml"
+    params.write_text(params.read_text().replace("guidance: 2.0", "guidance: 3.0"))
+    commit(folder, "Guide more")
+    assert run(folder, "python", "-m", "tools.report", "HEAD", "HEAD~1").stdout.startswith(
+        "report.html: "
+    )
+    page = (folder / "report.html").read_text()
+    assert FETCHES.search(page) is None
+    assert "static/" not in re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+    assert page.count('src="data:image/png;base64,') >= 2 * len(SHEETS)
+    assert "<td>sample.guidance</td><td>3.0</td><td>2.0</td>" in page
+    assert "<td>adherence</td>" in page
+
+
+def test_report_of_no_such_revision_is_one_line(reproduced, tmp_path):
+    done = run(reproduced.folder, "python", "-m", "tools.report", "nowhere", fails=True)
+    assert done.stderr == "error: report: unknown Git revision 'nowhere'\n"

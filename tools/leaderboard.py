@@ -1,0 +1,67 @@
+"""Write metrics/reference/leaderboard.csv: a row for each prior that was kept of each data set."""
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+REFERENCE = Path(__file__).resolve().parents[1] / "metrics" / "reference"
+LEADERBOARD = REFERENCE / "leaderboard.csv"
+RUN = "run.json"  # what the numbers do not say: commit, hardware, text encoder
+
+# Column, the stage whose metrics it is of, and decimals; other columns are of the run.
+MEASURED = {
+    "parameters": ("train_prior", 0),
+    "psnr": ("evaluate", 2),
+    "codebook_usage": ("evaluate", 4),
+    "nats_per_token": ("evaluate", 4),
+    "judge_accuracy": ("evaluate", 4),
+    "adherence": ("evaluate", 4),
+    "frechet_distance": ("evaluate", 3),
+    "images_per_second": ("evaluate", 1),
+    "train_minutes": ("train_prior", 1),
+    "peak_memory_gb": ("train_prior", 2),
+}
+COLUMNS = ["data", "prior", "text", *MEASURED, "hardware", "commit"]
+
+Row = dict[str, str]
+
+
+def main() -> None:
+    """Write the rows of all that is kept."""
+    found = rows(REFERENCE)
+    with LEADERBOARD.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(found)
+    print(f"{LEADERBOARD.relative_to(REFERENCE.parents[1])}: {len(found)} rows")
+
+
+def rows(reference: Path) -> list[Row]:
+    """Return the rows, by data set, nearest to real pictures first; empty where not measured."""
+    folders = sorted(path.parent for path in reference.glob(f"*/*/{RUN}"))
+    return sorted(map(_row, folders), key=lambda row: (row["data"], _distance(row)))
+
+
+def _row(folder: Path) -> Row:
+    stages = {stage for stage, _ in MEASURED.values()}
+    metrics = {stage: _read(folder / stage / "metrics.json") for stage in stages}
+    found = {
+        column: f"{metrics[stage][column]:.{decimals}f}"
+        for column, (stage, decimals) in MEASURED.items()
+        if column in metrics[stage]
+    }
+    return {"data": folder.parent.name, "prior": folder.name, **found, **_read(folder / RUN)}
+
+
+def _distance(row: Row) -> float:
+    return float(row.get("frechet_distance", math.inf))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())
+
+
+if __name__ == "__main__":
+    main()

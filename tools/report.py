@@ -1,0 +1,111 @@
+"""Write report.html, a page to be mailed: numbers, curves and pictures of one run or several.
+
+It is the page of `dvc plots show` (`dvc plots diff` of several revisions), with the pictures in it
+and tables of the numbers and of the params that differ.
+"""
+
+import argparse
+import base64
+import html
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dvc.api
+from dvc.exceptions import DvcException
+
+from tools.readme_numbers import ROWS
+
+METRICS = "metrics/evaluate/metrics.json"
+HERE = "workspace"
+PICTURE = re.compile(r'src="(static/[^"]+\.png)"')
+BODY = '<div id="found">'
+
+Run = Mapping[str, Any]
+
+
+def main() -> None:
+    """Make the page of the revisions asked for; none are the working tree."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("revisions", nargs="*", help="commits or experiments to compare")
+    parser.add_argument("--out", type=Path, default=Path("report.html"), help="%(default)s")
+    options = parser.parse_args()
+    try:
+        page = report(options.revisions)
+    except (DvcException, FileNotFoundError) as error:
+        sys.exit(f"error: report: {' '.join(str(error).split())}")
+    options.out.write_text(page)
+    print(f"{options.out}: {len(page) / 1e6:.1f} MB; it needs no other file and no network")
+
+
+def report(revisions: Sequence[str]) -> str:
+    """Return the page of some revisions, or of the working tree where there are none."""
+    names = list(revisions) or [HERE]
+    metrics = {name: dvc.api.metrics_show(METRICS, rev=_rev(name)) for name in names}
+    params = {name: dict(_leaves(dvc.api.params_show(rev=_rev(name)))) for name in names}
+    tables = [_numbers(metrics), _differing(params)]
+    return _plots(revisions).replace(BODY, "\n".join([*tables, BODY]), 1)
+
+
+def _rev(name: str) -> str | None:
+    return None if name == HERE else name
+
+
+def _plots(revisions: Sequence[str]) -> str:
+    """Return DVC's own page, with its pictures in it."""
+    words = ["diff", *revisions] if revisions else ["show"]
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "dvc", "plots", *words, "--out", folder]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise DvcException(done.stderr.strip().splitlines()[-1])
+        page = (Path(folder) / "index.html").read_text()
+
+        def inlined(found: re.Match[str]) -> str:
+            data = base64.b64encode((Path(folder) / found[1]).read_bytes()).decode()
+            return f'src="data:image/png;base64,{data}"'
+
+        return PICTURE.sub(inlined, page)
+
+
+def _numbers(metrics: Mapping[str, Run]) -> str:
+    rows = []
+    for name, form, meaning in ROWS:
+        cells = [form.format(run[name]) if name in run else "-" for run in metrics.values()]
+        if set(cells) != {"-"}:
+            rows.append([name, *cells, meaning])
+    return _table("Numbers of the test split", ["metric", *metrics, "what it says"], rows)
+
+
+def _differing(params: Mapping[str, Run]) -> str:
+    keys = dict.fromkeys(key for run in params.values() for key in run)
+    rows = [[key, *(str(run.get(key, "-")) for run in params.values())] for key in keys]
+    differing = [row for row in rows if len(set(row[1:])) > 1]
+    return _table("Params that differ", ["param", *params], differing)
+
+
+def _leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        key = f"{path}.{name}" if path else name
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, key)
+        else:
+            yield key, value
+
+
+def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def line(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    if not rows:
+        return ""
+    lines = [line(heads, "th"), *(line(row, "td") for row in rows)]
+    return f'<h2>{html.escape(title)}</h2>\n<div class="card"><table>{"".join(lines)}</table></div>'
+
+
+if __name__ == "__main__":
+    main()
