@@ -28,7 +28,10 @@ RANKED := Experiment$$|prior\.arch$$|(.*evaluate.*:)?($(RANKED))$$
 RANKED := $(RANKED)|.*train_prior.*:(train_minutes|parameters)$$
 SORT ?= frechet_distance
 
-.PHONY: help repro test test-all plan lint types priors leaderboard codebooks plots params readme report verify clean distclean \
+# Tests of a file share what is made for them, so that a file goes to one process.
+PARALLEL := --numprocesses auto --dist loadfile
+
+.PHONY: help repro test test-all plan lint types priors leaderboard codebooks plots params notebook readme report verify clean distclean \
 	lock plots-page setup checkout
 
 help:  ## List what make can do
@@ -42,10 +45,10 @@ repro: setup  ## Run the whole chain, or what changed of it
 	@echo "curves:   make plots"
 
 test: setup  ## Run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(PARALLEL)
 
 test-all: setup  ## Run the tests, those that take minutes, too
-	@$(BIN)/python -m pytest -m "slow or not slow"
+	@$(BIN)/python -m pytest $(PARALLEL) -m "slow or not slow"
 
 plan: setup  ## Tell what training will take on this machine
 	@$(BIN)/python -m stages.plan
@@ -75,6 +78,9 @@ plots: setup  ## Draw curves and pictures on one page
 
 params: setup  ## Make docs/params.md again
 	@$(BIN)/python -m tools.param_docs
+
+notebook: setup  ## Run the notebook on what the chain has made
+	@$(BIN)/python -m tools.notebook
 
 report: setup  ## Make report.html, one file of it all (WITH="COMMIT EXPERIMENT" to compare)
 	@$(BIN)/python -m tools.report $(WITH)

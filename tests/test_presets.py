@@ -19,7 +19,13 @@ from vqpriors.plugins import kind_names, load_kind
 from vqpriors.training.optimisation import TrainConfig
 
 PRESETS = sorted(path.name for path in (ROOT / "presets").iterdir())
-GRIDS = {"mnist": (7, 7), "fashion_mnist": (7, 7), "emoji": (32, 32), "naruto": (32, 32)}
+GRIDS = {
+    "mnist": (7, 7),
+    "fashion_mnist": (7, 7),
+    "emoji": (32, 32),
+    "naruto": (32, 32),
+    "folder": (8, 8),
+}
 
 
 def words(preset):
