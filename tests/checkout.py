@@ -13,6 +13,7 @@ from typing import Any
 from dvc.utils.serialize import dump_yaml, load_yaml
 
 from tests.imports import ROOT
+from vqpriors.integrity import cache_path, listed
 
 STAGES = (
     "download",
@@ -208,6 +209,24 @@ def run(
 def ran(output: str) -> list[str]:
     """Return the stages that DVC says it ran, in order."""
     return [stage for stage in STAGES if f"Running stage '{stage}':" in output]
+
+
+def cached(folder: Path, stage: str, place: str, name: str) -> Path:
+    """Return the object in the cache of a file of a stage's output."""
+    outs = load_yaml(str(folder / "dvc.lock"))["stages"][stage]["outs"]
+    digest = next(out["md5"] for out in outs if out["path"] == place)
+    cache = folder / ".dvc/cache/files/md5"
+    return cache_path(cache, dict(listed(cache, digest))[name])
+
+
+def flip(path: Path) -> None:
+    """Flip a bit, leaving the permissions by which DVC takes an object for whole."""
+    mode = path.stat().st_mode
+    path.chmod(0o644)
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    path.write_bytes(whole)
+    path.chmod(mode)
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -5,76 +5,14 @@ import sys
 
 import numpy as np
 import pytest
-import torch
-from dvc.utils.serialize import dump_yaml
 from PIL import Image
 
 import vqpriors
-from tests.checkout import tiny_params
 from tests.imports import ROOT
-from tests.tiny import lively
-from vqpriors import priors, text, tokenizer
+from tests.parts import CAPTIONS, SIZE, make_parts, params_of, picture, same
 from vqpriors.__main__ import main
-from vqpriors.artifact import save_model, verify
 from vqpriors.editing import HIDDEN
 from vqpriors.generator import Generator, Request
-from vqpriors.params import Params
-
-CAPTIONS = ["a red seven", "a green six", "a red six"]
-SIZE = 8
-
-
-def contiguous(model):
-    return {name: value.contiguous() for name, value in model.state_dict().items()}
-
-
-def params_of(arch):
-    values = tiny_params()
-    values["prior"]["arch"] = arch
-    # Untrained weights make one code the likeliest by far.
-    values["sample"]["parallel"] |= {"temperature": 5.0, "temperature_schedule": "constant"}
-    return values
-
-
-def make_parts(folder, arch):
-    """Make a tokenizer, a text encoder and a prior of that kind, and params.yaml beside them."""
-    torch.manual_seed(0)
-    values = params_of(arch)
-    params = Params(values)
-    kind = params.kind("tokenizer.arch", "vqpriors.tokenizer")
-    quantizer = params.kind("tokenizer.quantizer", "vqpriors.quantizers")
-    described = tokenizer.describe(
-        arch=kind.name,
-        config=kind.config,
-        quantizer=quantizer.name,
-        quantizer_config=quantizer.config,
-        image_size=SIZE,
-        channels=3,
-    )
-    model = tokenizer.build(described)
-    torch.nn.init.normal_(model.quantizer.codebook)
-    save_model(folder / "tokenizer", config=described, weights=contiguous(model))
-    _, spec = tokenizer.load(folder / "tokenizer", torch.device("cpu"))
-    reader = params.kind("text.encoder", "vqpriors.text")
-    encoder = reader.module.build(reader.config, captions=CAPTIONS)
-    text.save(folder / "text", reader.name, encoder)
-    prior = params.kind("prior.arch", "vqpriors.priors")
-    described = priors.describe(
-        arch=arch,
-        config=prior.config,
-        grid=(spec.rows, spec.columns),
-        codebook_size=spec.codebook_size,
-        text=encoder.shape,
-        tokenizer=spec.fingerprint,
-        encoder=verify(folder / "text"),
-    )
-    model = lively(priors.build(described))
-    for name, value in model.named_parameters():
-        if name.endswith("gate"):
-            torch.nn.init.constant_(value, 0.5)  # closed, captions would change nothing
-    weights = contiguous(model)
-    save_model(folder / "prior", config=described, weights=weights, last=weights)
-    dump_yaml(str(folder.parent / "params.yaml"), values)
 
 
 @pytest.fixture(scope="module", params=["transformer", "cftn2"])
@@ -96,15 +34,6 @@ def stepwise(tmp_path_factory):
     path = tmp_path_factory.mktemp("stepwise") / "data"
     make_parts(path, "transformer")
     return path
-
-
-def picture(seed=0, size=(SIZE, SIZE)):
-    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
-    return Image.fromarray(pixels)
-
-
-def same(first, second):
-    return [a.tobytes() for a in first] == [b.tobytes() for b in second]
 
 
 def test_pictures_depend_on_prompt_and_seed_alone(folder):

@@ -4,11 +4,9 @@ import re
 import shutil
 
 import pytest
-import yaml
 
-from tests.checkout import contents, copy_checkout, ran, run
+from tests.checkout import cached, contents, copy_checkout, flip, ran, run
 from vqpriors.artifact import new_folder
-from vqpriors.integrity import cache_path, listed
 
 ARTIFACTS = {
     "data/images": "train-*.parquet",
@@ -24,24 +22,6 @@ ARTIFACTS = {
 @pytest.fixture
 def checkout(reproduced, tmp_path):
     return copy_checkout(reproduced.folder, tmp_path / "checkout", forget_runs=True)
-
-
-def flip(path):
-    """Flip a bit, leaving the permissions by which DVC takes an object for whole."""
-    mode = path.stat().st_mode
-    path.chmod(0o644)
-    whole = bytearray(path.read_bytes())
-    whole[len(whole) // 2] ^= 1
-    path.write_bytes(whole)
-    path.chmod(mode)
-
-
-def cached(folder, stage, place, name):
-    """Return the object in the cache of a file of a stage's output."""
-    outs = yaml.safe_load((folder / "dvc.lock").read_text())["stages"][stage]["outs"]
-    digest = next(out["md5"] for out in outs if out["path"] == place)
-    cache = folder / ".dvc/cache/files/md5"
-    return cache_path(cache, dict(listed(cache, digest))[name])
 
 
 def verify(folder, *options, fails):
