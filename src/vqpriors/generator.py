@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vqpriors import priors, text, tokenizer
 from vqpriors.artifact import MANIFEST, new_folder, verify
+from vqpriors.card import CARD, SETTINGS, read_origin, write_card
 from vqpriors.editing import HIDDEN, kept_by, kept_cells, upscale
 from vqpriors.hardware import Precision, best_device
 from vqpriors.images._decode import ImageConfig, fit
@@ -33,7 +34,6 @@ MOST = 1024  # pictures of a call
 Look = Callable[[list[Image.Image]], None]
 """Is shown the pictures so far, gray where no code is written yet; of one batch at a time."""
 PARTS = ("tokenizer", "text", "prior")
-SETTINGS = "settings.json"
 
 
 class Settings(Section):
@@ -142,15 +142,21 @@ class Generator:
         reader = text.load(folder / "text")
         return cls(prior, model, spec, reader, sampler, settings, image, folder)
 
-    def save(self, path: str | Path) -> None:
-        """Write all that `load` needs to a folder of its own; one that is there is replaced."""
-        with new_folder(Path(path)) as target:
+    def save(self, path: str | Path, *, name: str | None = None) -> None:
+        """Write all that `load` needs to a folder of its own; one that is there is replaced.
+
+        Args:
+            path: The folder.
+            name: What its model card calls it; the folder's name.
+        """
+        path, origin = Path(path), read_origin(self.folder)
+        card = write_card(self, name or path.absolute().name, origin)
+        with new_folder(path) as target:
             for part in PARTS:
                 shutil.copytree(self.folder / part, target / part)
-            values = self.settings.model_dump(include=set(Settings.model_fields)) | {
-                self.sampler.name: self.sampler.config.model_dump()
-            }
-            (target / SETTINGS).write_text(json.dumps({"sample": values}, indent=2) + "\n")
+            kept = {"sample": self.sample_settings(), "origin": origin.model_dump()}
+            (target / SETTINGS).write_text(json.dumps(kept, indent=2) + "\n")
+        (path / CARD).write_text(card)  # not in the manifest: it may be edited, here and on the hub
 
     def __call__(
         self,
@@ -255,9 +261,19 @@ class Generator:
         return self.sampler.module.HAS_STEPS
 
     @property
+    def reads_text(self) -> bool:
+        """Whether prompts mean anything to it."""
+        return self.encoder.shape.length > 0
+
+    @property
     def is_captioner(self) -> bool:
         """Whether the prior writes captions, too."""
         return hasattr(self.prior, "start_caption")
+
+    def sample_settings(self) -> dict[str, Any]:
+        """Return what stands for arguments that a call leaves out, as `sample` in params.yaml."""
+        own = {self.sampler.name: self.sampler.config.model_dump()}
+        return self.settings.model_dump(include=set(Settings.model_fields)) | own
 
     def write(self, codes: np.ndarray, *, seed: int) -> list[str]:
         """Write a caption for each picture's codes, (M, N) integers."""
