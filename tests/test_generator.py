@@ -214,7 +214,10 @@ BAD = {
         "--vary: not together with --inpaint",
     ),
     "black mask": (["generate", "--inpaint", "whole.png", "black.png"], "mask: nothing is marked"),
-    "no parts": (["caption", "whole.png", "--from", "elsewhere"], "elsewhere/tokenizer: not there"),
+    "no parts": (
+        ["caption", "whole.png", "--from", "elsewhere"],
+        "elsewhere: not there; make it with",
+    ),
 }
 
 

@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--from", dest="folder", default="data", help="folder of trained parts; data"
         )
+        command.add_argument("--rev", help="take the parts of another commit or experiment")
     return parser
 
 
@@ -65,7 +66,7 @@ def _generate(options: argparse.Namespace) -> None:
 
     from vqpriors.generator import Generator  # after what can be refused at once: torch is slow
 
-    generator = Generator.load(options.folder)
+    generator = Generator.load(options.folder, options.rev)
     how = {name: getattr(options, name) for name in ("steps", "temperature", "guidance", "seed")}
     how["num_samples"] = options.num_samples
     if options.inpaint:
@@ -96,7 +97,7 @@ def _caption(options: argparse.Namespace) -> None:
 
     from vqpriors.generator import Generator
 
-    captions = Generator.load(options.folder).caption(given, seed=options.seed)
+    captions = Generator.load(options.folder, options.rev).caption(given, seed=options.seed)
     for path, caption in zip(options.pictures, captions, strict=True):
         print(f"{path}: {caption}")
 

@@ -6,7 +6,9 @@ pictures = generator("a small red seven on a white background", num_samples=4)
 
 import json
 import shutil
+import weakref
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,13 @@ from torch import Tensor
 
 from vqpriors import priors, text, tokenizer
 from vqpriors.artifact import MANIFEST, new_folder, verify
-from vqpriors.card import CARD, SETTINGS, read_origin, write_card
+from vqpriors.card import BESIDE, CARD, SETTINGS, read_origin, write_card
 from vqpriors.editing import HIDDEN, kept_by, kept_cells, upscale
 from vqpriors.hardware import Precision, best_device
 from vqpriors.images._decode import ImageConfig, fit
 from vqpriors.params import Kind, Section, check
 from vqpriors.plugins import load_kind
+from vqpriors.revision import copied
 from vqpriors.sampling import Watch, sample_codes, unwatched
 from vqpriors.sampling._captioning import CaptionConfig, write_captions
 from vqpriors.seeds import derived_seed
@@ -99,24 +102,29 @@ class Generator:
     folder: Path
 
     @classmethod
-    def load(cls, folder: str | Path = "data") -> "Generator":
+    def load(cls, source: str | Path = "data", revision: str | None = None) -> "Generator":
         """Load what a checkout's stages have made, or what `save` has written.
 
         Args:
-            folder: Holds `tokenizer/`, `text/` and `prior/`, and `settings.json`, or lies beside a
-                checkout's params.yaml.
+            source: A folder that holds `tokenizer/`, `text/` and `prior/`, and `settings.json`, or
+                lies beside a checkout's params.yaml.
+            revision: A commit or experiment of DVC whose parts to take instead, read by the code
+                that is here.
 
         Raises:
-            ValueError: If a part is missing or damaged, or does not go with the others.
+            ValueError: If there is no such source or revision, a part is missing or damaged, or
+                does not go with the others.
         """
-        folder = Path(folder)
-        for part in PARTS:
-            if not (folder / part / MANIFEST).is_file():
-                raise ValueError(
-                    f"{folder / part}: not there; make it with `dvc repro`, or bring it with "
-                    "`dvc pull`"
-                )
-        return cls.assemble(folder, lambda sampler: _read_settings(folder, sampler))
+        folder = Path(source)
+        with ExitStack() as stack:
+            if revision is not None:
+                around = [SETTINGS, *(f"../{name}" for name in BESIDE)]
+                copy = copied(folder, revision, parts=PARTS, besides=around)
+                folder = stack.enter_context(copy)
+            _require_parts(folder)
+            generator = cls.assemble(folder, lambda sampler: _read_settings(folder, sampler))
+            weakref.finalize(generator, stack.pop_all().close)  # of a copy, which `save` reads
+        return generator
 
     @classmethod
     def assemble(
@@ -386,6 +394,16 @@ def _images(pixels: np.ndarray) -> list[Image.Image]:
     return [
         Image.fromarray(each[0] if len(each) == 1 else each.transpose(1, 2, 0)) for each in pixels
     ]
+
+
+def _require_parts(folder: Path) -> None:
+    if not folder.is_dir():
+        ways = "make it with `dvc repro`, or bring it with `dvc pull`"
+        raise ValueError(f"{folder}: not there; {ways}")
+    for part in PARTS:
+        if not (folder / part / MANIFEST).is_file():
+            ways = "make it with `dvc repro`, or bring it with `dvc pull`"
+            raise ValueError(f"{folder / part}: not there; {ways}")
 
 
 def _read_settings(folder: Path, sampler: str) -> tuple[Settings, Kind]:
