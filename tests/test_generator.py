@@ -214,6 +214,7 @@ BAD = {
         "--vary: not together with --inpaint",
     ),
     "black mask": (["generate", "--inpaint", "whole.png", "black.png"], "mask: nothing is marked"),
+    "no hub id": (["push", "digits"], "digits: no hub id; give one such as owner/name"),
     "no parts": (
         ["caption", "whole.png", "--from", "elsewhere"],
         "elsewhere: not there; make it with",
@@ -259,7 +260,8 @@ def test_help_imports_nothing_slow():
     assert not {"torch", "numpy", "PIL", "pydantic"} & imported_by("--help")
 
 
-def test_drawing_imports_no_training_and_no_dvc(stepwise, tmp_path):
+def test_drawing_imports_no_training_no_dvc_and_no_hub(stepwise, tmp_path):
     found = imported_by("generate", "--from", stepwise, "--prompt", "x", "--out", tmp_path / "out")
     assert (tmp_path / "out/sheet.png").is_file()
-    assert not {"dvc", "datasets", "accelerate", "diffusers", "pandas", "sklearn"} & found
+    slow = {"dvc", "datasets", "accelerate", "diffusers", "huggingface_hub", "pandas", "sklearn"}
+    assert not slow & found

@@ -1,4 +1,4 @@
-"""`python -m vqpriors`: pictures from prompts, on the command line."""
+"""`python -m vqpriors`: pictures from prompts, captions for pictures, and what draws them."""
 
 import argparse
 import sys
@@ -21,7 +21,9 @@ def main(arguments: list[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         if options.debug:
             raise
-        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+        reason: object = error
+        if isinstance(error, OSError) and error.filename:
+            reason = f"{error.filename}: {error.strerror}"
         sys.exit(f"error: {options.command}: {' '.join(str(reason).split())}")
 
 
@@ -45,11 +47,20 @@ def _parser() -> argparse.ArgumentParser:
     caption.set_defaults(run=_caption)
     caption.add_argument("pictures", type=Path, nargs="+")
     caption.add_argument("--seed", type=int, default=0)
-    for command in (draw, caption):
+    push = commands.add_parser("push", help="put trained parts on the Hugging Face hub")
+    push.set_defaults(run=_push)
+    push.add_argument("repository", help="owner/name; made, private, if it is not there")
+    push.add_argument("--public", action="store_true", help="if it is made, for all to see")
+    for command in (draw, caption, push):
         command.add_argument(
-            "--from", dest="folder", default="data", help="folder of trained parts; data"
+            "--from",
+            dest="source",
+            default="data",
+            help="folder of trained parts, or hub id; data",
         )
-        command.add_argument("--rev", help="take the parts of another commit or experiment")
+        command.add_argument(
+            "--rev", help="take the parts of another commit or experiment, or of a hub revision"
+        )
     return parser
 
 
@@ -66,7 +77,7 @@ def _generate(options: argparse.Namespace) -> None:
 
     from vqpriors.generator import Generator  # after what can be refused at once: torch is slow
 
-    generator = Generator.load(options.folder, options.rev)
+    generator = Generator.load(options.source, options.rev)
     how = {name: getattr(options, name) for name in ("steps", "temperature", "guidance", "seed")}
     how["num_samples"] = options.num_samples
     if options.inpaint:
@@ -97,9 +108,19 @@ def _caption(options: argparse.Namespace) -> None:
 
     from vqpriors.generator import Generator
 
-    captions = Generator.load(options.folder, options.rev).caption(given, seed=options.seed)
+    captions = Generator.load(options.source, options.rev).caption(given, seed=options.seed)
     for path, caption in zip(options.pictures, captions, strict=True):
         print(f"{path}: {caption}")
+
+
+def _push(options: argparse.Namespace) -> None:
+    from vqpriors.hub import require_id
+
+    require_id(options.repository)
+    from vqpriors.generator import Generator
+
+    generator = Generator.load(options.source, options.rev)
+    print(generator.push(options.repository, private=not options.public))
 
 
 def _lines(path: Path | None) -> list[str]:

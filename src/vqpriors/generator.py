@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor
 
-from vqpriors import priors, text, tokenizer
+from vqpriors import hub, priors, text, tokenizer
 from vqpriors.artifact import MANIFEST, new_folder, verify
 from vqpriors.card import BESIDE, CARD, SETTINGS, read_origin, write_card
 from vqpriors.editing import HIDDEN, kept_by, kept_cells, upscale
@@ -103,13 +104,13 @@ class Generator:
 
     @classmethod
     def load(cls, source: str | Path = "data", revision: str | None = None) -> "Generator":
-        """Load what a checkout's stages have made, or what `save` has written.
+        """Load what a checkout's stages have made, what `save` has written, or what `push` has.
 
         Args:
             source: A folder that holds `tokenizer/`, `text/` and `prior/`, and `settings.json`, or
-                lies beside a checkout's params.yaml.
-            revision: A commit or experiment of DVC whose parts to take instead, read by the code
-                that is here.
+                lies beside a checkout's params.yaml; or where there is no such folder, a hub id.
+            revision: Of a folder, a commit or experiment of DVC whose parts to take instead, read
+                by the code that is here; on the hub, a commit, tag or branch.
 
         Raises:
             ValueError: If there is no such source or revision, a part is missing or damaged, or
@@ -117,7 +118,9 @@ class Generator:
         """
         folder = Path(source)
         with ExitStack() as stack:
-            if revision is not None:
+            if not folder.is_dir() and hub.is_id(source):
+                folder = hub.fetch(str(source), revision, parts=PARTS, besides=[SETTINGS])
+            elif revision is not None:
                 around = [SETTINGS, *(f"../{name}" for name in BESIDE)]
                 copy = copied(folder, revision, parts=PARTS, besides=around)
                 folder = stack.enter_context(copy)
@@ -165,6 +168,28 @@ class Generator:
             kept = {"sample": self.sample_settings(), "origin": origin.model_dump()}
             (target / SETTINGS).write_text(json.dumps(kept, indent=2) + "\n")
         (path / CARD).write_text(card)  # not in the manifest: it may be edited, here and on the hub
+
+    def push(self, repository: str, *, private: bool = True, revision: str | None = None) -> str:
+        """Put all that `load` needs on the Hugging Face hub, with a model card, in one commit.
+
+        Whose login it takes, HF_TOKEN or `hf auth login` says.
+
+        Args:
+            repository: A hub id, owner/name; it is made if it is not there.
+            private: Whether a repository that is made is hidden; one that is there stays as it is.
+            revision: A branch, made if it is not there; None for the main one.
+
+        Returns:
+            The repository's address.
+
+        Raises:
+            ValueError: If it is no hub id, or the hub can't be reached or refuses.
+        """
+        hub.require_id(repository)
+        with TemporaryDirectory(prefix="vqpriors-") as temporary:
+            folder = Path(temporary) / "generator"
+            self.save(folder, name=repository)
+            return hub.push(folder, repository, is_private=private, branch=revision, parts=PARTS)
 
     def __call__(
         self,
@@ -398,7 +423,7 @@ def _images(pixels: np.ndarray) -> list[Image.Image]:
 
 def _require_parts(folder: Path) -> None:
     if not folder.is_dir():
-        ways = "make it with `dvc repro`, or bring it with `dvc pull`"
+        ways = "make it with `dvc repro`, bring it with `dvc pull`, or give a hub id"
         raise ValueError(f"{folder}: not there; {ways}")
     for part in PARTS:
         if not (folder / part / MANIFEST).is_file():
