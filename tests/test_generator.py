@@ -186,6 +186,21 @@ def test_command_line_writes_pictures_and_a_sheet(folder, tmp_path, capsys):
     assert same([Image.open(tmp_path / "out" / name) for name in names], expected)
 
 
+def test_command_line_shows_codes_as_they_are_written(folder, tmp_path, capsys):
+    command = ["generate", "--from", folder, "--prompt", "a red six", "--num-samples", 2]
+    assert run_main(*command, "--animate", "--out", tmp_path) is None
+    assert capsys.readouterr().out == f"2 pictures and sheet.png and sheet.gif in {tmp_path}\n"
+    generator = Generator.load(folder)
+    with Image.open(tmp_path / "sheet.gif") as film, Image.open(tmp_path / "sheet.png") as sheet:
+        assert film.n_frames == (3 if generator.has_steps else generator.spec.length)
+        assert film.size == sheet.size
+        first = np.asarray(film.convert("RGB")).astype(int)
+        film.seek(film.n_frames - 1)
+        last, whole = np.asarray(film.convert("RGB")).astype(int), np.asarray(sheet).astype(int)
+    assert abs(last - whole).mean() < 8  # of a palette
+    assert abs(first - whole).mean() > 2 * abs(last - whole).mean()
+
+
 def test_command_line_redraws_and_captions(captioner, tmp_path, capsys):
     source, mask, out = tmp_path / "source.png", tmp_path / "mask.png", tmp_path / "out"
     picture().save(source)
@@ -204,6 +219,10 @@ BAD = {
     "long prompt": (["generate", "--prompt", "x" * 2001], "prompt: at most 2,000 characters"),
     "no pictures": (["generate", "--prompt", "x", "--num-samples", 0], "num_samples: from 1"),
     "too many": (["generate", "--prompt", "x", "--num-samples", 1025], "num_samples: from 1"),
+    "too many to animate": (
+        ["generate", "--prompt", "x", "--num-samples", 17, "--animate"],
+        "--animate: at most 16 pictures, which are drawn at a time (sample.batch_size), got 17;",
+    ),
     "no file": (["generate", "--prompts", "absent.txt"], "absent.txt: No such file"),
     "empty file": (["generate", "--prompts", "empty.txt"], "empty.txt: no prompt in it"),
     "binary file": (["generate", "--prompts", "broken.png"], "broken.png: not UTF-8 text"),

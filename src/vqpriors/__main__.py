@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     draw.add_argument("--temperature", type=float, help="as in params.yaml")
     draw.add_argument("--guidance", type=float, help="as in params.yaml; 1 is none")
     draw.add_argument("--seed", type=int, default=0)
+    draw.add_argument("--animate", action="store_true", help="also show codes as they are written")
     draw.add_argument("--out", type=Path, default=Path("samples"), help="folder for the pictures")
     caption = commands.add_parser("caption", help="write captions for pictures")
     caption.set_defaults(run=_caption)
@@ -79,28 +80,47 @@ def _generate(options: argparse.Namespace) -> None:
 
     generator = Generator.load(options.source, options.rev)
     how = {name: getattr(options, name) for name in ("steps", "temperature", "guidance", "seed")}
-    how["num_samples"] = options.num_samples
+    frames: list[list[Image.Image]] = []
+    how |= {"num_samples": options.num_samples, "look": frames.append if options.animate else None}
+    if options.animate:
+        generator.require_one_batch(max(1, len(prompts)) * options.num_samples, "--animate")
     if options.inpaint:
         pictures = generator.inpaint(given[0], given[1], "".join(prompts), **how)
     elif options.vary:
         pictures = generator.vary(given[0], "".join(prompts), **how)
     else:
         pictures = generator(prompts, **how)
-    _write(options.out, pictures, prompts or [""], options.num_samples)
+    _write(options.out, pictures, frames, prompts or [""])
 
 
-def _write(folder: Path, drawn: list["Image.Image"], prompts: list[str], each: int) -> None:
-    import numpy as np
+def _write(
+    folder: Path,
+    drawn: list["Image.Image"],
+    frames: list[list["Image.Image"]],
+    prompts: list[str],
+) -> None:
+    from vqpriors.pictures import save_png
 
-    from vqpriors.pictures import captioned_sheet, save_png
-
+    each = len(drawn) // len(prompts)
     for number, picture in enumerate(drawn):
         save_png(picture, folder / f"{number // each:03d}-{number % each:03d}.png")
-    pixels = np.stack([np.atleast_3d(np.asarray(picture)).transpose(2, 0, 1) for picture in drawn])
-    rows = pixels.reshape(len(prompts), each, *pixels.shape[1:])
-    save_png(captioned_sheet(rows, prompts), folder / "sheet.png")
+    save_png(_sheet(drawn, prompts), folder / "sheet.png")
+    if frames:
+        from vqpriors.animation import save_gif
+
+        save_gif([_sheet(frame, prompts) for frame in frames], folder / "sheet.gif")
     count = f"{len(drawn):,} picture{'s' * (len(drawn) > 1)}"
-    print(f"{count} and sheet.png in {folder}")
+    print(f"{count} and sheet.png{' and sheet.gif' if frames else ''} in {folder}")
+
+
+def _sheet(pictures: list["Image.Image"], prompts: list[str]) -> "Image.Image":
+    import numpy as np
+
+    from vqpriors.pictures import captioned_sheet
+
+    pixels = [np.atleast_3d(np.asarray(picture)).transpose(2, 0, 1) for picture in pictures]
+    rows = np.stack(pixels).reshape(len(prompts), -1, *pixels[0].shape)
+    return captioned_sheet(rows, prompts)
 
 
 def _caption(options: argparse.Namespace) -> None:

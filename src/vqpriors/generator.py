@@ -308,6 +308,18 @@ class Generator:
         own = {self.sampler.name: self.sampler.config.model_dump()}
         return self.settings.model_dump(include=set(Settings.model_fields)) | own
 
+    def require_one_batch(self, count: int, asked_by: str) -> None:
+        """Refuse more pictures than are drawn at a time, since each batch is shown by itself.
+
+        Raises:
+            ValueError: If there are more; names who asked.
+        """
+        if count > self.settings.batch_size:
+            raise ValueError(
+                f"{asked_by}: at most {self.settings.batch_size:,} pictures, which are drawn at a "
+                f"time (sample.batch_size), got {count:,}; draw fewer"
+            )
+
     def write(self, codes: np.ndarray, *, seed: int) -> list[str]:
         """Write a caption for each picture's codes, (M, N) integers."""
         return write_captions(
