@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def requirements() -> list[str]:
-    """Return what pyproject.toml asks for, trackers and development tools included."""
+    """Return what pyproject.toml asks for, the demo, trackers and development tools included."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     return [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
 
