@@ -1,6 +1,7 @@
 """`python -m vqpriors`: pictures from prompts, captions for pictures, and what draws them."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +53,16 @@ def _parser() -> argparse.ArgumentParser:
     push.set_defaults(run=_push)
     push.add_argument("repository", help="owner/name; made, private, if it is not there")
     push.add_argument("--public", action="store_true", help="if it is made, for all to see")
+    demo = commands.add_parser("demo", help="show a page that draws, on this machine alone")
+    demo.set_defaults(run=_demo)
+    demo.add_argument("--port", type=int, help="the first free one from 7860")
+    demo.add_argument(
+        "--from",
+        dest="folders",
+        action="append",
+        metavar="FOLDER",
+        help="folder of trained parts, data; repeat to choose between priors on the page",
+    )
     for command in (draw, caption, push):
         command.add_argument(
             "--from",
@@ -141,6 +152,18 @@ def _push(options: argparse.Namespace) -> None:
 
     generator = Generator.load(options.source, options.rev)
     print(generator.push(options.repository, private=not options.public))
+
+
+def _demo(options: argparse.Namespace) -> None:
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before the import, which may read it
+    try:
+        from vqpriors.demo import serve
+    except ModuleNotFoundError as error:
+        if error.name != "gradio":
+            raise
+        raise ValueError("gradio: not there; bring it with `pip install -e '.[demo]'`") from None
+
+    serve(list(dict.fromkeys(options.folders or ["data"])), options.port)
 
 
 def _lines(path: Path | None) -> list[str]:
