@@ -309,7 +309,7 @@ def test_bad_start_is_one_line(captioner, tmp_path):
     line = refused("--from", captioner.folder, "--port", 70000)
     assert line == "error: demo: --port: must be 1 to 65535, got 70000; choose another"
     line = refused("--from", tmp_path / "elsewhere")
-    assert line.startswith(f"error: demo: {tmp_path}/elsewhere/tokenizer: not there; make it")
+    assert line.startswith(f"error: demo: {tmp_path}/elsewhere: not there; make it")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         dest="folders",
         action="append",
         metavar="FOLDER",
-        help="folder of trained parts, data; repeat to choose between priors on the page",
+        help="folder of trained parts or hub id, data; repeat to choose between them on the page",
     )
     for command in (draw, caption, push):
         command.add_argument(
