@@ -22,6 +22,7 @@ HEAD = """\
 # Made by `make lock`, from pyproject.toml; `make lock TORCH=VERSION` takes another torch.
 # Install torch first (`pip install torch=={torch}`), then the rest; `make` does so.
 """
+UNLOCKED = {"peers"}  # benchmarks alone take them, and pyproject.toml says at which version
 BROUGHT_BY_TORCH = re.compile(r"(nvidia-(?!ml-py)|cuda-|triton)")
 
 
@@ -45,7 +46,9 @@ def main() -> None:
 def requirements() -> list[str]:
     """Return what pyproject.toml asks for, the demo, trackers and development tools included."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    extras = project["optional-dependencies"]
+    locked = [wanted for name, wanted in extras.items() if name not in UNLOCKED]
+    return [*project["dependencies"], *chain(*locked)]
 
 
 def pins(frozen: str) -> list[str]:
