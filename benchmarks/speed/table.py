@@ -72,7 +72,8 @@ def ahead(row: Row) -> str:
 def _machines(found: list[Row]) -> list[str]:
     works: dict[str, list[str]] = {}
     for row in found:
-        named = works.setdefault(f"{row['hardware']}, {row['threads']} threads", [])
+        threads = f"{row['threads']} thread{'s' * (row['threads'] != '1')}"
+        named = works.setdefault(f"{row['hardware']}, {threads}", [])
         if row["work"] not in named:
             named.append(row["work"])
     return [

@@ -1,0 +1,100 @@
+"""Measure our speed beside that of peers, into metrics/reference/speed.csv and docs/speed.md."""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+
+from benchmarks.speed import codebooks, masked, start_up, stepwise, tokenizers
+from benchmarks.speed.contest import PRECISIONS, Contest, Row, is_installed, measure, rows
+from benchmarks.speed.ours import CPU
+from benchmarks.speed.sizes import FULL, SMALL, Size
+from benchmarks.speed.table import line, merged, read_rows, write_page, write_rows
+from stages.command import _keep_freed_memory  # pyright: ignore[reportPrivateUsage]
+from tools.keep_priors import hardware
+from vqpriors.hardware import Precision, resolve_precision
+
+Work = Callable[[Size, list[Precision]], Iterator[Contest]]
+WORKS: dict[str, Work] = {
+    "tokenizer-step": tokenizers.step,
+    "encode": tokenizers.encode,
+    "nearest-code": codebooks.nearest_code,
+    "prior-step": stepwise.step,
+    "masked-prior-step": masked.step,
+    "stepwise-sampling": stepwise.sampling,
+    "lstm-sampling": stepwise.lstm_sampling,
+    "masked-sampling": masked.sampling,
+    "one-step-sampling": masked.one_step_sampling,
+    "start-up": start_up.start_up,
+}
+EXTRA = ("vector-quantize-pytorch", "x-transformers")
+IDLE = 0.5  # load of a machine that has nothing else to do
+
+
+def main() -> None:
+    """Measure the works that are named, or all, keeping the rows of each at once."""
+    options = _options()
+    if options.page:
+        write_page(read_rows())
+        return
+    if missing := [package for package in EXTRA if not is_installed(package)]:
+        fix = "pip install -e '.[peers]'"
+        sys.exit(f"error: benchmarks.speed: {', '.join(missing)} not installed; {fix}")
+    _keep_freed_memory()
+    torch.set_num_threads(options.threads)
+    machine = {"threads": str(options.threads), "hardware": options.hardware}
+    began = time.monotonic()
+    for name in options.names or WORKS:
+        found = run(WORKS[name], FULL if options.full else SMALL, options, machine)
+        if not options.dry_run:
+            found = merged(read_rows(), found, list(WORKS))
+            write_rows(found)
+            write_page(found)
+    print(f"{(time.monotonic() - began) / 60:.1f} minutes")
+
+
+def run(work: Work, size: Size, options: argparse.Namespace, machine: Row) -> list[Row]:
+    """Hold a work's contests and print their rows."""
+    torch.manual_seed(0)
+    found = []
+    precisions = [options.precision] if options.precision else _precisions()
+    for contest in work(size, precisions):
+        new = rows(contest, measure(contest, repeats=options.repeats), machine)
+        print("\n".join(map(line, new)), flush=True)
+        found += new
+    return found
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.speed", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(WORKS)}; all")
+    parser.add_argument("--full", action="store_true", help="sizes for 128 px; takes long")
+    parser.add_argument("--repeats", type=int, default=5, help="that count, of each; %(default)s")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="%(default)s")
+    parser.add_argument("--precision", choices=PRECISIONS, help="one alone; all that are fast")
+    parser.add_argument("--hardware", default=_hardware(), help="what it runs on; %(default)s")
+    parser.add_argument("--page", action="store_true", help="make the table again, measure nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print alone, keep nothing")
+    options = parser.parse_args()
+    if unknown := set(options.names) - set(WORKS):
+        parser.error(f"no benchmark {min(unknown)!r}; there are {', '.join(WORKS)}")
+    return options
+
+
+def _precisions() -> list[Precision]:
+    return ["no", "bf16"] if resolve_precision("auto", CPU) == "bf16" else ["no"]
+
+
+def _hardware() -> str:
+    load = os.getloadavg()[0]
+    busy = f", beside other work (load {load:.1f} at the start)" if load > IDLE else ""
+    return f"{hardware()}{busy}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Start-up beside peers: whole commands, a process each."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from benchmarks.speed import ours
+from benchmarks.speed.contest import Contest, Side, installed
+from benchmarks.speed.sizes import Size
+from vqpriors import priors, text, tokenizer
+from vqpriors.artifact import save_model, verify
+from vqpriors.hardware import Precision
+from vqpriors.params import Params
+from vqpriors.tokens import TokenSpec
+
+PROMPT = "a small red seven on a white background"
+PARTS_OF_DIFFUSERS = "from diffusers import AmusedScheduler, UVit2DModel, VQModel"
+
+
+def start_up(size: Size, precisions: list[Precision]) -> Iterator[Contest]:
+    """Yield contests of a help text, an import, and one picture; peers only import for the last."""
+    least = _python("import torch", "-c", "import torch", package="torch")
+    diffusers = partial(_python, package="diffusers")
+    tool = ("-m", "diffusers.commands.diffusers_cli", "--help")
+    helpers = installed({"diffusers": lambda: diffusers("diffusers-cli --help", *tool)})
+    parts = ("import of the same parts", "-c", PARTS_OF_DIFFUSERS)
+    importers = installed({"diffusers": lambda: diffusers(*parts)})
+    own = _python("vqpriors --help", "-m", "vqpriors", "--help")
+    yield _contest("a help text", own, helpers)
+    own = _python("import vqpriors.generator", "-c", "import vqpriors.generator")
+    yield _contest("an import of what draws", own, [least, *importers])
+    with tempfile.TemporaryDirectory() as folder:
+        data, out = make_parts(Path(folder)), Path(folder) / "drawn"
+        options = ("--prompt", PROMPT, "--from", str(data), "--out", str(out))
+        own = _python("vqpriors generate", "-m", "vqpriors", "generate", *options)
+        yield _contest("one picture of 28 px; peers only import", own, [least, *importers])
+
+
+def make_parts(folder: Path) -> Path:
+    """Make the untrained parts of a generator, as params.yaml has them; return their folder."""
+    found, data = ours.params({}), folder / "data"
+    (folder / "params.yaml").write_text((ours.ROOT / "params.yaml").read_text())
+    spec = _make_tokenizer(found, data / "tokenizer")
+    encoder = found.kind("text.encoder", "vqpriors.text")
+    reader = encoder.module.build(encoder.config, captions=[PROMPT])
+    text.save(data / "text", encoder.name, reader)
+    prior = found.kind("prior.arch", "vqpriors.priors")
+    description = priors.describe(
+        arch=prior.name,
+        config=prior.config,
+        grid=(spec.rows, spec.columns),
+        codebook_size=spec.codebook_size,
+        text=reader.shape,
+        tokenizer=spec.fingerprint,
+        encoder=verify(data / "text"),
+    )
+    _save(data / "prior", description, priors.build(description))
+    return data
+
+
+def _make_tokenizer(found: Params, folder: Path) -> TokenSpec:
+    arch = found.kind("tokenizer.arch", "vqpriors.tokenizer")
+    quantizer = found.kind("tokenizer.quantizer", "vqpriors.quantizers")
+    image = found.raw(f"data.{found.raw('data.name')}.image")
+    description = tokenizer.describe(
+        arch=arch.name,
+        config=arch.config,
+        quantizer=quantizer.name,
+        quantizer_config=quantizer.config,
+        image_size=image["size"],
+        channels=image["channels"],
+    )
+    _save(folder, description, tokenizer.build(description))
+    return tokenizer.load(folder, ours.CPU)[1]
+
+
+def _save(folder: Path, description: dict[str, object], model: nn.Module) -> None:
+    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_model(folder, config=description, weights=weights)
+
+
+def _contest(what: str, own: Side, peers: list[Side]) -> Contest:
+    return Contest(work="start-up", size=what, unit="s", ours=own, peers=peers)
+
+
+def _python(name: str, *arguments: str, package: str = "vqpriors") -> Side:
+    return Side(name, partial(_run, arguments), package=package)
+
+
+def _run(arguments: tuple[str, ...]) -> None:
+    """Run Python in a process of its own, with this checkout's package and without a network."""
+    own = {"PYTHONPATH": str(ours.ROOT / "src"), "HF_HUB_OFFLINE": "1"}
+    environment = os.environ | own | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    command = [sys.executable, *arguments]
+    subprocess.run(command, check=True, capture_output=True, env=environment)
