@@ -26,6 +26,9 @@ STAGES = (
     "evaluate",
 )
 
+# Of the environment: what leads a command to other code, settings or a tracker's running service.
+FORGOTTEN = ("DVC", "GIT_", "PYTHON", "LAUNCH", "ACCELERATE", "WANDB", "MLFLOW")
+
 _PHASE = {"epochs": 1, "lr": 0.01, "frozen": [], "weights": {}, "options": {}}
 _TRAIN = {"batch_size": 16, "warmup_steps": 2, "precision": "no", "log_steps": 2}
 TINY: dict[str, Any] = {
@@ -170,9 +173,7 @@ def environment(folder: Path, **variables: str) -> dict[str, str]:
     """Return the environment for commands in a checkout: this Python's, and no one's settings."""
     own = folder.parent / f"{folder.name}.settings"
     inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("DVC", "GIT_", "PYTHON", "LAUNCH", "ACCELERATE"))
+        name: value for name, value in os.environ.items() if not name.startswith(FORGOTTEN)
     }
     return {
         **inherited,
