@@ -11,12 +11,13 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import dvc.api
 from dvc.exceptions import DvcException
+from dvc.utils.flatten import flatten
 
 from tools.readme_numbers import ROWS
 
@@ -46,7 +47,7 @@ def report(revisions: Sequence[str]) -> str:
     """Return the page of some revisions, or of the working tree where there are none."""
     names = list(revisions) or [HERE]
     metrics = {name: dvc.api.metrics_show(METRICS, rev=_rev(name)) for name in names}
-    params = {name: dict(_leaves(dvc.api.params_show(rev=_rev(name)))) for name in names}
+    params = {name: flatten(dvc.api.params_show(rev=_rev(name))) for name in names}
     tables = [_numbers(metrics), _differing(params)]
     return _plots(revisions).replace(BODY, "\n".join([*tables, BODY]), 1)
 
@@ -86,15 +87,6 @@ def _differing(params: Mapping[str, Run]) -> str:
     rows = [[key, *(str(run.get(key, "-")) for run in params.values())] for key in keys]
     differing = [row for row in rows if len(set(row[1:])) > 1]
     return _table("Params that differ", ["param", *params], differing)
-
-
-def _leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        key = f"{path}.{name}" if path else name
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, key)
-        else:
-            yield key, value
 
 
 def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
