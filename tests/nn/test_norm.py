@@ -33,3 +33,13 @@ def test_equals_torchs_in_float32():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 def test_keeps_the_dtype(dtype):
     assert RMSNorm(8)(torch.ones(2, 8, dtype=dtype)).dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_says_the_same_without_gradients(dtype):
+    norm = RMSNorm(16)
+    norm.weight.data.normal_(generator=torch.Generator().manual_seed(0))
+    x = torch.randn(4, 7, 16, generator=torch.Generator().manual_seed(1)).to(dtype)
+    with torch.no_grad():
+        found = norm(x)
+    assert torch.equal(found, norm(x))
