@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from vqpriors.artifact import MANIFEST, load_model, new_folder, save_model, verify
+from vqpriors.artifact import MANIFEST, load_model, new_file, new_folder, save_model, verify
 
 
 def write(path, **files):
@@ -59,6 +59,16 @@ def test_leftovers_of_killed_writers_of_the_same_path_are_removed(tmp_path):
         (leftover / "part").touch()
     write(tmp_path / "set", a="1")
     assert sorted(tmp_path.iterdir()) == [other, tmp_path / "set"]
+
+
+def test_leftovers_of_killed_writers_of_the_same_file_are_removed(tmp_path):
+    same = tmp_path / f".tmp-{'a' * 32}-row.txt"
+    other = tmp_path / f".tmp-{'b' * 32}-other-row.txt"
+    for leftover in (same, other):
+        leftover.touch()
+    with new_file(tmp_path / "row.txt") as file:
+        file.write_text("1")
+    assert sorted(tmp_path.iterdir()) == [other, tmp_path / "row.txt"]
 
 
 def test_fingerprint_changes_with_contents_and_names_alone(tmp_path):

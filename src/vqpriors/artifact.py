@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MANIFEST = "manifest.json"
+_HEX = "[0-9a-f]" * 32  # what makes a temporary name unique, as a pattern
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of fcntl.h and of linux/fs.h
 _STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 _OS_CODE = re.compile(
@@ -42,7 +43,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         path: The folder to make or replace; its parent is made where missing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in path.parent.glob(f".tmp-{glob.escape(path.name)}-{'[0-9a-f]' * 32}"):
+    for leftover in path.parent.glob(f".tmp-{glob.escape(path.name)}-{_HEX}"):
         shutil.rmtree(leftover)
     temporary = path.parent / f".tmp-{path.name}-{uuid.uuid4().hex}"
     temporary.mkdir()
@@ -59,6 +60,8 @@ def new_folder(path: Path) -> Iterator[Path]:
 def new_file(path: Path) -> Iterator[Path]:
     """Yield a temporary file, not there yet, that replaces `path` if the block succeeds.
 
+    What earlier, killed writers of the same path left behind is removed first.
+
     Args:
         path: The file to make or replace; its parent is made where missing.
 
@@ -66,6 +69,8 @@ def new_file(path: Path) -> Iterator[Path]:
         OSError: If it can't be written; names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in path.parent.glob(f".tmp-{_HEX}-{glob.escape(path.name)}"):
+        leftover.unlink(missing_ok=True)
     temporary = path.parent / f".tmp-{uuid.uuid4().hex}-{path.name}"
     try:
         with _naming(path):
