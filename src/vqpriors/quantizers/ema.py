@@ -17,7 +17,7 @@ from vqpriors.quantizers import Quantized
 
 KMEANS_ROUNDS = 10
 MIN_SIZE = 1e-3  # a code with a smaller average count stays where it is
-CHUNK = 16384  # vectors compared with the whole codebook at a time, which bounds memory
+CHUNK = 2048  # vectors compared with the whole codebook at a time, which bounds memory
 
 
 class Config(Section):
