@@ -174,7 +174,7 @@ def test_unreachable_hub_is_one_line_and_quick(environment):
     )
     assert ran.stdout == (
         "data.x.hub.location: could not reach the hub for 'some/set', and no such folder is here; "
-        "download it once elsewhere and set data.x.hub.location to that folder\n"
+        "go online, or download it once elsewhere and set data.x.hub.location to that folder\n"
     )
     assert time.monotonic() - start < 20
 

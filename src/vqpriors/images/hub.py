@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vqpriors.hub_errors import naming_param
 from vqpriors.images import Record
 from vqpriors.images._content import content_hash
 from vqpriors.params import Section
@@ -112,24 +113,11 @@ def _load(config: Config, param: str) -> "tuple[dict[str, Dataset], dict[str, An
 
 def _commit(config: Config, param: str) -> str | None:
     """Resolve the revision, so that what is loaded is what is recorded."""
-    from huggingface_hub import HfApi, errors
+    from huggingface_hub import HfApi
 
-    key, name = f"{param}.location", repr(config.location)
-    local = f"download it once elsewhere and set {key} to that folder"
-    try:
-        return HfApi().dataset_info(config.location, revision=config.revision, timeout=_TIMEOUT).sha
-    except errors.HFValidationError:
-        problem = f"no folder {name}, and it is no hub id either; correct its path"
-    except errors.RevisionNotFoundError:
-        key, problem = (
-            f"{param}.revision",
-            f"{name} has none {config.revision!r}; correct it",
-        )
-    except errors.RepositoryNotFoundError:
-        problem = f"no folder {name}, and no such data set on the hub; correct it, or {local}"
-    except Exception:  # the network fails in as many ways as there are client libraries
-        problem = f"could not reach the hub for {name}, and no such folder is here; {local}"
-    raise ValueError(f"{key}: {problem}")
+    with naming_param(param, config.location, config.revision, kind="data set"):
+        found = HfApi().dataset_info(config.location, revision=config.revision, timeout=_TIMEOUT)
+    return found.sha
 
 
 def _explain(error: Exception, config: Config, param: str) -> str:

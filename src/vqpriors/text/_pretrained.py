@@ -1,12 +1,13 @@
 """What others have trained, from the hub or a local folder in its layout; never their code."""
 
-import errno
 import json
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from vqpriors.hub_errors import naming_param
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -17,7 +18,6 @@ TOKENIZER_FILES = (
     "merges.txt",
 )
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class Pretrained:
@@ -95,23 +95,11 @@ def quiet() -> Iterator[None]:
 
 
 def _fetch(location: str, revision: str, *, files: Collection[str], param: str) -> Path:
-    from huggingface_hub import errors, snapshot_download
+    from huggingface_hub import snapshot_download
     from huggingface_hub.utils import disable_progress_bars
 
     if not sys.stderr.isatty():
         disable_progress_bars()
-    key, name = f"{param}.location", repr(location)
-    local = f"go online, or download it once elsewhere and set {key} to that folder"
-    try:
-        return Path(snapshot_download(location, revision=revision, allow_patterns=list(files)))
-    except errors.HFValidationError:
-        problem = f"no folder {name}, and it is no hub id either; correct its path"
-    except errors.RevisionNotFoundError:
-        key, problem = f"{param}.revision", f"{name} has none {revision!r}; correct it"
-    except errors.RepositoryNotFoundError:
-        problem = f"no folder {name}, and no such model on the hub; correct it, or {local}"
-    except Exception as error:  # the network fails in as many ways as there are client libraries
-        if getattr(error, "errno", None) in _FULL:
-            raise
-        problem = f"could not reach the hub for {name}, and no such folder is here; {local}"
-    raise ValueError(f"{key}: {problem}")
+    with naming_param(param, location, revision, kind="model"):
+        found = snapshot_download(location, revision=revision, allow_patterns=list(files))
+    return Path(found)

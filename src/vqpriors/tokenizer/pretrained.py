@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
+from vqpriors.hub_errors import naming_param
 from vqpriors.params import Section
 from vqpriors.phases import Phase
 from vqpriors.quantizers import Quantizer
@@ -234,25 +235,14 @@ def _folder(config: Config) -> tuple[Path, str | None]:
 
 
 def _download(config: Config) -> tuple[Path, str | None]:
-    from huggingface_hub import HfApi, errors, snapshot_download
+    from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.utils import disable_progress_bars
 
-    key, name = f"{KEY}.location", repr(config.location)
-    local = f"download it once elsewhere and set {key} to that folder"
     prefix = f"{config.subfolder}/" if config.subfolder else ""
     files = ["config.json", f"{WEIGHTS}.safetensors*", f"{WEIGHTS}-*-of-*.safetensors"]
     disable_progress_bars()
-    try:
+    with naming_param(KEY, config.location, config.revision, kind="model"):
         found = HfApi().model_info(config.location, revision=config.revision, timeout=TIMEOUT)
         patterns = [prefix + file for file in files]
         folder = snapshot_download(config.location, revision=found.sha, allow_patterns=patterns)
-        return Path(folder), found.sha
-    except errors.HFValidationError:
-        problem = f"no folder {name}, and it is no hub id either; correct its path"
-    except errors.RevisionNotFoundError:
-        key, problem = f"{KEY}.revision", f"{name} has none {config.revision!r}; correct it"
-    except errors.RepositoryNotFoundError:
-        problem = f"no folder {name}, and no such model on the hub; correct it, or {local}"
-    except Exception:  # the network fails in as many ways as there are client libraries
-        problem = f"could not reach the hub for {name}, and no such folder is here; {local}"
-    raise ValueError(f"{key}: {problem}")
+    return Path(folder), found.sha
