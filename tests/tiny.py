@@ -87,7 +87,7 @@ def cftn(**changes):
 def cftn2(**changes):
     settings = {"grid": (2, 3), "codebook_size": 7, "text": TEXT, "width": 8, "depth": 2}
     settings |= {"heads": 2, "positions": "rope", "dropout": 0.0, "whole_masks": 0.0}
-    settings |= {"whole_captions": 0.0}
+    settings |= {"whole_captions": 0.0, "glances": 2}
     settings |= {"latent_width": 3, "latent_depth": 1, "latent_couplings": 2}
     return CFTN2(**settings | MASKED | changes)
 

@@ -6,8 +6,8 @@ from tests.tiny import lively
 from vqpriors.nn.eyes import Eyes
 
 
-def eyes(grid, *, num_codes=5, width=4):
-    made = lively(Eyes(grid=grid, num_codes=num_codes, width=width)).double()
+def eyes(grid, *, num_codes=5, width=4, depth=1):
+    made = lively(Eyes(grid=grid, num_codes=num_codes, width=width, depth=depth)).double()
     made.learn(torch.randn(num_codes, 3, generator=torch.Generator().manual_seed(1)))
     return made
 
@@ -24,11 +24,12 @@ def moved(made, codes, cell):
     return (seen(made, changed) - seen(made, codes)).abs().sum(dim=(0, 2)) > 0
 
 
-def test_cell_sees_two_cells_in_each_direction_and_no_further():
-    codes = torch.randint(5, (2, 35), generator=torch.Generator().manual_seed(0))
-    found = moved(eyes((5, 7)), codes, 2 * 7 + 3).view(5, 7)  # the middle
-    expected = torch.zeros(5, 7, dtype=torch.bool)
-    expected[:, 1:6] = True
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_cell_sees_two_cells_further_in_each_direction_by_each_glance(depth):
+    codes = torch.randint(5, (2, 55), generator=torch.Generator().manual_seed(0))
+    found = moved(eyes((5, 11), depth=depth), codes, 2 * 11 + 5).view(5, 11)  # the middle
+    expected = torch.zeros(5, 11, dtype=torch.bool)
+    expected[max(0, 2 - 2 * depth) : 3 + 2 * depth, 5 - 2 * depth : 6 + 2 * depth] = True
     assert torch.equal(found, expected)
 
 
@@ -47,7 +48,7 @@ def test_pattern_is_seen_alike_wherever_it_lies():
 
 @pytest.mark.parametrize("channels", [1, 3, 8])
 def test_codes_look_as_far_apart_as_their_vectors(channels):
-    made = Eyes(grid=(1, 1), num_codes=6, width=8)
+    made = Eyes(grid=(1, 1), num_codes=6, width=8, depth=0)
     codebook = 7 + 3 * torch.randn(6, channels, generator=torch.Generator().manual_seed(0))
     made.learn(codebook)
     expected = torch.cdist(codebook, codebook)
@@ -57,20 +58,20 @@ def test_codes_look_as_far_apart_as_their_vectors(channels):
 
 
 def test_wider_vectors_are_cut_to_size():
-    made = Eyes(grid=(1, 1), num_codes=50, width=8)
+    made = Eyes(grid=(1, 1), num_codes=50, width=8, depth=0)
     made.learn(torch.randn(50, 32, generator=torch.Generator().manual_seed(0)))
     assert made.looks.square().mean().item() == pytest.approx(1.0, abs=0.2)
 
 
 def test_codes_that_are_all_alike_look_like_nothing():
-    made = Eyes(grid=(1, 1), num_codes=3, width=4)
+    made = Eyes(grid=(1, 1), num_codes=3, width=4, depth=0)
     made.learn(torch.ones(3, 2))
     assert not made.looks.any()
 
 
 def test_looks_are_kept_with_the_weights():
     made = eyes((1, 1))
-    other = Eyes(grid=(1, 1), num_codes=5, width=4).double()
+    other = Eyes(grid=(1, 1), num_codes=5, width=4, depth=1).double()
     other.load_state_dict(made.state_dict())
     assert torch.equal(other.looks, made.looks)
     assert other.looks.any()

@@ -14,8 +14,36 @@ from torch import Tensor, nn
 from vqpriors.nn.norm import RMSNorm
 
 
-class Eyes(nn.Module):
+class Glance(nn.Module):
     """Adds to each cell what two 3x3 convolutions see in and around it; beyond the grid are zeros.
+
+    Args:
+        grid: Rows and columns.
+        width: Width D of a cell's vector.
+    """
+
+    def __init__(self, *, grid: tuple[int, int], width: int):
+        super().__init__()
+        self.grid = grid
+        self.norm = RMSNorm(width)
+        self.near = nn.Conv2d(width, width, 3, padding=1)
+        self.wide = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, N, D), raster order, to (B, N, D)."""
+        planes = self.norm(x).transpose(1, 2).unflatten(2, self.grid)  # (B, D, rows, columns)
+        seen = self.wide(F.silu(self.near(planes)))
+        return x + seen.flatten(2).transpose(1, 2)
+
+
+class Eyes(nn.Module):
+    """Adds to each cell how its code looks, and what some glances see around it.
+
+    Args:
+        grid: Rows and columns.
+        num_codes: Number of codes K.
+        width: Width D of a cell's vector.
+        depth: Number of glances; each sees two cells further.
 
     Attributes:
         looks: How each code looks, (K, D) float; zeros until `learn`.
@@ -23,14 +51,11 @@ class Eyes(nn.Module):
 
     looks: Tensor
 
-    def __init__(self, *, grid: tuple[int, int], num_codes: int, width: int):
+    def __init__(self, *, grid: tuple[int, int], num_codes: int, width: int, depth: int):
         super().__init__()
-        self.grid = grid
         self.register_buffer("looks", torch.zeros(num_codes, width))
         self.project = nn.Linear(width, width, bias=False)
-        self.norm = RMSNorm(width)
-        self.near = nn.Conv2d(width, width, 3, padding=1)
-        self.wide = nn.Conv2d(width, width, 3, padding=1)
+        self.glances = nn.Sequential(*(Glance(grid=grid, width=width) for _ in range(depth)))
 
     @torch.no_grad()
     def learn(self, codebook: Tensor) -> None:
@@ -49,7 +74,4 @@ class Eyes(nn.Module):
 
     def forward(self, codes: Tensor, x: Tensor) -> Tensor:
         """Add what is seen of codes, (B, N) int64, raster order, to their vectors, (B, N, D)."""
-        x = x + F.embedding(codes, self.project(self.looks)).to(x.dtype)
-        planes = self.norm(x).transpose(1, 2).unflatten(2, self.grid)  # (B, D, rows, columns)
-        seen = self.wide(F.silu(self.near(planes)))
-        return x + seen.flatten(2).transpose(1, 2)
+        return self.glances(x + F.embedding(codes, self.project(self.looks)).to(x.dtype))

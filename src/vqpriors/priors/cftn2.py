@@ -42,6 +42,7 @@ class Config(Section):
     whole_masks: float = Field(ge=0, le=1)
     whole_captions: float = Field(ge=0, le=1)
     label_smoothing: float = Field(ge=0, lt=1)
+    glances: int = Field(ge=0)
     latent_width: int = Field(ge=1)
     latent_depth: int = Field(ge=0)
     latent_couplings: int = Field(ge=0)
@@ -90,6 +91,7 @@ class CFTN2(nn.Module):
         whole_masks: float,
         whole_captions: float,
         label_smoothing: float,
+        glances: int,
         latent_width: int,
         latent_depth: int,
         latent_couplings: int,
@@ -113,7 +115,7 @@ class CFTN2(nn.Module):
         has_features = text.feature_width > 0
         self.project = nn.Linear(text.feature_width, width, bias=False) if has_features else None
         self.to_image, self.to_text = bridges(depth, **sizes), bridges(depth, **sizes)
-        self.eyes = Eyes(grid=grid, num_codes=codebook_size, width=width)
+        self.eyes = Eyes(grid=grid, num_codes=codebook_size, width=width, depth=glances)
         self.latent = Latent(
             latent_width=latent_width,
             width=width,
