@@ -11,7 +11,7 @@ from torch.optim import AdamW, Optimizer
 
 from benchmarks.speed.sizes import Size
 from vqpriors.conditioning import TextInput, TextShape
-from vqpriors.hardware import Precision, autocast
+from vqpriors.hardware import Precision, autocast, autocast_once
 from vqpriors.params import Params
 from vqpriors.sampling import Noise
 from vqpriors.training.optimisation import TrainConfig, make_optimizer, weigh
@@ -153,7 +153,7 @@ def drawing(
 
     def draw() -> Tensor:
         noise = Noise(range(count), seed=0, device=CPU)
-        with autocast(precision, CPU):
+        with autocast_once(prior, precision):
             return sampler(prior, given, null, guidance=guidance, steps=steps, noise=noise)
 
     return draw

@@ -2,11 +2,12 @@
 
 import resource
 import sys
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -50,6 +51,27 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
     resolved = resolve_precision(precision, device)
     dtype = torch.float16 if resolved == "fp16" else torch.bfloat16
     return torch.autocast(device.type, dtype=dtype, enabled=resolved != "no")
+
+
+@contextmanager
+def autocast_once(model: nn.Module, precision: Precision) -> Iterator[None]:
+    """Do as `autocast` in a block that does not train a model, with the same results, faster.
+
+    Its linear layers are cast once, where autocast casts them at each of their calls: drawing code
+    by code would spend most of its time on that.
+    """
+    device = next(model.parameters()).device
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+    exact = {p: p.data for layer in layers for p in layer.parameters(recurse=False)}
+    with autocast(precision, device):
+        is_on, dtype = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
+        try:
+            for parameter in exact if is_on else ():
+                parameter.data = parameter.data.to(dtype)
+            yield
+        finally:
+            for parameter, value in exact.items():
+                parameter.data = value
 
 
 def working_dtype(like: Tensor) -> torch.dtype:

@@ -9,6 +9,7 @@ from vqpriors.nn.attention import (
     attend,
     grid_rotation,
     rotate,
+    turns_by,
 )
 
 WIDTH, HEADS = 16, 2
@@ -28,23 +29,25 @@ def random(*shape):
 
 def test_rotation_keeps_lengths_and_turns_pairs_by_hand():
     x = torch.tensor([1.0, 2.0, 0.0, 0.0]).view(1, 1, 1, 4)
-    turned = rotate(x, torch.tensor([[torch.pi / 2, torch.pi]]))
+    turned = rotate(x, turns_by(torch.tensor([[torch.pi / 2, torch.pi]])))
     assert_close(turned.flatten(), torch.tensor([0.0, -2.0, 1.0, 0.0]), atol=1e-6, rtol=0)
 
 
-def test_angles_by_hand():
-    angles = grid_rotation(2, 2, 8, base=100.0)
+def test_turns_by_hand():
+    turns = grid_rotation(2, 2, 8, base=100.0)
     row, column = [1.0, 0.1, 0.0, 0.0], [0.0, 0.0, 1.0, 0.1]
     both = [1.0, 0.1, 1.0, 0.1]
-    assert_close(angles, torch.tensor([[0.0] * 4, [0.0] * 4, column, row, both]))
+    angles = torch.tensor([[0.0] * 4, [0.0] * 4, column, row, both])
+    assert_close(turns[0], angles.cos().repeat(1, 2))
+    assert_close(turns[1], angles.sin().repeat(1, 2) * torch.tensor([-1.0] * 4 + [1.0] * 4))
 
 
 def test_rotated_products_depend_on_differences_of_rows_and_columns_only():
     torch.manual_seed(0)
     rows, columns = 4, 5
-    angles = grid_rotation(rows, columns, 16)[1:].double()
+    turns = grid_rotation(rows, columns, 16)[:, 1:].double()
     query, key = (random(16).expand(1, 1, rows * columns, 16) for _ in range(2))
-    products = (rotate(query, angles) @ rotate(key, angles).transpose(2, 3))[0, 0]
+    products = (rotate(query, turns) @ rotate(key, turns).transpose(2, 3))[0, 0]
     products = products.view(rows, columns, rows, columns)
     assert_close(products[1:, :, 1:], products[:-1, :, :-1])
     assert_close(products[:, 1:, :, 1:], products[:, :-1, :, :-1])
@@ -55,12 +58,12 @@ def test_rotated_products_depend_on_differences_of_rows_and_columns_only():
 @pytest.mark.parametrize("is_rotated", [True, False])
 def test_cached_steps_equal_full_causal_attention(is_rotated):
     module, x = attention(), random(3, 6, WIDTH)
-    angles = grid_rotation(2, 3, WIDTH // HEADS)[:6] if is_rotated else None
-    full = module(x, is_causal=True, angles=angles)
+    turns = grid_rotation(2, 3, WIDTH // HEADS)[:, :6] if is_rotated else None
+    full = module(x, is_causal=True, turns=turns)
     cache = KeyValueCache(batch=3, heads=HEADS, positions=6, head_width=8, like=x)
     for i in range(6):
-        turn = None if angles is None else angles[i : i + 1]
-        step = module(x[:, i : i + 1], is_causal=True, angles=turn, cache=cache)
+        turn = None if turns is None else turns[:, i : i + 1]
+        step = module(x[:, i : i + 1], is_causal=True, turns=turn, cache=cache)
         assert_close(step, full[:, i : i + 1])
     assert cache.length == 6
 

@@ -425,7 +425,7 @@ def test_latent_depends_on_where_codes_are(positions):
 def test_one_step_loss_is_the_surprise_at_all_codes_given_the_latent():
     prior, drawn, text = prior_of(only="latent"), codes(3), captions(*CAPTIONS)
     draws = draws_of(prior)
-    latent = prior.latent.read(prior.image.embed(drawn), angles=prior.image.angles)
+    latent = prior.latent.read(prior.image.embed(drawn), turns=prior.image.turns)
     states = prior.text.alone(prior.text.embed(text.tokens), text.is_real)
     told = latent.draw(normal(draws[:, 4:7]))
     state = prior.start(text)

@@ -6,13 +6,17 @@ References:
     Dehghani et al. 2023, ViT-22B, arXiv:2302.05442 (QK normalisation).
 """
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqpriors.hardware import working_dtype
 from vqpriors.nn.norm import RMSNorm
 
 SHORT = 256  # keys up to which a CPU trains faster without torch's fused attention
+MOST_SCORES = 2**26  # up to which a CPU may hold them all in half precision: 128 MiB
 
 
 class KeyValueCache:
@@ -37,7 +41,7 @@ class KeyValueCache:
 
 
 def grid_rotation(rows: int, columns: int, head_width: int, *, base: float = 1e4) -> Tensor:
-    """Angles of the rotary positions of a grid in raster order, preceded by an unrotated start.
+    """Turns of the rotary positions of a grid in raster order, preceded by an unrotated start.
 
     Half of a head's pairs turn with the row, half with the column.
 
@@ -48,25 +52,35 @@ def grid_rotation(rows: int, columns: int, head_width: int, *, base: float = 1e4
         base: Ratio of the slowest turn to the fastest.
 
     Returns:
-        (1 + rows * columns, head_width / 2) float, radians.
+        (2, 1 + rows * columns, head_width) float, as `turns_by`.
     """
     quarter = head_width // 4
     rates = base ** (-torch.arange(quarter) / quarter)
     row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     angles = torch.cat([row.reshape(-1, 1) * rates, column.reshape(-1, 1) * rates], dim=1)
-    return torch.cat([torch.zeros(1, 2 * quarter), angles])
+    return turns_by(torch.cat([torch.zeros(1, 2 * quarter), angles]))
 
 
-def rotate(x: Tensor, angles: Tensor) -> Tensor:
+def turns_by(angles: Tensor) -> Tensor:
+    """Return what `rotate` multiplies with to turn by angles, (N, D / 2) radians.
+
+    Returns:
+        (2, N, D) float: of each channel its own factor, a cosine, and that of its pair's other
+        channel, a sine with the sign of its side.
+    """
+    cos, sin = angles.cos(), angles.sin()
+    return torch.stack([torch.cat([cos, cos], dim=1), torch.cat([-sin, sin], dim=1)])
+
+
+def rotate(x: Tensor, turns: Tensor) -> Tensor:
     """Turn each pair (i, i + D/2) of a head's channels by its position's angle.
 
     Args:
         x: (B, heads, N, D).
-        angles: (N, D / 2), radians.
+        turns: (2, N, D) float, of `turns_by`.
     """
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+    own, other = turns.to(x.dtype).unbind(0)
+    return torch.addcmul(x * own, x.roll(x.shape[-1] // 2, dims=-1), other)
 
 
 def attend(
@@ -81,7 +95,7 @@ def attend(
 
     Args:
         query: (B, heads, N, D).
-        key: (B, heads, L, D).
+        key: (B, heads, L, D); the computation has its dtype.
         value: (B, heads, L, D).
         mask: True where a query may look, broadcast to (B, heads, N, L) bool; None for everywhere.
         is_causal: Whether query i sees only keys up to i; without a mask, and with L = N.
@@ -89,10 +103,13 @@ def attend(
     Returns:
         (B, heads, N, D).
     """
+    query = query.to(key.dtype)
     if not _is_fused_slow(query, key):
-        return F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, is_causal=is_causal
-        )
+        is_other = key.dtype != working_dtype(key)  # autocast would undo it
+        with torch.autocast(key.device.type, enabled=False) if is_other else nullcontext():
+            return F.scaled_dot_product_attention(
+                query, key, value, attn_mask=mask, is_causal=is_causal
+            )
     if is_causal:
         mask = torch.ones(key.shape[2], key.shape[2], dtype=torch.bool, device=key.device).tril()
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)  # (B, heads, N, L)
@@ -102,10 +119,24 @@ def attend(
 
 
 def _is_fused_slow(query: Tensor, key: Tensor) -> bool:
+    if key.device.type != "cpu":
+        return False
     # torch 2.13's fused backward on CPUs takes 5 to 10 times a plain one's time in bfloat16 over a
     # few dozen keys; over a thousand keys it is the faster one.
-    is_training = torch.is_grad_enabled() and query.requires_grad
-    return is_training and key.device.type == "cpu" and key.shape[2] <= SHORT
+    if torch.is_grad_enabled() and query.requires_grad:
+        return key.shape[2] <= SHORT
+    # Its forward takes twice a plain one's, but for a single query; in float32 it is the faster.
+    num_scores = query[..., 0].numel() * key.shape[2]
+    return key.dtype.itemsize == 2 and query.shape[2] > 1 and num_scores <= MOST_SCORES
+
+
+def kept_dtype(like: Tensor) -> torch.dtype:
+    """Return the dtype in which to keep keys and values for queries that come one at a time.
+
+    On CPUs torch 2.13 attends from one query in bfloat16 at half to a fifth of float32's pace.
+    """
+    dtype = working_dtype(like)
+    return torch.promote_types(dtype, torch.float32) if like.device.type == "cpu" else dtype
 
 
 class SelfAttention(nn.Module):
@@ -125,7 +156,7 @@ class SelfAttention(nn.Module):
         x: Tensor,
         *,
         is_causal: bool,
-        angles: Tensor | None = None,
+        turns: Tensor | None = None,
         is_real: Tensor | None = None,
         cache: KeyValueCache | None = None,
     ) -> Tensor:
@@ -134,7 +165,7 @@ class SelfAttention(nn.Module):
         Args:
             x: (B, N, D); N = 1 with a cache.
             is_causal: Whether a position sees only itself and those before it.
-            angles: Rotary angles of these positions, (N, head_width / 2).
+            turns: Rotary turns of these positions, (2, N, head_width).
             is_real: False at padding, (B, N) bool.
             cache: Keys and values of the positions before; `x` is appended to it.
 
@@ -145,8 +176,8 @@ class SelfAttention(nn.Module):
         qkv = self.qkv(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         query, key, value = qkv.unbind(0)  # (B, heads, N, head_width) each
         query, key = self.query_norm(query), self.key_norm(key)
-        if angles is not None:
-            query, key = rotate(query, angles), rotate(key, angles)
+        if turns is not None:
+            query, key = rotate(query, turns), rotate(key, turns)
         if cache is not None:
             key, value = cache.append(key, value)
         mask = None if is_real is None else is_real[:, None, None, :]
@@ -167,12 +198,18 @@ class CrossAttention(nn.Module):
         self.key_norm = RMSNorm(width // heads)
         self.dropout = nn.Dropout(dropout)
 
-    def keys_values(self, text: Tensor) -> tuple[Tensor, Tensor]:
-        """Project the text, (B, L, D), to keys and values, (B, heads, L, head_width) each."""
+    def keys_values(self, text: Tensor, *, are_kept: bool = False) -> tuple[Tensor, Tensor]:
+        """Project the text, (B, L, D), to keys and values, (B, heads, L, head_width) each.
+
+        With `are_kept` they are of `kept_dtype`.
+        """
         batch, length, _ = text.shape
         pair = self.key_value(text).view(batch, length, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
         key, value = pair.unbind(0)
-        return self.key_norm(key), value
+        key = self.key_norm(key)
+        if not are_kept:
+            return key, value
+        return key.to(dtype := kept_dtype(key)), value.to(dtype)
 
     def forward(self, x: Tensor, keys_values: tuple[Tensor, Tensor], is_real: Tensor) -> Tensor:
         """Attend from `x`, (B, N, D), to the text where `is_real`, (B, L) bool, says so."""

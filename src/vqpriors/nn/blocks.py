@@ -46,7 +46,7 @@ class Block(nn.Module):
         x: Tensor,
         *,
         is_causal: bool,
-        angles: Tensor | None = None,
+        turns: Tensor | None = None,
         is_real: Tensor | None = None,
         text: tuple[tuple[Tensor, Tensor], Tensor] | None = None,
         cache: KeyValueCache | None = None,
@@ -56,13 +56,13 @@ class Block(nn.Module):
         Args:
             x: The layer's input.
             is_causal: As `SelfAttention.forward`.
-            angles: As `SelfAttention.forward`.
+            turns: As `SelfAttention.forward`.
             is_real: As `SelfAttention.forward`.
             text: The text's keys and values for this layer, and where it is real, (B, L) bool.
             cache: As `SelfAttention.forward`.
         """
         x = x + self.self_attention(
-            self.self_norm(x), is_causal=is_causal, angles=angles, is_real=is_real, cache=cache
+            self.self_norm(x), is_causal=is_causal, turns=turns, is_real=is_real, cache=cache
         )
         if self.cross_norm is not None and self.cross_attention is not None and text is not None:
             x = x + self.cross_attention(self.cross_norm(x), *text)

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqpriors.hardware import working_dtype
 from vqpriors.nn.attention import CrossAttention
 from vqpriors.nn.blocks import SwiGLU
 from vqpriors.nn.norm import RMSNorm
@@ -41,7 +42,8 @@ class Memory:
         hidden: The LSTM's output, (B, D) float.
         cell: The LSTM's cell, (B, D) float.
         inputs: The layer's inputs so far after `reach` rows of zeros, (B, reach + N, D) float.
-        weight: The LSTM's, of input and recurrence side by side, (4 D, 2 D) float.
+        weight: The LSTM's, of input and recurrence side by side, (4 D, 2 D), of the precision of
+            products.
         bias: The sum of both biases, (4 D,) float.
     """
 
@@ -79,22 +81,26 @@ class RecurrentLayer(nn.Module):
         self.feed_norm = RMSNorm(width)
         self.feed_forward = SwiGLU(width=width, dropout=dropout)
 
-    def side(self, vectors: Tensor, is_real: Tensor) -> Side | None:
-        """Return what this layer takes of the text's vectors, (B, L, D); None without text."""
+    def side(self, vectors: Tensor, is_real: Tensor, *, are_kept: bool = False) -> Side | None:
+        """Return what this layer takes of the text's vectors, (B, L, D); None without text.
+
+        With `are_kept` it is for `step`.
+        """
         if self.cross_attention is None:
             return None
         mask = is_real[:, :, None]
         pooled = (vectors * mask).sum(1) / mask.sum(1)
-        return Side(pooled, self.cross_attention.keys_values(vectors), is_real)
+        pair = self.cross_attention.keys_values(vectors, are_kept=are_kept)
+        return Side(pooled, pair, is_real)
 
     def forward(self, x: Tensor, side: Side | None) -> Tensor:
         """Map (B, N, D) to (B, N, D)."""
         x = self._read(x, side)
         inputs = F.pad(self.norm(x), (0, 0, self.reach, 0))  # (B, reach + N, D)
         mixed = self._mix(inputs, start=self.reach, length=x.shape[1])
+        hidden, cell = self._first(side, batch=len(x))
         # Products in bfloat16 would round the cell at every step, and take longer on CPUs.
         with torch.autocast(x.device.type, enabled=False):
-            hidden, cell = self._first(side, batch=len(x))
             out, _ = self.lstm(mixed.to(cell.dtype), (hidden[None], cell[None]))
         x = x + self.dropout(out)
         return x + self.feed_forward(self.feed_norm(x))
@@ -102,10 +108,9 @@ class RecurrentLayer(nn.Module):
     def start(self, side: Side | None, *, batch: int, length: int) -> Memory:
         """Return the memory before the first of N steps."""
         for_input, for_hidden, input_bias, hidden_bias = self.lstm.all_weights[0]
-        with torch.autocast(for_input.device.type, enabled=False):
-            hidden, cell = self._first(side, batch=batch)
+        hidden, cell = self._first(side, batch=batch)
         inputs = cell.new_zeros(batch, self.reach + length, cell.shape[1])
-        weight = torch.cat([for_input, for_hidden], dim=1)
+        weight = torch.cat([for_input, for_hidden], dim=1).to(working_dtype(for_input))
         return Memory(hidden, cell, inputs, weight, input_bias + hidden_bias)
 
     def step(self, x: Tensor, side: Side | None, memory: Memory, *, position: int) -> Tensor:
@@ -113,12 +118,11 @@ class RecurrentLayer(nn.Module):
         x, place = self._read(x, side), self.reach + position
         memory.inputs[:, place] = self.norm(x[:, 0])
         mixed = self._mix(memory.inputs, start=place, length=1)[:, 0]
-        with torch.autocast(x.device.type, enabled=False):
-            joined = torch.cat([mixed.to(memory.hidden.dtype), memory.hidden], dim=1)
-            gates = F.linear(joined, memory.weight, memory.bias)
-            write, keep, value, show = gates.chunk(4, dim=1)
-            memory.cell = keep.sigmoid() * memory.cell + write.sigmoid() * value.tanh()
-            memory.hidden = show.sigmoid() * memory.cell.tanh()
+        joined = torch.cat([mixed.to(memory.hidden.dtype), memory.hidden], dim=1)
+        gates = F.linear(joined, memory.weight, memory.bias).to(memory.cell.dtype)
+        write, keep, value, show = gates.chunk(4, dim=1)
+        memory.cell = keep.sigmoid() * memory.cell + write.sigmoid() * value.tanh()
+        memory.hidden = show.sigmoid() * memory.cell.tanh()
         x = x + memory.hidden[:, None]
         return x + self.feed_forward(self.feed_norm(x))
 
@@ -143,5 +147,5 @@ class RecurrentLayer(nn.Module):
         if self.first is None or side is None:
             zeros = like.new_zeros(batch, self.lstm.hidden_size)
             return zeros, zeros
-        hidden, cell = self.first(side.pooled.to(like.dtype)).chunk(2, dim=1)
+        hidden, cell = self.first(side.pooled).to(like.dtype).chunk(2, dim=1)
         return hidden.tanh().contiguous(), cell.contiguous()

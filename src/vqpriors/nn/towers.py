@@ -33,10 +33,10 @@ class Tower(nn.Module):
         depth: Number of blocks.
         heads: Attention heads.
         dropout: In training.
-        angles: Rotary positions, (N, head_width / 2); None for learned ones.
+        turns: Rotary positions, (2, N, head_width); None for learned ones.
     """
 
-    angles: Tensor | None
+    turns: Tensor | None
 
     def __init__(
         self,
@@ -47,13 +47,13 @@ class Tower(nn.Module):
         depth: int,
         heads: int,
         dropout: float,
-        angles: Tensor | None = None,
+        turns: Tensor | None = None,
     ):
         super().__init__()
         self.mask = num_tokens
         self.embedding = nn.Embedding(num_tokens + 1, width)
-        self.positions = nn.Embedding(length, width) if angles is None else None
-        self.register_buffer("angles", angles, persistent=False)
+        self.positions = nn.Embedding(length, width) if turns is None else None
+        self.register_buffer("turns", turns, persistent=False)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(
             Block(width=width, heads=heads, dropout=dropout, has_text=False) for _ in range(depth)
@@ -72,7 +72,7 @@ class Tower(nn.Module):
 
     def step(self, layer: int, x: Tensor, is_visible: Tensor | None = None) -> Tensor:
         """Run one block; (B, N, D) to (B, N, D)."""
-        return self.blocks[layer](x, is_causal=False, angles=self.angles, is_real=is_visible)
+        return self.blocks[layer](x, is_causal=False, turns=self.turns, is_real=is_visible)
 
     def alone(self, x: Tensor, is_visible: Tensor | None = None) -> list[Tensor]:
         """Run with no bridge; return what stands before each block, (B, N, D)."""

@@ -151,15 +151,15 @@ class Latent(nn.Module):
         self.expectation = Expectation(latent_width=latent_width, width=width, depth=couplings)
         self.tell = nn.Linear(latent_width, width)
 
-    def read(self, x: Tensor, *, angles: Tensor | None = None) -> Gaussian:
+    def read(self, x: Tensor, *, turns: Tensor | None = None) -> Gaussian:
         """Return what latents pictures may have.
 
         Args:
             x: Embedded, (B, N, D).
-            angles: Rotary positions, (N, head_width / 2); None where `x` has learned ones.
+            turns: Rotary positions, (2, N, head_width); None where `x` has learned ones.
         """
         for block in self.blocks:
-            x = block(x, is_causal=False, angles=angles)
+            x = block(x, is_causal=False, turns=turns)
         mean, spread = self.posterior(self.norm(x).mean(1)).float().chunk(2, dim=-1)
         return Gaussian(mean, spread.clamp(-10, 4))
 

@@ -64,7 +64,7 @@ class CFTN(nn.Module):
     sampler = "parallel"
     is_exact = False
     latent_width = 0
-    angles: Tensor | None
+    turns: Tensor | None
 
     def __init__(
         self,
@@ -101,8 +101,8 @@ class CFTN(nn.Module):
         )
         self.embedding = nn.Embedding(codebook_size + 1, width)
         self.positions = nn.Embedding(self.length, width) if positions == "learned" else None
-        angles = grid_rotation(*grid, width // heads)[1:] if positions == "rope" else None
-        self.register_buffer("angles", angles, persistent=False)
+        turns = grid_rotation(*grid, width // heads)[:, 1:] if positions == "rope" else None
+        self.register_buffer("turns", turns, persistent=False)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(
             Block(width=width, heads=heads, dropout=dropout, has_text=has_text)
@@ -146,7 +146,7 @@ class CFTN(nn.Module):
             x = x + self.positions.weight
         x = self.dropout(x.to(working_dtype(x)))
         for block, side in zip(self.blocks, state.text, strict=True):
-            x = block(x, is_causal=False, angles=self.angles, text=side)
+            x = block(x, is_causal=False, turns=self.turns, text=side)
         return self.head(self.norm(x[is_wanted]))
 
     def _mask(self, draws: Tensor) -> Tensor:

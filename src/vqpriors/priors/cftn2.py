@@ -107,9 +107,9 @@ class CFTN2(nn.Module):
         self.num_draws = sum(self.parts)
         self.measured: dict[str, Tensor] = {}
         sizes = {"width": width, "heads": heads, "dropout": dropout}
-        angles = grid_rotation(*grid, width // heads)[1:] if positions == "rope" else None
+        turns = grid_rotation(*grid, width // heads)[:, 1:] if positions == "rope" else None
         self.image = Tower(
-            num_tokens=codebook_size, length=self.length, depth=depth, angles=angles, **sizes
+            num_tokens=codebook_size, length=self.length, depth=depth, turns=turns, **sizes
         )
         self.text = Tower(num_tokens=text.vocabulary, length=text.length, depth=depth, **sizes)
         has_features = text.feature_width > 0
@@ -254,7 +254,7 @@ class CFTN2(nn.Module):
     def _learn_one_step(self, codes: Tensor, text: TextInput, draws: Draws) -> Losses:
         everywhere = torch.ones_like(codes, dtype=torch.bool)
         states = self._read(text)
-        found = self.latent.read(self.image.embed(codes), angles=self.image.angles)
+        found = self.latent.read(self.image.embed(codes), turns=self.image.turns)
         latent = found.draw(normal(draws.latent))
         surprise = self.latent.expectation.surprise(latent, states[-1], text.is_real)
         distance = (surprise - found.entropy()).mean()

@@ -122,7 +122,8 @@ class LSTM(nn.Module):
 
     def start(self, text: TextInput) -> State:
         """Return the state before the first step, with the text side computed once."""
-        sides, sizes = self._sides(text), {"batch": len(text.tokens), "length": self.length}
+        sides = self._sides(text, are_kept=True)
+        sizes = {"batch": len(text.tokens), "length": self.length}
         memories = [
             layer.start(side, **sizes) for layer, side in zip(self._layers(), sides, strict=True)
         ]
@@ -149,11 +150,11 @@ class LSTM(nn.Module):
         x = self.embedding(tokens) + self.rows(places // num_columns)
         return self.dropout(x + self.columns(places % num_columns))
 
-    def _sides(self, text: TextInput) -> list[Side | None]:
+    def _sides(self, text: TextInput, *, are_kept: bool = False) -> list[Side | None]:
         if self.text_tower is None:
             return [None for _ in self.layers]
         vectors = self.text_tower(text)
-        return [layer.side(vectors, text.is_real) for layer in self._layers()]
+        return [layer.side(vectors, text.is_real, are_kept=are_kept) for layer in self._layers()]
 
 
 def build(config: Config, *, grid: tuple[int, int], codebook_size: int, text: TextShape) -> LSTM:

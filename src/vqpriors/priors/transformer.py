@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vqpriors.conditioning import TextInput, TextShape
 from vqpriors.hardware import working_dtype
-from vqpriors.nn.attention import KeyValueCache, grid_rotation
+from vqpriors.nn.attention import KeyValueCache, grid_rotation, kept_dtype
 from vqpriors.nn.blocks import Block, initialise
 from vqpriors.nn.norm import RMSNorm
 from vqpriors.nn.text import TextTower
@@ -55,7 +55,7 @@ class Transformer(nn.Module):
     sampler = "autoregressive"
     is_exact = True
     num_draws = 0
-    angles: Tensor | None
+    turns: Tensor | None
 
     def __init__(
         self,
@@ -85,10 +85,10 @@ class Transformer(nn.Module):
         )
         self.embedding = nn.Embedding(codebook_size + 1, width)
         self.positions = nn.Embedding(self.length, width) if positions == "learned" else None
-        angles = (
-            grid_rotation(*grid, width // heads)[: self.length] if positions == "rope" else None
+        turns = (
+            grid_rotation(*grid, width // heads)[:, : self.length] if positions == "rope" else None
         )
-        self.register_buffer("angles", angles, persistent=False)
+        self.register_buffer("turns", turns, persistent=False)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(
             Block(width=width, heads=heads, dropout=dropout, has_text=has_text)
@@ -119,7 +119,7 @@ class Transformer(nn.Module):
         begin = torch.full_like(codes[:, :1], self.begin)
         x = self._embed(torch.cat([begin, codes[:, :-1]], dim=1), position=0)
         for block, side in zip(self.blocks, self._text_sides(text), strict=True):
-            x = block(x, is_causal=True, angles=self.angles, text=side)
+            x = block(x, is_causal=True, turns=self.turns, text=side)
         return self.head(self.norm(x))
 
     def start(self, text: TextInput) -> State:
@@ -127,17 +127,17 @@ class Transformer(nn.Module):
         weight = self.embedding.weight
         shape = {"batch": len(text.tokens), "heads": self.heads, "positions": self.length}
         shape |= {"head_width": weight.shape[1] // self.heads}
-        like = weight.new_empty(0, dtype=working_dtype(weight))
+        like = weight.new_empty(0, dtype=kept_dtype(weight))
         caches = [KeyValueCache(**shape, like=like) for _ in self.blocks]
-        return State(caches, self._text_sides(text))
+        return State(caches, self._text_sides(text, are_kept=True))
 
     def step(self, token: Tensor, state: State) -> Tensor:
         """Return the next code's logits, (B, K) float, given the token before, (B,) int64."""
         position = state.caches[0].length
         x = self._embed(token[:, None], position=position)
-        angles = None if self.angles is None else self.angles[position : position + 1]
+        turns = None if self.turns is None else self.turns[:, position : position + 1]
         for block, side, cache in zip(self.blocks, state.text, state.caches, strict=True):
-            x = block(x, is_causal=True, angles=angles, text=side, cache=cache)
+            x = block(x, is_causal=True, turns=turns, text=side, cache=cache)
         return self.head(self.norm(x[:, -1]))
 
     def fill(self, codes: Tensor, is_hidden: Tensor, text: TextInput) -> Tensor:
@@ -151,12 +151,14 @@ class Transformer(nn.Module):
         # A residual stream in the precision of the products halves the traffic between them.
         return self.dropout(x.to(working_dtype(x)))
 
-    def _text_sides(self, text: TextInput) -> list[tuple[tuple[Tensor, Tensor], Tensor] | None]:
+    def _text_sides(
+        self, text: TextInput, *, are_kept: bool = False
+    ) -> list[tuple[tuple[Tensor, Tensor], Tensor] | None]:
         if self.text_tower is None:
             return [None] * len(self.blocks)
         vectors = self.text_tower(text)
         layers = [block.cross_attention for block in self.blocks]
-        return [(layer.keys_values(vectors), text.is_real) for layer in layers]  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue] nn.ModuleList forgets what it holds
+        return [(layer.keys_values(vectors, are_kept=are_kept), text.is_real) for layer in layers]  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue] nn.ModuleList forgets what it holds
 
 
 def build(

@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vqpriors.conditioning import TextInput
-from vqpriors.hardware import Precision, autocast
+from vqpriors.hardware import Precision, autocast_once
 from vqpriors.seeds import derived_seed
 
 
@@ -141,7 +141,7 @@ def sample_codes(
         rows = range(start, min(start + batch_size, len(captions)))
         chunk = captions[rows.start : rows.stop]
         text, null = encode(chunk).to(device), encode([""] * len(chunk)).to(device)
-        with autocast(precision, device):
+        with autocast_once(prior, precision):
             codes = sampler(
                 prior,
                 text,

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from vqpriors.hardware import Precision, autocast
+from vqpriors.hardware import Precision, autocast_once
 from vqpriors.params import Section
 from vqpriors.sampling import Noise
 from vqpriors.sampling._unmask import Plan, unmask
@@ -58,7 +58,7 @@ def write_captions(
     for start in range(0, len(codes), batch_size):
         batch = torch.from_numpy(codes[start : start + batch_size].astype(np.int64)).to(device)
         noise = Noise(range(start, start + len(batch)), seed=seed, device=device)
-        with autocast(precision, device):
+        with autocast_once(prior, precision):
             tokens = draw_captions(
                 prior, batch, steps=config.steps, temperature=config.temperature, noise=noise
             )
