@@ -19,7 +19,7 @@ RUNS = {"digits": "", "mnist": "reference/mnist/transformer/"}
 
 # The priors compared on each data set, whose metrics lie below metrics/reference/DATA/PRIOR/.
 PRIORS = ("lstm", "transformer", "cftn", "cftn2")
-DATA = ("digits", "mnist")
+DATA = ("digits", "mnist", "fashion_mnist")
 
 Metrics = dict[str, Any]
 Read = Callable[[str], Metrics]

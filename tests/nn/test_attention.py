@@ -103,15 +103,39 @@ def test_attention_by_hand():
     )
 
 
-@pytest.mark.parametrize("kind", ["plain", "causal", "masked"])
+KINDS = {
+    "plain": {},
+    "causal": {"is_causal": True},
+    "masked": {"mask": (torch.arange(5) < 3)[None, None, None]},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "length"), [*((kind, 5) for kind in KINDS), ("plain", 1), ("masked", 1)]
+)
+def test_half_precision_attends_as_float32_does(kind, length):
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, 3, 5, 4).bfloat16() for _ in range(3))
+    query = query[:, :, :length]
+    found = attend(query, key, value, **KINDS[kind])
+    expected = attend(query.float(), key.float(), value.float(), **KINDS[kind])
+    assert found.dtype == torch.bfloat16
+    assert_close(found.float(), expected, rtol=0.02, atol=0.02)
+
+
+def test_kept_keys_decide_in_which_precision_to_attend():
+    torch.manual_seed(0)
+    query, key, value = torch.randn(2, 3, 1, 4), torch.randn(2, 3, 5, 4), torch.randn(2, 3, 5, 4)
+    expected = attend(query, key, value)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert_close(attend(query, key, value), expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_training_and_inference_attend_alike(kind):
     torch.manual_seed(0)
     query, key, value = (random(2, 3, 5, 4) for _ in range(3))
-    settings = {
-        "plain": {},
-        "causal": {"is_causal": True},
-        "masked": {"mask": (torch.arange(5) < 3)[None, None, None]},
-    }[kind]
+    settings = KINDS[kind]
     inference = attend(query, key, value, **settings)
     training = attend(query.requires_grad_(), key, value, **settings)
     assert_close(training.detach(), inference)
