@@ -152,7 +152,7 @@ def test_what_the_prior_can_not_do_is_refused(stepwise):
     generator = Generator.load(stepwise)
     with pytest.raises(ValueError, match=r"^steps: this prior draws one code after the other"):
         generator("a red six", steps=3)
-    with pytest.raises(ValueError, match=r"^caption: this prior writes no captions; train one"):
+    with pytest.raises(ValueError, match=r"^prior\.arch: this prior writes no captions; train one"):
         generator.caption(picture())
     with pytest.raises(ValueError, match=r"^redrawing: this prior draws in one order"):
         generator.vary(picture())

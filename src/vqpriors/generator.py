@@ -272,7 +272,7 @@ class Generator:
         """
         if not self.is_captioner:
             raise ValueError(
-                "caption: this prior writes no captions; train one that does "
+                "prior.arch: this prior writes no captions; train one that does "
                 "(`dvc exp run -S prior.arch=cftn2`)"
             )
         pictures = [picture] if isinstance(picture, Image.Image) else list(picture)
