@@ -75,6 +75,7 @@ def main(params: Params) -> None:
             model, look = job.model, job.look
             assert look is not None
             model.load_state_dict(trained.best)
+            model.to(best_device())
             size = sum(p.numel() for p in model.parameters())
             work.report(trained, {"parameters": size, **look(model.eval())})
             save_model(

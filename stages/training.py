@@ -1,5 +1,6 @@
 """Where a training stage keeps what lets it resume, and where its curves go."""
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -18,11 +19,13 @@ from vqpriors.params import Params, Seed, read_section
 from vqpriors.phases import Phase
 from vqpriors.seeds import derived_seed
 from vqpriors.trackers import Patient, Place, Tracking, tracked
+from vqpriors.training import launch
 from vqpriors.training.interruption import EXIT_CODE, StoppedError
 from vqpriors.training.loop import Trained, train
 from vqpriors.training.optimisation import TrainConfig
-from vqpriors.training.run import Examples, Look
+from vqpriors.training.run import Examples
 from vqpriors.training.tracking import Curves
+from vqpriors.training.weights import Look
 
 
 @dataclass
@@ -143,6 +146,8 @@ def session(stage: str, params: Params) -> Iterator[Session]:
 
 @contextmanager
 def _session(stage: str, params: Params) -> Iterator[Session]:
+    launch.requested(os.environ)  # at once, before a launch that is refused reads anything
+    launch.load_whole()
     seed = seed_stage(stage, params)
     is_main = processes().is_main_process
     with run_folder_of(stage, params) as folder:

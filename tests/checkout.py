@@ -27,7 +27,7 @@ STAGES = (
 )
 
 # Of the environment: what leads a command to other code, settings or a tracker's running service.
-FORGOTTEN = ("DVC", "GIT_", "PYTHON", "LAUNCH", "ACCELERATE", "WANDB", "MLFLOW")
+FORGOTTEN = ("DVC", "GIT_", "PYTHON", "LAUNCH", "ACCELERATE", "FSDP", "WANDB", "MLFLOW")
 
 _PHASE = {"epochs": 1, "lr": 0.01, "frozen": [], "weights": {}, "options": {}}
 _TRAIN = {"batch_size": 16, "warmup_steps": 2, "precision": "no", "log_steps": 2}

@@ -1,8 +1,6 @@
 import pytest
 import torch
-from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType
 from torch import nn
 from torch.testing import assert_close
 
@@ -242,13 +240,6 @@ def test_loss_or_gradient_that_is_not_finite_stops_before_the_update(tmp_path, v
     assert saved.progress.step == 3
     assert torch.equal(saved.states["model"]["first.weight"], model.first.weight)
     assert all(torch.isfinite(value).all() for value in saved.states["averaged"].values())
-
-
-@pytest.mark.parametrize("kind", [DistributedType.FSDP, DistributedType.DEEPSPEED])
-def test_launch_that_splits_models_is_refused(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(Accelerator, "distributed_type", kind)
-    with pytest.raises(ValueError, match=rf"^LAUNCH: {kind.value} is not supported.*; configure"):
-        run(tmp_path, Slope(), phase())
 
 
 @pytest.mark.parametrize("split", ["training", "validation"])

@@ -15,12 +15,11 @@ from tests.imports import ROOT
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-6}
 
 
-def launch(name, folder, *, count, **variables):
+def launch(name, folder, *, count, starter=None, **variables):
     (folder / "run").mkdir(parents=True, exist_ok=True)
-    starter = [sys.executable]
-    if count > 1:
-        options = ["--standalone", f"--nproc-per-node={count}"]
-        starter += ["-m", "torch.distributed.run", *options]
+    alone = [sys.executable]
+    several = [*alone, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    starter = starter or (several if count > 1 else alone)
     done = subprocess.run(
         [*starter, "-m", "tests.training.process", name, str(folder)],
         cwd=ROOT,

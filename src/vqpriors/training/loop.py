@@ -11,7 +11,8 @@ from vqpriors.training.checkpoint import Progress, State
 from vqpriors.training.interruption import Interruption
 from vqpriors.training.optimisation import TrainConfig
 from vqpriors.training.progress_bar import Bar
-from vqpriors.training.run import Examples, Log, Look, Run
+from vqpriors.training.run import Examples, Log, Run
+from vqpriors.training.weights import Look
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Trained:
         best: State with the lowest validation loss of the last phase, averaged weights.
         last: State after the last update, averaged weights.
         progress: Where the run stands: its history and time.
+
+    Where the model is shared out by FSDP, the main process alone has the states.
     """
 
     best: State

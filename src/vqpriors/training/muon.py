@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW
 
+from vqpriors.training.sharding import is_in_parts, like, whole
+
 MOMENTUM = 0.95
 COEFFICIENTS = (
     3.4445,
@@ -64,14 +66,27 @@ class Muon(AdamW):
                 state["momentum"] = torch.zeros_like(weight)
             state["step"] += 1
             state["momentum"].lerp_(weight.grad, 1 - MOMENTUM)
-            ahead = weight.grad.lerp(state["momentum"], MOMENTUM).flatten(1)  # Nesterov's
-            alike[ahead.shape].append((weight, ahead))
+            ahead = weight.grad.lerp(state["momentum"], MOMENTUM)  # Nesterov's
+            alike[_as_matrix(ahead.shape)].append((weight, ahead))
         for shape, pairs in alike.items():
-            steps = orthogonal(torch.stack([ahead for _, ahead in pairs]))
-            size = group["lr"] * ADAMW_RMS * max(shape) ** 0.5
-            for (weight, _), step in zip(pairs, steps, strict=True):
-                weight.mul_(1 - group["lr"] * group["weight_decay"])
-                weight.sub_(step.view_as(weight), alpha=size)
+            # Together they are faster; what lies in parts is gathered one matrix at a time.
+            count = 1 if is_in_parts(pairs[0][0]) else len(pairs)
+            for start in range(0, len(pairs), count):
+                _step_alike(group, shape, pairs[start : start + count])
+
+
+def _as_matrix(shape: torch.Size) -> torch.Size:
+    return torch.Size((shape[0], shape[1:].numel()))
+
+
+def _step_alike(
+    group: dict[str, Any], shape: torch.Size, pairs: list[tuple[Tensor, Tensor]]
+) -> None:
+    steps = orthogonal(torch.stack([whole(ahead).flatten(1) for _, ahead in pairs]))
+    size = group["lr"] * ADAMW_RMS * max(shape) ** 0.5
+    for (weight, _), step in zip(pairs, steps, strict=True):
+        weight.mul_(1 - group["lr"] * group["weight_decay"])
+        weight.sub_(like(weight, step.view(weight.shape)), alpha=size)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

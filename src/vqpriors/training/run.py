@@ -10,19 +10,18 @@ from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, broadcast_object_list
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from vqpriors.hardware import best_device, processes, resolve_precision
 from vqpriors.phases import Phase
 from vqpriors.training import checkpoint as checkpoints
+from vqpriors.training import launch, sharding
 from vqpriors.training.batch_size import is_out_of_memory, largest_batch
 from vqpriors.training.checkpoint import Checkpoint, Progress, State
 from vqpriors.training.interruption import Interruption, StoppedError
 from vqpriors.training.optimisation import (
     TrainConfig,
-    averaging,
     lr_share,
     make_optimizer,
     set_options,
@@ -30,12 +29,9 @@ from vqpriors.training.optimisation import (
     weigh,
 )
 from vqpriors.training.order import WHOLE, epoch_order, seed_step
-
-# They split a model among processes.
-SPLITTING = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+from vqpriors.training.weights import Look, hold
 
 Log = Callable[[int, Mapping[str, float]], None]
-Look = Callable[[nn.Module], Mapping[str, float]]
 
 
 class Examples(Protocol):
@@ -74,16 +70,12 @@ class Run:
         device = best_device()
         precision = resolve_precision(config.precision, device)
         processes()  # first, since whoever asks next may not tell of a CPU
-        self.accelerator = Accelerator(mixed_precision=precision, cpu=device.type == "cpu")
-        if (kind := self.accelerator.distributed_type) in SPLITTING:
-            raise ValueError(
-                f"LAUNCH: {kind.value} is not supported: averaged weights and checkpoints are of "
-                "whole models; configure accelerate for plain data parallelism"
-            )
-        self.model, self.config, self.seed = model.to(self.accelerator.device), config, seed
-        self.phases = list(phases.values())
+        with launch.unasked():
+            self.accelerator = Accelerator(mixed_precision=precision, cpu=device.type == "cpu")
+        self.config, self.seed, self.phases = config, seed, list(phases.values())
         self.num_examples = num_examples
-        self.averaged = AveragedModel(self.model, multi_avg_fn=averaging(config.ema_decay))
+        self.weights = hold(model, config=config, accelerator=self.accelerator)
+        self.model, self.averaged = self.weights.model, self.weights.averaged
         self.progress, self.best = Progress(), State()
         self.sums: dict[str, Tensor] = {}
         self.num_summed = 0
@@ -150,7 +142,8 @@ class Run:
             set_train_mode(model, phase.frozen)
             if phase.weights:
                 batch = self._to_device(validation.batch(torch.arange(1), None))
-                weigh(model.eval().losses(batch), phase.weights)  # pyright: ignore[reportCallIssue] nn.Module types attributes as tensors
+                with self.accelerator.autocast():
+                    weigh(model.eval().losses(batch), phase.weights)  # pyright: ignore[reportCallIssue] nn.Module types attributes as tensors
 
     def resume(self, folder: Path, log: Log) -> None:
         """Take up the newest whole checkpoint, as far as `train.resume` allows; log its history.
@@ -172,29 +165,30 @@ class Run:
         self.progress, self.optimizer_state = found.progress, found.optimizer
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(found.scaler)
-        self.model.load_state_dict(found.states["model"])
-        self.averaged.module.load_state_dict(found.states["averaged"])
+        self.weights.load(model=found.states["model"], averaged=found.states["averaged"])
         self.averaged.n_averaged.fill_(self.progress.step)
-        self.best, self.saved_step = found.states["best"], self.progress.step
+        self.best = found.states["best"] if self.weights.keeps_states else State()
+        self.saved_step = self.progress.step
         for step, values in self.progress.history:
             log(step, values)
         self._say(f"resumed at step {self.progress.step}")
 
     def begin(self, phase: Phase) -> None:
         """Set up optimizer and schedule for a phase, from its start or from a checkpoint in it."""
-        for model in (self.model, self.averaged.module):
-            set_options(model, phase.options)
-        set_train_mode(self.model, phase.frozen)
+        self.weights.begin(phase)
         learning = [p for p in self.model.parameters() if p.requires_grad]
         optimizer = make_optimizer(self.model, lr=phase.lr, config=self.config)
         if self.optimizer_state:
-            optimizer.load_state_dict(self.optimizer_state)
+            sharding.load_optimizer(optimizer, self.optimizer_state)
             self.optimizer_state = {}
         self.accelerator.free_memory()  # else it would unscale the last phase's optimizer, too
         objective = Objective(self.model)
         if self.config.compile:
             objective.compile()
-        self.objective, self.optimizer = self.accelerator.prepare(objective, optimizer)
+        # Parts of weights have parts of gradients: nothing is left for DDP to do.
+        leave = self.weights.are_in_parts
+        self.objective = self.accelerator.prepare_model(objective, evaluation_mode=leave)
+        self.optimizer = self.accelerator.prepare_optimizer(optimizer)
         self.learning = learning
 
     def batches(self, training: Examples, phase: Phase) -> Iterator[dict[str, Tensor]]:
@@ -222,6 +216,7 @@ class Run:
         means, total = self._backward(batch, phase)
         norm = self.accelerator.clip_grad_norm_(self.learning, self.config.clip_norm)
         assert norm is not None
+        norm = sharding.whole(norm)
         losses = {k: v for k, v in means.items() if k not in measured(self.model)}
         self._require_finite({**losses, "total": total, "gradient_norm": norm}, lr)
         self.optimizer.step()
@@ -273,9 +268,8 @@ class Run:
         """Measure the averaged weights on the validation split and keep the best."""
         self.progress.epoch, self.progress.batch = self.progress.epoch + 1, 0
         values = self.validate(validation, phase)
-        if look is not None and self.accelerator.is_main_process:
-            with torch.no_grad(), self.accelerator.autocast():
-                values |= look(self.averaged.module.eval())
+        if look is not None:
+            values |= self.weights.looked(look)
         self.note(values, log, group="validation")
         # Not a number is the worst loss there is, so that any number is better.
         loss = values["loss"] if math.isfinite(values["loss"]) else math.inf
@@ -287,12 +281,11 @@ class Run:
         self.progress.phase, self.progress.epoch = self.progress.phase + 1, 0
         if self.progress.phase < len(self.phases):
             self.progress.best = None
-            self.model.load_state_dict(self.best)
-            self.averaged.module.load_state_dict(self.best)
+            self.weights.start_from(self.best)
 
     def averaged_state(self) -> State:
-        """Copy the averaged weights and the model's buffers, on the CPU."""
-        return _copy(self.averaged.module.state_dict())
+        """Copy the averaged weights and the model's buffers, on the CPU; see `Weights.copied`."""
+        return self.weights.copied(self.averaged.module)
 
     def save_if_due(self, folder: Path) -> None:
         """Save a checkpoint when `checkpoint_seconds` or `checkpoint_steps` are over."""
@@ -315,10 +308,11 @@ class Run:
         """Save a checkpoint."""
         now = time.monotonic()
         self.progress.seconds, self.clock = self.progress.seconds + now - self.clock, now
-        states = {"model": _copy(self.model.state_dict()), "averaged": self.averaged_state()}
+        states = {"model": self.weights.copied(self.model), "averaged": self.averaged_state()}
         states["best"] = self.best
         # A finished phase's optimizer is not the next one's.
         optimizer = self.optimizer.state_dict() if self.steps_in_phase else {}
+        optimizer = self.weights.copied_optimizer(optimizer)
         scaler = self.accelerator.scaler
         scale = {} if scaler is None else scaler.state_dict()
         if self.accelerator.is_main_process:
@@ -347,12 +341,16 @@ class Run:
         model = self.averaged.module.eval()
         size, world = self.share, self.accelerator.num_processes
         rows = torch.arange(self.accelerator.process_index, count, world)
-        for chunk in rows.split(size):
+        chunks = [(chunk, len(chunk)) for chunk in rows.split(size)]
+        if self.weights.are_in_parts:  # every process is part of every pass, some with no new row
+            passes = math.ceil(math.ceil(count / world) / size)
+            chunks += [(rows[:1], 0)] * (passes - len(chunks))
+        for chunk, weight in chunks:
             with self.accelerator.autocast():
                 losses = model.losses(self._to_device(validation.batch(chunk, None)))  # pyright: ignore[reportCallIssue] nn.Module types attributes as tensors
             values = {**losses, **measured(model), "loss": weigh(losses, phase.weights)}
             for name, value in values.items():
-                sums[name] = sums.get(name, torch.zeros_like(value)) + value * len(chunk)
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value * weight
         return self._over_ranks(sums, count=count)
 
     def _require_finite(self, values: Mapping[str, Tensor], lr: float) -> None:
@@ -407,10 +405,3 @@ class Objective(nn.Module):
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the model's named losses."""
         return self.model.losses(batch)  # pyright: ignore[reportCallIssue] nn.Module types attributes as tensors
-
-
-def _copy(state: Mapping[str, Tensor]) -> State:
-    return {
-        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, value in state.items()
-    }
