@@ -1,4 +1,5 @@
 import copy
+import threading
 
 import pytest
 import torch
@@ -48,3 +49,19 @@ def test_autocast_once_leaves_no_trace_of_a_block_that_fails():
     with pytest.raises(RuntimeError, match="on purpose"), autocast_once(model, "bf16"):
         raise RuntimeError("on purpose")
     assert model.weight.dtype == torch.float32
+
+
+def test_threads_do_not_find_what_autocast_once_has_cast():
+    model, found = torch.nn.Linear(2, 2), []
+
+    def look():
+        with autocast_once(model, "no"):
+            found.append(model.weight.dtype)
+
+    with autocast_once(model, "bf16"):
+        other = threading.Thread(target=look)
+        other.start()
+        other.join(timeout=0.1)
+        assert other.is_alive()
+    other.join()
+    assert found == [torch.float32]

@@ -2,6 +2,7 @@
 
 import resource
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from accelerate import PartialState
 
 Precision = Literal["auto", "no", "bf16", "fp16"]
+_CASTING = threading.RLock()
 
 
 def best_device() -> torch.device:
@@ -58,12 +60,13 @@ def autocast_once(model: nn.Module, precision: Precision) -> Iterator[None]:
     """Do as `autocast` in a block that does not train a model, with the same results, faster.
 
     Its linear layers are cast once, where autocast casts them at each of their calls: drawing code
-    by code would spend most of its time on that.
+    by code would spend most of its time on that. Threads wait for each other, since no other may
+    find weights that are cast.
     """
     device = next(model.parameters()).device
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
-    exact = {p: p.data for layer in layers for p in layer.parameters(recurse=False)}
-    with autocast(precision, device):
+    with autocast(precision, device), _CASTING:
+        exact = {p: p.data for layer in layers for p in layer.parameters(recurse=False)}
         is_on, dtype = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
         try:
             for parameter in exact if is_on else ():
