@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +54,36 @@ def new_folder(path: Path) -> Iterator[Path]:
             _replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_replaceable(path: Path, *, required: str, allowed: Collection[str]) -> None:
+    """Refuse a path if replacing it would delete files that `new_folder` did not write.
+
+    Args:
+        path: A folder that may be missing or empty.
+        required: A file that the folder's manifest must list.
+        allowed: Files that the manifest need not list.
+
+    Raises:
+        ValueError: If the path is no folder, or its files are not those of its manifest; names the
+            first other file.
+    """
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise ValueError(f"{path}: is a file; choose a folder")
+    found = {str(p.relative_to(path)) for p in path.rglob("*") if p.is_symlink() or not p.is_dir()}
+    try:
+        listed = set(json.loads((path / MANIFEST).read_text())["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        listed = set()
+    if required not in listed:
+        listed = set()  # a folder of another kind
+    others = sorted(found - listed - ({MANIFEST, *allowed} if listed else set()))
+    if others:
+        raise ValueError(
+            f"{path}: not empty, and {others[0]} was not written by save; choose another folder"
+        )
 
 
 @contextmanager
