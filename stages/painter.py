@@ -24,7 +24,7 @@ class SampleConfig(Settings):
     num_per_prompt: int = Field(ge=1)
     sheet_prompts: int = Field(ge=1)
     sheet_per_prompt: int = Field(ge=1)
-    sheet_temperatures: list[Annotated[float, Field(gt=0)]] = Field(min_length=1)
+    sheet_temperatures: list[Annotated[float, Field(ge=0)]] = Field(min_length=1)
     sheet_edits: int = Field(ge=1)
     compared_steps: list[Annotated[int, Field(ge=1)]]
     compared_pictures: int = Field(ge=1)

@@ -1,5 +1,6 @@
 """Pictures on demand, from untrained parts: what they depend on, and what is refused."""
 
+import shutil
 import subprocess
 import sys
 from operator import attrgetter
@@ -68,6 +69,24 @@ def test_settings_are_those_of_params_yaml(folder):
     assert same(generator(CAPTIONS, **as_told), generator(CAPTIONS))
 
 
+def test_temperature_0_draws_the_same_whatever_the_seed(folder):
+    generator = Generator.load(folder)
+    drawn = [generator.codes(CAPTIONS, Request(temperature=0.0, seed=seed)) for seed in (0, 1)]
+    assert (drawn[0] == drawn[1]).all()
+    assert drawn[0].max() < generator.spec.codebook_size
+
+
+def test_override_keeps_within_the_schema_of_params_yaml(folder):
+    sampler = Generator.load(folder).sampler
+    assert sampler.changed({"temperature": 3.0}) == sampler.config.model_copy(
+        update={"temperature": 3.0}
+    )
+    with pytest.raises(ValueError, match=r"^temperature: .*greater than or equal to 0, got -1\.0$"):
+        sampler.changed({"temperature": -1.0})
+    with pytest.raises(ValueError, match=r"^temperature: .*finite number, got nan$"):
+        sampler.changed({"temperature": float("nan")})
+
+
 def test_number_of_steps_changes_what_a_masked_prior_draws(captioner):
     generator = Generator.load(captioner)
     assert not same(generator(CAPTIONS, steps=1), generator(CAPTIONS, steps=4))
@@ -131,6 +150,60 @@ def test_saved_generator_draws_the_same_elsewhere(folder, tmp_path):
     generator = Generator.load(folder)
     generator.save(tmp_path / "saved")
     assert same(Generator.load(tmp_path / "saved")(CAPTIONS), generator(CAPTIONS))
+
+
+def every_file(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def put(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("years of work")
+
+
+@pytest.mark.parametrize(
+    "name", ["thesis.tex", "pictures/300.png", ".hidden", "manifest.json", "settings.json"]
+)
+def test_saving_leaves_a_folder_of_other_files_alone(captioner, tmp_path, name):
+    put(tmp_path / "work" / name)
+    before = every_file(tmp_path)
+    with pytest.raises(ValueError, match=f"work: not empty, and {name} was not written by save;"):
+        Generator.load(captioner).save(tmp_path / "work")
+    assert every_file(tmp_path) == before
+
+
+def test_saving_leaves_a_file_added_to_a_saved_generator_alone(captioner, tmp_path):
+    generator, saved = Generator.load(captioner), tmp_path / "saved"
+    generator.save(saved)
+    put(saved / "prior" / "notes.txt")
+    before = every_file(saved)
+    with pytest.raises(ValueError, match=r"and prior/notes\.txt was not written by save"):
+        generator.save(saved)
+    assert every_file(saved) == before
+
+
+@pytest.mark.parametrize("place", ["", "prior"])
+def test_saving_leaves_the_data_of_a_checkout_alone(captioner, tmp_path, place):
+    shutil.copytree(captioner, tmp_path / "data")
+    before = every_file(tmp_path)
+    with pytest.raises(ValueError, match=r"not empty, and .* was not written by save"):
+        Generator.load(captioner).save(tmp_path / "data" / place)
+    assert every_file(tmp_path) == before
+
+
+def test_saving_to_the_path_of_a_file_is_refused(captioner, tmp_path):
+    put(tmp_path / "notes.txt")
+    with pytest.raises(ValueError, match=r"notes\.txt: is a file; choose a folder"):
+        Generator.load(captioner).save(tmp_path / "notes.txt")
+    assert (tmp_path / "notes.txt").read_text() == "years of work"
+
+
+def test_saving_fills_an_empty_folder_and_replaces_a_saved_generator(folder, captioner, tmp_path):
+    (tmp_path / "saved").mkdir()
+    Generator.load(captioner).save(tmp_path / "saved")
+    (tmp_path / "saved" / "README.md").write_text("edited")  # the manifest does not list the card
+    Generator.load(folder).save(tmp_path / "saved")
+    assert same(Generator.load(tmp_path / "saved")(CAPTIONS), Generator.load(folder)(CAPTIONS))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from vqpriors import hub, priors, text, tokenizer
-from vqpriors.artifact import MANIFEST, new_folder, verify
+from vqpriors.artifact import MANIFEST, new_folder, require_replaceable, verify
 from vqpriors.card import BESIDE, CARD, SETTINGS, read_origin, write_card
 from vqpriors.editing import HIDDEN, kept_by, kept_cells, upscale
 from vqpriors.hardware import Precision, best_device
@@ -154,13 +154,17 @@ class Generator:
         return cls(prior, model, spec, reader, sampler, settings, image, folder)
 
     def save(self, path: str | Path, *, name: str | None = None) -> None:
-        """Write all that `load` needs to a folder of its own; one that is there is replaced.
+        """Write all that `load` needs to a new folder, or replace one that `save` has written.
 
         Args:
-            path: The folder.
-            name: What its model card calls it; the folder's name.
+            path: The folder; missing, empty, or written by `save`. Its model card is written anew.
+            name: The name in the model card; default: the folder's name.
+
+        Raises:
+            ValueError: If the folder holds files that `save` has not written; nothing is changed.
         """
         path, origin = Path(path), read_origin(self.folder)
+        require_replaceable(path, required=SETTINGS, allowed=[CARD])
         card = write_card(self, name or path.absolute().name, origin)
         with new_folder(path) as target:
             for part in PARTS:
@@ -359,7 +363,7 @@ class Generator:
         settings, sampler = self.settings, self.sampler
         return sample_codes(
             self.prior,
-            sampler.module.build(sampler.config.model_copy(update=changes)),
+            sampler.module.build(sampler.changed(changes)),
             prompts,
             encode=self.encoder.encode,
             guidance=settings.guidance if request.guidance is None else request.guidance,

@@ -6,7 +6,7 @@ no schema has a default.
 """
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Annotated, Any, TypeVar
@@ -34,6 +34,18 @@ class Kind:
     name: str
     module: ModuleType
     config: Any
+
+    def changed(self, changes: Mapping[str, Any]) -> Any:
+        """Return the config with some values changed, checked as params.yaml is.
+
+        Raises:
+            ValueError: As `Params.section`; names the key alone.
+        """
+        try:
+            return self.module.Config.model_validate(self.config.model_dump() | dict(changes))
+        except ValidationError as error:
+            problem = _explain("", error).removeprefix(".")
+            raise ValueError(problem.partition("; change it")[0]) from None
 
 
 @dataclass(frozen=True)

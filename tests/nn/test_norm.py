@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from tests.fake_cuda import call, fake_cuda
 from vqpriors.nn.norm import EPSILON, RMSNorm
 
 
@@ -43,3 +44,18 @@ def test_says_the_same_without_gradients(dtype):
     with torch.no_grad():
         found = norm(x)
     assert torch.equal(found, norm(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_keeps_the_dtype_under_autocast_on_gpus(dtype):
+    norm = RMSNorm(8)
+    with fake_cuda():
+        x = torch.empty(2, 8, dtype=dtype, device="cuda")
+        assert call(norm, RMSNorm.forward, x).dtype == dtype
+
+
+def test_autocast_on_gpus_would_change_the_dtype():
+    """Shows that the test above can fail; from torch 2.13 on."""
+    with fake_cuda():
+        x = torch.empty(2, 8, dtype=torch.bfloat16, device="cuda")
+        assert F.rms_norm(x, (8,)).dtype == torch.float32

@@ -229,3 +229,20 @@ def test_watch_is_told_of_each_code(prior):
         assert is_written.tolist() == [[i <= position for i in range(6)]] * 7
         assert (found[is_written] == expected[is_written]).all()
     assert len(seen) == 6
+
+
+@pytest.mark.parametrize("temperature", [0, 1e-30])
+@pytest.mark.parametrize("filters", [{}, {"top_k": 2, "top_p": 0.5}])
+def test_temperature_0_writes_the_likeliest_codes(prior, temperature, filters):
+    drawn = torch.from_numpy(sample(prior, temperature=temperature, **filters).astype(np.int64))
+    logits = prior.logits(drawn, encode(NAMES))
+    assert torch.equal(drawn, logits.argmax(-1))
+    assert (sample(prior, temperature=temperature, seed=1) == drawn.numpy()).all()
+
+
+def test_prior_without_numbers_is_refused():
+    broken = lively(transformer())
+    broken.head.weight.data[0, 0] = float("nan")
+    for temperature in (0.0, 1.0):
+        with pytest.raises(ValueError, match=r"^prior: its logits are not numbers"):
+            sample(broken, temperature=temperature)

@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from vqpriors.sampling._logits import draw, guide, keep_top_k, keep_top_p
+from vqpriors.sampling._logits import (
+    draw,
+    guide,
+    keep_top_k,
+    keep_top_p,
+    likeliest,
+    require_codes,
+)
 
 OFF = -math.inf
 
@@ -109,3 +116,16 @@ def test_codes_of_probability_0_are_never_drawn():
         uniform = torch.rand(300, generator=generator, dtype=torch.float64)
         drawn = draw(logits, uniform if value is None else torch.full_like(uniform, value))
         assert logits.gather(1, drawn[:, None]).isfinite().all()
+
+
+def test_likeliest_code_is_the_first_of_equals():
+    assert likeliest(torch.tensor([[1.0, 3.0, 3.0], [OFF, OFF, 0.0]])).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("choose", [likeliest, lambda x: draw(x, torch.full((2,), 0.5).double())])
+def test_nan_is_no_code(choose):
+    codes = choose(torch.tensor([[0.0, math.nan, 0.0], [9.0, 0.0, 0.0]]))
+    assert codes.tolist() == [3, 0]
+    with pytest.raises(ValueError, match=r"^prior: its logits are not numbers"):
+        require_codes(codes, 3)
+    require_codes(codes[1:], 3)

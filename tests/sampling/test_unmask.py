@@ -203,3 +203,11 @@ def test_a_picture_does_not_depend_on_those_beside_it(changes):
             noise=Noise(range(row, row + 1), seed=0, device=torch.device("cpu")),
         )
         assert torch.equal(found[0], together[row])
+
+
+@pytest.mark.parametrize("changes", ORDERS)
+def test_logits_that_are_nan_are_refused(changes):
+    table = TABLE.clone()
+    table[1, 2, 3] = float("nan")
+    with pytest.raises(ValueError, match=r"^prior: its logits are not numbers"):
+        decode(3, table=Table(table), **changes)

@@ -127,7 +127,7 @@ def wanted(
         return generator, how
     if order not in known:
         raise ValueError(f"order: must be one of {', '.join(known)}, got {order}; choose another")
-    config = generator.sampler.config.model_copy(update={"order": order})
+    config = generator.sampler.changed({"order": order})
     sampler = dataclasses.replace(generator.sampler, config=config)
     return dataclasses.replace(generator, sampler=sampler), how
 

@@ -31,7 +31,10 @@ class RMSNorm(nn.Module):
             return _PlainRMSNorm.apply(x, self.weight)  # pyright: ignore[reportReturnType]
         if x.device.type == "cpu":
             return (x * _scale(x)).mul_(self.weight.to(x.dtype))
-        return nn.functional.rms_norm(x, x.shape[-1:], self.weight.to(x.dtype), EPSILON)
+        # From torch 2.13 on, CUDA's autocast would return float32, which attention refuses beside
+        # values in bfloat16. The kernel computes in float32 by itself.
+        with torch.autocast(x.device.type, enabled=False):
+            return nn.functional.rms_norm(x, x.shape[-1:], self.weight.to(x.dtype), EPSILON)
 
 
 class _PlainRMSNorm(torch.autograd.Function):

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+COLDEST = 1e-6  # lower temperatures count as 0: logits divided by them would overflow
+
 
 def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
     """Push logits away from the null condition's: u + s(c - u); s = 1 returns `conditional`.
@@ -45,10 +47,41 @@ def draw(logits: Tensor, uniform: Tensor) -> Tensor:
         uniform: (B,) float64 in 0..1.
 
     Returns:
-        (B,) int64, never a code of probability 0.
+        (B,) int64, never a code of probability 0; K for a row that holds NaN, see
+        `require_codes`.
     """
     probabilities = logits.double().softmax(-1)
     cumulative = probabilities.cumsum(-1)
     # Scaled by the last sum, so that rounding can't leave the draw beyond the last possible code.
     target = (uniform.clamp(max=1 - 1e-12) * cumulative[:, -1])[:, None]
-    return torch.searchsorted(cumulative, target, right=True)[:, 0].clamp(max=logits.shape[1] - 1)
+    return torch.searchsorted(cumulative, target, right=True)[:, 0]
+
+
+def likeliest(logits: Tensor) -> Tensor:
+    """Return the likeliest code of each row, the first of equals: what temperature 0 draws.
+
+    Args:
+        logits: (B, K) float.
+
+    Returns:
+        (B,) int64; K for a row that holds NaN, see `require_codes`.
+    """
+    return logits.argmax(-1).masked_fill(logits.isnan().any(-1), logits.shape[-1])
+
+
+def require_codes(codes: Tensor, count: int) -> None:
+    """Refuse drawn codes if a prior's logits were not numbers.
+
+    Once a batch rather than at each draw, since it waits for the device.
+
+    Args:
+        codes: Any shape, int64.
+        count: Number of codes K; K itself marks a draw from NaN.
+
+    Raises:
+        ValueError: If any code is K or more.
+    """
+    if codes.numel() and int(codes.max()) >= count:
+        raise ValueError(
+            "prior: its logits are not numbers (NaN); train it again, or set sample.precision to no"
+        )

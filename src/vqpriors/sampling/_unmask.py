@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vqpriors.sampling import Noise, Watch, unwatched
-from vqpriors.sampling._logits import draw
+from vqpriors.sampling._logits import COLDEST, draw, likeliest, require_codes
 from vqpriors.sampling._schedules import left_after
 
 LogitsAt = Callable[[Tensor, Tensor, int], Tensor]
@@ -59,6 +59,9 @@ def unmask(
 
     Returns:
         (B, N) int64.
+
+    Raises:
+        ValueError: If logits are NaN.
     """
     steps, length = len(plan.temperatures), tokens.shape[1]
     tokens, is_masked = tokens.masked_fill(is_open, mask), is_open
@@ -85,14 +88,17 @@ def unmask(
             is_masked = is_masked | _again(is_open & ~is_masked, plan.remask, noise, length)
         tokens = torch.where(is_masked, mask, written)
         watch(tokens, ~is_masked)
+    require_codes(tokens, mask)
     return tokens
 
 
 def _choose(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Draw tokens, (M,) int64, and tell how sure the logits are of each; (M,) float64."""
     log_probability = logits.float().log_softmax(-1)
-    chosen = logits.argmax(-1) if temperature == 0 else draw(logits / temperature, uniform)
-    return chosen, log_probability.gather(-1, chosen[:, None])[:, 0].double()
+    is_cold = temperature < COLDEST
+    chosen = likeliest(logits) if is_cold else draw(logits / temperature, uniform)
+    index = chosen.clamp(max=logits.shape[-1] - 1)[:, None]  # K stands for a draw from NaN
+    return chosen, log_probability.gather(-1, index)[:, 0].double()
 
 
 def _highest(keys: Tensor, is_candidate: Tensor, counts: Tensor) -> Tensor:

@@ -8,7 +8,15 @@ from vqpriors.conditioning import TextInput
 from vqpriors.params import Section
 from vqpriors.priors import StepwisePrior
 from vqpriors.sampling import Given, Noise, Watch, stack, unwatched
-from vqpriors.sampling._logits import draw, guide, keep_top_k, keep_top_p
+from vqpriors.sampling._logits import (
+    COLDEST,
+    draw,
+    guide,
+    keep_top_k,
+    keep_top_p,
+    likeliest,
+    require_codes,
+)
 
 HAS_STEPS = False
 EDITS = ("completion",)
@@ -17,7 +25,7 @@ EDITS = ("completion",)
 class Config(Section):
     """`sample.autoregressive` of params.yaml."""
 
-    temperature: float = Field(gt=0)
+    temperature: float = Field(ge=0)
     top_k: int = Field(ge=0)
     top_p: float = Field(gt=0, le=1)
 
@@ -61,11 +69,15 @@ class Autoregressive:
                 token = torch.where(given.is_kept[:, position], given.codes[:, position], token)
             codes[:, position], is_written[:, position] = token, True
             watch(codes, is_written)
+        require_codes(codes, prior.begin)
         return codes
 
     def _choose(self, logits: Tensor, uniform: Tensor) -> Tensor:
-        logits = keep_top_p(keep_top_k(logits / self.temperature, self.top_k), self.top_p)
-        return draw(logits, uniform)
+        if self.temperature < COLDEST:
+            return likeliest(logits)
+        return draw(
+            keep_top_p(keep_top_k(logits / self.temperature, self.top_k), self.top_p), uniform
+        )
 
 
 def build(config: Config) -> Autoregressive:
