@@ -16,10 +16,10 @@ INSTALLED := $(BIN)/.installed
 TORCH ?= $(shell sed -n 's/^torch==//p' requirements.lock)
 NUMBERS := metrics/evaluate/metrics.json
 
-# A prior is a file, so that a new one joins the sweep by being there.
+# A prior is a folder, so that a new one joins the sweep by being there.
 comma := ,
 empty :=
-PRIORS := $(filter-out _%,$(basename $(notdir $(wildcard src/vqpriors/priors/*.py))))
+PRIORS := $(filter-out base,$(notdir $(patsubst %/__init__.py,%,$(wildcard src/vqpriors/priors/*/__init__.py))))
 SWEEP := $(subst $(empty) $(empty),$(comma),$(strip $(PRIORS)))
 
 # Columns of the leaderboard, as regular expressions, and the one that it goes by, lowest first.
@@ -31,7 +31,7 @@ SORT ?= frechet_distance
 # Tests of a file share what is made for them, so that a file goes to one process.
 PARALLEL := --numprocesses auto --dist loadfile
 
-.PHONY: help repro test test-all plan lint types priors leaderboard codebooks plots params notebook readme report verify clean distclean \
+.PHONY: help repro test test-all plan lint types priors leaderboard codebooks plots notebook readme report verify clean distclean \
 	lock plots-page setup checkout
 
 help:  ## List what make can do
@@ -40,7 +40,7 @@ help:  ## List what make can do
 repro: setup  ## Run the whole chain, or what changed of it
 	@$(BIN)/dvc repro
 	@echo
-	@echo "pictures: metrics/sample/*.png; one file each in data/samples/pictures"
+	@echo "pictures: metrics/evaluate/*.png; one file each in data/samples/pictures"
 	@echo "numbers:  $(NUMBERS); dvc metrics show"
 	@echo "curves:   make plots"
 
@@ -51,7 +51,7 @@ test-all: setup  ## Run the tests, those that take minutes, too
 	@$(BIN)/python -m pytest $(PARALLEL) -m "slow or not slow"
 
 plan: setup  ## Tell what training will take on this machine
-	@$(BIN)/python -m stages.plan
+	@$(BIN)/python -m tools.plan
 
 lint: setup  ## Check style and layout
 	@$(BIN)/ruff check
@@ -76,9 +76,6 @@ plots: setup  ## Draw curves and pictures on one page
 	@$(BIN)/dvc plots show
 	@echo "open dvc_plots/index.html in a browser; it needs no network"
 
-params: setup  ## Make docs/params.md again
-	@$(BIN)/python -m tools.param_docs
-
 notebook: setup  ## Run the notebook on what the chain has made
 	@$(BIN)/python -m tools.notebook
 
@@ -89,7 +86,7 @@ readme: setup  ## Put the last run's numbers into README.md
 	@$(BIN)/python -m tools.readme_numbers
 
 verify: setup  ## Check artifacts and DVC's cache against their hashes
-	@$(BIN)/python -m stages.verify
+	@$(BIN)/python -m tools.verify
 
 clean:  ## Remove caches and the page of plots; data, metrics and checkpoints stay
 	@rm -rf dvc_plots .pytest_cache .ruff_cache src/*.egg-info

@@ -17,11 +17,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from vqpriors.artifact import new_folder
-from vqpriors.text import wordpiece
-from vqpriors.tokens import TokenSpec, read_tokens, token_table
-from vqpriors.training.order import epoch_order, seed_step
-from vqpriors.training.token_data import token_examples
+from vqpriors.core.artifact import new_folder
+from vqpriors.data.tokens import TokenSpec, read_tokens, token_table
+from vqpriors.priors.base.examples import token_examples
+from vqpriors.text.base.encoder import wordpiece
+from vqpriors.training.shuffling import epoch_order, seed_step
 
 ROWS = (10_000, 100_000, 1_000_000)
 SPEC = TokenSpec(rows=32, columns=32, codebook_size=4096, fingerprint="0" * 64)

@@ -1,10 +1,105 @@
-"""The stages of dvc.yaml, one small script each.
+"""The stages of dvc.yaml, one script each, and what their command lines share.
 
 Puts this checkout's `src` first on the path: in the temporary copy of a queued experiment an
 installed package would otherwise silently import the original checkout's code.
 """
 
+import argparse
+import ctypes
+import errno
+import os
+import re
+import sqlite3
 import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vqpriors.core.params import Params
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+_EXPLAINED = re.compile(r"[^:;]+: .+; .+")  # <param or file>: <problem>; <fix>
+_MALLOC = {  # number in malloc.h, value
+    "M_MMAP_MAX": (-4, 0),  # no block of its own for any tensor
+    "M_TRIM_THRESHOLD": (-1, 2**31 - 1),  # bytes that may lie free
+    "M_TOP_PAD": (-2, 2**26),  # bytes more than needed to ask the system for
+}
+_FIXES = {
+    errno.ENOSPC: "free some disk space and run it again",
+    errno.EDQUOT: "free some of your disk quota and run it again",
+    errno.EFBIG: "raise the file size limit and run it again",
+    errno.EACCES: "check its permissions",
+    errno.ENOENT: "run the stage that makes it (`dvc repro`)",
+}
+
+
+def run(stage: str, main: "Callable[[Params], None]") -> None:
+    """Run a stage's main function on its params; end the process with its exit code.
+
+    An error prints `error: <stage>: <param or file>: <problem>; <fix>` and exits with 1.
+
+    Args:
+        stage: The stage's name in dvc.yaml.
+        main: Does the stage's work.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m stages.{stage}", description=_description(main)
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    debug = parser.parse_args().debug
+    from vqpriors.core.params import read_params  # after this checkout's `src` is on the path
+
+    _keep_freed_memory()
+    try:
+        with _warnings_in_one_line(stage):
+            main(read_params(stage))
+    except KeyboardInterrupt:
+        sys.exit(f"error: {stage}: interrupted; run it again to go on")
+    except Exception as error:
+        if debug:
+            raise
+        sys.exit(f"error: {stage}: {_one_line(error, stage)}")
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep the memory of freed tensors for the next ones.
+
+    By default it gives large blocks back to the system at once, which then clears the same pages
+    for every tensor of every step: a sixth of a training step on CPUs. Other C libraries have no
+    such switches, and need none of what is done here to be correct.
+    """
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in _MALLOC.values():
+            mallopt(option, value)
+
+
+def _description(main: "Callable[[Params], None]") -> str:
+    return (sys.modules[main.__module__].__doc__ or "").partition("\n")[0]
+
+
+@contextmanager
+def _warnings_in_one_line(stage: str) -> Iterator[None]:
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"warning: {stage}: {' '.join(str(message).split())}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+def _one_line(error: Exception, stage: str) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.errno:
+        problem = f"{error.filename or f'a file of {stage}'}: {os.strerror(error.errno).lower()}"
+        return f"{problem}; {_FIXES.get(error.errno, 'check it and run it again')}"
+    if isinstance(error, ValueError) and _EXPLAINED.fullmatch(text):
+        return text
+    if isinstance(error, sqlite3.OperationalError):  # of DVC, which keeps hashes in such a file
+        return f"DVC's state: {text}; check that the disk is not full and run it again"
+    fix = f"run `python -m stages.{stage} --debug` for the traceback"
+    return f"{type(error).__name__}: {text}; {fix}"

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from stages.command import run
-from vqpriors.artifact import new_folder
-from vqpriors.images._prepare import Decoding, Recipe, prepare, section_path
-from vqpriors.params import Params, Seed
+from stages import run
+from vqpriors.core.artifact import new_folder
+from vqpriors.core.params import Params, Seed
+from vqpriors.sources.base.preparing import Decoding, Recipe, prepare, section_path
 
 
 def main(params: Params) -> None:
@@ -14,7 +14,7 @@ def main(params: Params) -> None:
     seed = params.value("seed", Seed)
     recipe = params.section(section, Recipe)
     decoding = params.section("data.decoding", Decoding)
-    kind = params.kind(f"{section}.source", "vqpriors.images")
+    kind = params.kind(f"{section}.source", "vqpriors.sources")
     source = kind.module.build(kind.config, seed=seed, param=f"{section}.{kind.name}")
     with new_folder(Path("data/images")) as folder:
         summary = prepare(source, recipe, decoding, param=section, seed=seed, folder=folder)

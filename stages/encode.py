@@ -7,15 +7,16 @@ from typing import Any
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from stages.command import run
-from stages.runs import run_folder_of
-from vqpriors import tokenizer
-from vqpriors.artifact import new_file, new_folder, verify
-from vqpriors.hardware import Precision, best_device, processes
-from vqpriors.images import read_image_shard
-from vqpriors.params import Params, Section
-from vqpriors.shards import SPLITS, count_rows, shard_paths
-from vqpriors.tokens import TokenSpec, token_table
+from stages import run
+from vqpriors.core.artifact import new_file, new_folder, verify
+from vqpriors.core.hardware import Precision, best_device, processes
+from vqpriors.core.params import Params, Section
+from vqpriors.core.runs import run_folder_of
+from vqpriors.data.images import read_image_shard
+from vqpriors.data.shards import SPLITS, count_rows, shard_paths
+from vqpriors.data.tokens import TokenSpec, token_table
+from vqpriors.tokenizer.base.coding import encode_pixels
+from vqpriors.tokenizer.base.loading import load_tokenizer
 
 IMAGES = Path("data/images")
 TOKENS = Path("data/tokens")
@@ -35,7 +36,7 @@ def main(params: Params) -> None:
     """
     config = params.section("encode", EncodeConfig)
     place = processes()  # first: it chooses this process's GPU
-    model, spec = tokenizer.load(Path("data/tokenizer"), best_device())
+    model, spec = load_tokenizer(Path("data/tokenizer"), best_device())
     verify(IMAGES)
     shards = [path for split in SPLITS for path in shard_paths(IMAGES, split)]
     with run_folder_of("encode", params) as folder:
@@ -53,7 +54,7 @@ def main(params: Params) -> None:
 def _encode(source: Path, target: Path, model: Any, spec: TokenSpec, config: EncodeConfig) -> None:
     images = read_image_shard(source)
     settings = {"batch_size": config.batch_size, "precision": config.precision}
-    codes = tokenizer.encode_pixels(model, images.pixels, **settings)
+    codes = encode_pixels(model, images.pixels, **settings)
     table = token_table(spec, ids=images.ids, captions=images.captions, codes=codes)
     with new_file(target) as file:
         pq.write_table(table, file, compression="zstd")

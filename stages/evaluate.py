@@ -1,4 +1,4 @@
-"""Measure the chain on the test split, in `metrics/evaluate/`."""
+"""Measure the chain on the test split and draw its sheets, in `metrics/evaluate/`."""
 
 import json
 from collections.abc import Sequence
@@ -10,28 +10,33 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from stages.command import run
-from vqpriors import priors, text, tokenizer
-from vqpriors.artifact import new_file, verify
+from stages import run
+from vqpriors.core.artifact import new_file, verify
+from vqpriors.core.hardware import best_device
+from vqpriors.core.params import Params, Section, Seed
+from vqpriors.core.seeds import derived_seed
+from vqpriors.data.images import ImageSet, read_images
+from vqpriors.data.samples import Prompt, read_captions, read_comparisons, read_samples, read_sheets
+from vqpriors.data.tokens import TokenSet, TokenSpec, read_tokens
 from vqpriors.evaluation.captions import measure_captions
-from vqpriors.evaluation.codebook import ranked_shares
-from vqpriors.evaluation.judge import Judge, load
-from vqpriors.evaluation.likelihood import measure_likelihood
+from vqpriors.evaluation.likelihood import likelihood, measure_likelihood
 from vqpriors.evaluation.memorisation import nearest_training_distance
 from vqpriors.evaluation.sample_quality import measure_samples, wanted_attributes
-from vqpriors.evaluation.tokenization import measure_tokenization
-from vqpriors.hardware import best_device
-from vqpriors.images import ImageSet, read_images
-from vqpriors.params import Params, Section, Seed
-from vqpriors.samples import Prompt, read_captions, read_comparisons, read_samples
-from vqpriors.seeds import derived_seed
-from vqpriors.tokens import TokenSet, TokenSpec, read_tokens
+from vqpriors.figures.sample_sheets import draw_sheets
+from vqpriors.figures.sheets import save_png
+from vqpriors.judge.judging import load_judge
+from vqpriors.judge.network import Judge
+from vqpriors.priors.base.loading import load_prior
+from vqpriors.text.base.encoder import load_encoder
+from vqpriors.tokenizer.base.codebook import ranked_shares
+from vqpriors.tokenizer.base.coding import decode_codes
+from vqpriors.tokenizer.base.loading import load_tokenizer
+from vqpriors.tokenizer.base.metrics import measure_tokenization
 
 TEXT = Path("data/text")
 SAMPLES = Path("data/samples")
-METRICS = Path("metrics/evaluate/metrics.json")
-STEPS = Path("metrics/evaluate/steps.tsv")
-CODEBOOK = Path("metrics/evaluate/codebook.tsv")
+FOLDER = Path("metrics/evaluate")
+METRICS, STEPS, CODEBOOK = (FOLDER / name for name in ("metrics.json", "steps.tsv", "codebook.tsv"))
 QUALITY = ("adherence", "frechet_distance")  # what is compared by steps
 
 
@@ -43,17 +48,15 @@ class EvaluateConfig(Section):
 
 
 def main(params: Params) -> None:
-    """Measure tokenizer, prior and samples; print and write the numbers."""
+    """Measure tokenizer, prior and samples; print and write the numbers; draw the sheets."""
     config = params.section("evaluate", EvaluateConfig)
     seed = derived_seed(params.value("seed", Seed), "evaluate")
     images = {split: read_images(Path("data/images"), split) for split in ("train", "test")}
-    model, spec = tokenizer.load(Path("data/tokenizer"), best_device())
+    model, spec = load_tokenizer(Path("data/tokenizer"), best_device())
     tokens = read_tokens(Path("data/tokens"), "test", tokenizer=spec.fingerprint)
     prompts, pixels, _ = read_samples(SAMPLES, tokenizer=spec.fingerprint)
-    restored = tokenizer.decode_codes(
-        model, tokens.codes, batch_size=config.batch_size, precision="no"
-    )
-    judge = load(Path("data/judge"), best_device())
+    restored = decode_codes(model, tokens.codes, batch_size=config.batch_size, precision="no")
+    judge = load_judge(Path("data/judge"), best_device())
     test = images["test"].pixels
     metrics: dict[str, Any] = {
         **measure_tokenization(test, restored, tokens.codes, codebook_size=spec.codebook_size),
@@ -63,10 +66,20 @@ def main(params: Params) -> None:
         "nearest_train_distance": nearest_training_distance(pixels, images["train"].pixels),
         "nearest_train_distance_real": nearest_training_distance(test, images["train"].pixels),
         "num_samples": len(pixels),
-        **json.loads(Path("metrics/sample/metrics.json").read_text()),
     }
     tables = {STEPS: _by_steps(judge, images), CODEBOOK: _codebook(tokens)}
-    with ExitStack() as stack:
+    sheets = draw_sheets(
+        read_sheets(SAMPLES),
+        decode=lambda codes: decode_codes(
+            model, codes, batch_size=config.batch_size, precision="no"
+        ),
+        test=tokens,
+        originals=test,
+        seed=params.value("seed", Seed),
+    )
+    with ExitStack() as stack:  # if one file can't be written, none is replaced
+        for name, sheet in sheets.items():
+            save_png(sheet, stack.enter_context(new_file(FOLDER / f"{name}.png")))
         for path, table in tables.items():
             table.to_csv(stack.enter_context(new_file(path)), sep="\t", index=False)
         file = stack.enter_context(new_file(METRICS))
@@ -77,14 +90,14 @@ def main(params: Params) -> None:
 def _likelihood(
     config: EvaluateConfig, tokens: TokenSet, spec: TokenSpec, *, num_values: int, seed: int
 ) -> dict[str, float]:
-    prior = priors.load(
+    prior = load_prior(
         Path("data/prior"), best_device(), tokenizer=spec.fingerprint, encoder=verify(TEXT)
     )
-    found = priors.likelihood(
+    found = likelihood(
         prior,
         tokens.codes,
         tokens.captions,
-        encode=text.load(TEXT).encode,
+        encode=load_encoder(TEXT).encode,
         batch_size=config.batch_size,
         num_samples=config.bound_samples,
         seed=seed,
@@ -119,7 +132,7 @@ def _judged(
 
 def _captions(test: ImageSet) -> dict[str, float]:
     written = read_captions(SAMPLES)
-    encoder = text.load(TEXT)
+    encoder = load_encoder(TEXT)
 
     def normal(texts: Sequence[str]) -> list[str]:
         return encoder.decode(encoder.encode(texts).tokens)
@@ -141,13 +154,13 @@ def _codebook(tokens: TokenSet) -> pd.DataFrame:
 
 
 def _by_steps(judge: Judge | None, images: dict[str, ImageSet]) -> pd.DataFrame:
-    """Return quality and time by number of steps, a row each."""
+    """Return quality by number of steps, a row each."""
     rows = []
     for part in read_comparisons(SAMPLES):
         found = _judged(judge, images, part.prompts, part.pixels)
         quality = {name: found[name] for name in QUALITY if name in found}
-        rows.append({"steps": part.steps, **quality, "seconds_per_picture": part.seconds})
-    return pd.DataFrame(rows, columns=None if rows else ["steps", "seconds_per_picture"])
+        rows.append({"steps": part.steps, **quality})
+    return pd.DataFrame(rows, columns=None if rows else ["steps"])
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from stages.command import run
-from vqpriors import text
-from vqpriors.images import read_captions
-from vqpriors.params import Params
+from stages import run
+from vqpriors.core.params import Params
+from vqpriors.data.images import read_captions
+from vqpriors.text.base.encoder import save_encoder
 
 
 def main(params: Params) -> None:
@@ -13,7 +13,7 @@ def main(params: Params) -> None:
     kind = params.kind("text.encoder", "vqpriors.text")
     captions = read_captions(Path("data/images"), "train")
     encoder = kind.module.build(kind.config, captions=captions)
-    text.save(Path("data/text"), kind.name, encoder)
+    save_encoder(Path("data/text"), kind.name, encoder)
     shape = encoder.shape
     print(f"{kind.name}: {shape.vocabulary} tokens, captions of up to {shape.length}")
 

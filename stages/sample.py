@@ -1,26 +1,26 @@
-"""Draw pictures by prompt from the trained prior, in `data/samples/`, with sheets of them."""
+"""Draw pictures by prompt from the trained prior, in `data/samples/`."""
 
 import json
 from contextlib import ExitStack
 from pathlib import Path
 
-from stages.command import run
-from stages.painter import Painter, load_painter
-from stages.sheets import draw_sheets
-from vqpriors import pictures
-from vqpriors.artifact import new_file
-from vqpriors.images import read_images
-from vqpriors.params import Params, Seed
-from vqpriors.samples import Comparison, Written, choose_prompts, write_samples
-from vqpriors.tokens import TokenSet, read_tokens
+import pandas as pd
 
-SHEETS = Path("metrics/sample")
+from stages import run
+from vqpriors.core.artifact import new_file
+from vqpriors.core.params import Params, Seed
+from vqpriors.data.samples import Comparison, Written, choose_prompts, write_samples
+from vqpriors.data.tokens import TokenSet, read_tokens
+from vqpriors.inference.stage_sampler import StageSampler, load_stage_sampler
+
+METRICS = Path("metrics/sample/metrics.json")
+STEPS = Path("metrics/sample/steps.tsv")
 
 
 def main(params: Params) -> None:
-    """Draw every prompt's pictures, time that, draw the sheets, then write all of it."""
-    painter = load_painter(params, seed=params.value("seed", Seed))
-    config, generator = painter.config, painter.generator
+    """Draw every prompt's pictures and those of the sheets, time that, then write all of it."""
+    sampler = load_stage_sampler(Path("data"), params, seed=params.value("seed", Seed))
+    config, generator = sampler.config, sampler.generator
     test = read_tokens(Path("data/tokens"), "test", tokenizer=generator.spec.fingerprint)
     prompts = [
         prompt
@@ -28,15 +28,14 @@ def main(params: Params) -> None:
         for _ in range(config.num_per_prompt)
     ]
     captions = [prompt.caption for prompt in prompts]
-    codes, pixels, seconds = painter.timed(captions, purpose="sample")
-    written, compared = _write_captions(painter, test), _compare_steps(painter, test)
-    originals = read_images(Path("data/images"), "test").pixels
-    sheets = draw_sheets(painter, test, originals, captions)
+    codes, pixels, seconds = sampler.sample_timed(captions, purpose="sample")
+    written = _write_captions(sampler, test)
+    compared, by_steps = _compare_steps(sampler, test)
+    sheets = sampler.sample_sheets(test, captions)
     with ExitStack() as stack:  # if one file can't be written, none is replaced
-        for name, sheet in sheets.items():
-            pictures.save_png(sheet, stack.enter_context(new_file(SHEETS / f"{name}.png")))
-        numbers = stack.enter_context(new_file(SHEETS / "metrics.json"))
+        numbers = stack.enter_context(new_file(METRICS))
         numbers.write_text(json.dumps({"images_per_second": 1 / seconds}, indent=2) + "\n")
+        by_steps.to_csv(stack.enter_context(new_file(STEPS)), sep="\t", index=False)
         write_samples(
             Path("data/samples"),
             prompts,
@@ -45,30 +44,28 @@ def main(params: Params) -> None:
             spec=generator.spec,
             written=written,
             compared=compared,
+            sheets=sheets,
         )
-    print(f"{len(prompts):,} pictures, {1 / seconds:.1f} a second; sheets in {SHEETS}")
+    print(f"{len(prompts):,} pictures, {1 / seconds:.1f} a second")
 
 
-def _write_captions(painter: Painter, test: TokenSet) -> list[Written]:
-    if not painter.generator.is_captioner:
+def _write_captions(sampler: StageSampler, test: TokenSet) -> list[Written]:
+    if not sampler.generator.is_captioner:
         return []
-    count = painter.config.captions.num_pictures
-    texts = painter.generator.write(test.codes[:count], seed=painter.seed)
+    count = sampler.config.captions.num_pictures
+    texts = sampler.generator.write(test.codes[:count], seed=sampler.seed)
     return [Written(*row) for row in zip(test.ids, test.captions, texts, strict=False)]
 
 
-def _compare_steps(painter: Painter, test: TokenSet) -> list[Comparison]:
-    """Draw the same prompts in different numbers of steps, where the sampler leaves a choice."""
-    config = painter.config
-    prompts = choose_prompts([], test, limit=config.compared_pictures)
+def _compare_steps(sampler: StageSampler, test: TokenSet) -> tuple[list[Comparison], pd.DataFrame]:
+    """Draw the same prompts in different numbers of steps, and time each."""
+    prompts = choose_prompts([], test, limit=sampler.config.compared_pictures)
     captions = [prompt.caption for prompt in prompts]
-    generator = painter.generator
-    choices = config.compared_steps if generator.has_steps else [generator.spec.length]
-    found = []
-    for steps in dict.fromkeys(choices):
-        _, pixels, seconds = painter.timed(captions, purpose="compare", steps=steps)
-        found.append(Comparison(steps, prompts, pixels, seconds))
-    return found
+    found, seconds = [], {}
+    for steps in sampler.compared_steps:
+        _, pixels, seconds[steps] = sampler.sample_timed(captions, purpose="compare", steps=steps)
+        found.append(Comparison(steps, prompts, pixels))
+    return found, pd.DataFrame({"steps": seconds.keys(), "seconds_per_picture": seconds.values()})
 
 
 if __name__ == "__main__":

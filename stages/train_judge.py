@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from stages.command import run
-from stages.training import Job, session
-from vqpriors.artifact import save_model
-from vqpriors.evaluation.judge import Judge, JudgeConfig
-from vqpriors.evaluation.labels import class_lists, label_matrix
-from vqpriors.images import read_images, read_source
-from vqpriors.params import Params, Section
-from vqpriors.training.image_data import ImageExamples
+from stages import run
+from vqpriors.core.artifact import save_model
+from vqpriors.core.params import Params, Section
+from vqpriors.data.images import read_images, read_source
+from vqpriors.judge.labels import class_lists, label_matrix
+from vqpriors.judge.network import Judge, JudgeConfig
+from vqpriors.training.image_examples import ImageExamples
 from vqpriors.training.optimisation import TrainConfig
+from vqpriors.training.session import Job, session
 
 IMAGES = Path("data/images")
 JUDGE = Path("data/judge")

@@ -7,30 +7,33 @@ from typing import Any
 import numpy as np
 import torch
 
-from stages.command import run
-from stages.training import Job, session
-from vqpriors import pictures, priors, text, tokenizer
-from vqpriors.artifact import new_file, save_model, verify
-from vqpriors.conditioning import TextInput
-from vqpriors.editing import HIDDEN, upscale
-from vqpriors.evaluation.reconstruction import psnr
-from vqpriors.hardware import best_device
-from vqpriors.params import Params, Share
-from vqpriors.tokens import TokenSet, TokenSpec, read_tokens
+from stages import run
+from vqpriors.core.artifact import new_file, save_model, verify
+from vqpriors.core.hardware import best_device
+from vqpriors.core.params import Params, Share
+from vqpriors.data.images import encode_png
+from vqpriors.data.pixels import HIDDEN_GRAY, tile, upscale_cells
+from vqpriors.data.text_inputs import TextInput
+from vqpriors.data.tokens import TokenSet, TokenSpec, read_tokens
+from vqpriors.priors.base.examples import token_examples
+from vqpriors.priors.base.loading import build_prior, describe_prior
+from vqpriors.text.base.encoder import TextEncoder, load_encoder
+from vqpriors.tokenizer.base.coding import decode_codes
+from vqpriors.tokenizer.base.loading import load_tokenizer
+from vqpriors.tokenizer.base.reconstruction import psnr
 from vqpriors.training.optimisation import TrainConfig
-from vqpriors.training.token_data import token_examples
+from vqpriors.training.session import Job, session
 
 TOKENS = Path("data/tokens")
 TEXT = Path("data/text")
-SHEET = Path("metrics/train_prior/inpainting.png")
-NUM_WATCHED = 32  # validation pictures whose lower half is filled in after each epoch
-ACROSS = 8
-NAMES = ("whole", "given", "likeliest codes")
+FIGURE = Path("metrics/train_prior/inpainting.png")  # rows: original, given, completed
+NUM_PREVIEWED = 32  # validation pictures whose lower half is completed after each epoch
+ACROSS, GAP, SHOWN_EDGE = 8, 4, 84  # pictures in a row; pixels between them; pixels of an edge
 
 
 @dataclass
-class Watch:
-    """Lets a prior fill in the lower half of a few pictures, for a curve and a sheet.
+class CompletionPreview:
+    """A callback that completes the lower half of a few pictures, for a curve and a figure.
 
     Attributes:
         tokenizer: Decodes.
@@ -47,23 +50,26 @@ class Watch:
     is_hidden: torch.Tensor
 
     def __call__(self, prior: Any) -> dict[str, float]:
-        """Return how like the tokenizer's own reconstructions the pictures are; draw the sheet."""
+        """Return the PSNR of completed against reconstructed pictures; write the figure."""
         device = next(prior.parameters()).device
         codes = torch.from_numpy(self.codes.astype(np.int64)).to(device)
         filled = prior.fill(codes, self.is_hidden.to(device), self.text.to(device))
         whole, found = self._decode(self.codes), self._decode(filled.cpu().numpy())
-        kept = upscale(~self.is_hidden.numpy(), size=whole.shape[2:], grid=self.grid)
-        given = np.where(kept, whole, HIDDEN).astype(np.uint8)
-        blocks = [
-            pictures.Block([part[i : i + ACROSS] for part in (whole, given, found)], names=NAMES)
+        keep = upscale_cells(~self.is_hidden.numpy(), size=whole.shape[2:], grid=self.grid)
+        given = np.where(keep, whole, HIDDEN_GRAY).astype(np.uint8)
+        rows = [
+            part[i : i + ACROSS]
             for i in range(0, len(whole), ACROSS)
+            for part in (whole, given, found)
         ]
-        with new_file(SHEET) as file:
-            pictures.save_png(pictures.sheet(blocks), file)
+        scale = max(1, SHOWN_EDGE // whole.shape[-1])
+        with new_file(FIGURE) as file:
+            figure = tile(np.concatenate(rows), columns=ACROSS, gap=GAP, scale=scale)
+            file.write_bytes(encode_png(figure))
         return {"inpainting_psnr": psnr(whole, found)}
 
     def _decode(self, codes: np.ndarray) -> np.ndarray:
-        return tokenizer.decode_codes(self.tokenizer, codes, batch_size=NUM_WATCHED, precision="no")
+        return decode_codes(self.tokenizer, codes, batch_size=NUM_PREVIEWED, precision="no")
 
 
 def main(params: Params) -> None:
@@ -86,13 +92,13 @@ def main(params: Params) -> None:
 def prepare(params: Params) -> Job:
     """Build the prior, its examples, and what watches it."""
     arch = params.kind("prior.arch", "vqpriors.priors")
-    encoder = text.load(TEXT)
-    decoder, spec = tokenizer.load(Path("data/tokenizer"), best_device())
+    encoder = load_encoder(TEXT)
+    decoder, spec = load_tokenizer(Path("data/tokenizer"), best_device())
     tokens = {
         split: read_tokens(TOKENS, split, tokenizer=spec.fingerprint)
         for split in ("train", "validation")
     }
-    description = priors.describe(
+    description = describe_prior(
         arch=arch.name,
         config=arch.config,
         grid=(spec.rows, spec.columns),
@@ -101,7 +107,7 @@ def prepare(params: Params) -> Job:
         tokenizer=spec.fingerprint,
         encoder=verify(TEXT),
     )
-    model = priors.build(description)
+    model = build_prior(description)
     if hasattr(model, "learn_looks"):
         model.learn_looks(decoder.codebook().cpu())
     dropout = params.value("prior.caption_dropout", Share)
@@ -117,15 +123,17 @@ def prepare(params: Params) -> Job:
         training=examples["train"],
         validation=examples["validation"],
         description=description,
-        look=_watch(decoder, spec, tokens["validation"], encoder),
+        look=_preview(decoder, spec, tokens["validation"], encoder),
     )
 
 
-def _watch(decoder: Any, spec: TokenSpec, validation: TokenSet, encoder: text.TextEncoder) -> Watch:
+def _preview(
+    decoder: Any, spec: TokenSpec, validation: TokenSet, encoder: TextEncoder
+) -> CompletionPreview:
     grid = (spec.rows, spec.columns)
     is_hidden = torch.arange(spec.length) >= spec.rows // 2 * spec.columns
-    captions = encoder.encode(validation.captions[:NUM_WATCHED])
-    return Watch(decoder, validation.codes[:NUM_WATCHED], captions, grid, is_hidden)
+    captions = encoder.encode(validation.captions[:NUM_PREVIEWED])
+    return CompletionPreview(decoder, validation.codes[:NUM_PREVIEWED], captions, grid, is_hidden)
 
 
 if __name__ == "__main__":

@@ -6,18 +6,24 @@ from typing import Any
 
 from torch import nn
 
-from stages.command import run
-from stages.training import Job, session
-from vqpriors import tokenizer
-from vqpriors.artifact import save_model
-from vqpriors.evaluation.tokenization import collapse_warning, measure_tokenization
-from vqpriors.hardware import best_device
-from vqpriors.images import ImageSet, read_images, read_source
-from vqpriors.params import Params
+from stages import run
+from vqpriors.core.artifact import save_model
+from vqpriors.core.hardware import best_device
+from vqpriors.core.params import Params
+from vqpriors.data.images import ImageSet, read_images, read_source
+from vqpriors.tokenizer.base.coding import decode_codes, encode_pixels
+from vqpriors.tokenizer.base.loading import (
+    build_tokenizer,
+    complete_description,
+    describe_tokenizer,
+)
+from vqpriors.tokenizer.base.metrics import collapse_warning, measure_tokenization
+from vqpriors.tokenizer.base.tokenizer import Tokenizer
 from vqpriors.training.checkpoint import Progress
-from vqpriors.training.image_data import ImageExamples
+from vqpriors.training.image_examples import ImageExamples
 from vqpriors.training.loop import Trained
 from vqpriors.training.optimisation import TrainConfig
+from vqpriors.training.session import Job, session
 
 IMAGES = Path("data/images")
 MEASURED_AT_A_TIME = 64  # pictures, of a tokenizer that is not trained
@@ -42,7 +48,7 @@ def main(params: Params) -> None:
             work.report(trained, values)
             save_model(
                 Path("data/tokenizer"),
-                config=tokenizer.complete(job.description, model),
+                config=complete_description(job.description, model),
                 weights=trained.best,
                 last=trained.last if job.phases else None,
             )
@@ -53,7 +59,7 @@ def prepare(params: Params) -> Job:
     arch = params.kind("tokenizer.arch", "vqpriors.tokenizer")
     quantizer = params.kind("tokenizer.quantizer", "vqpriors.quantizers")
     source = read_source(IMAGES)
-    description = tokenizer.describe(
+    description = describe_tokenizer(
         arch=arch.name,
         config=arch.config,
         quantizer=quantizer.name,
@@ -61,7 +67,7 @@ def prepare(params: Params) -> Job:
         image_size=source["image_size"],
         channels=source["channels"],
     )
-    model: Any = tokenizer.build(description)
+    model: Any = build_tokenizer(description)
     return Job(
         model,
         phases=arch.config.phases,
@@ -78,7 +84,7 @@ def _untrained(model: nn.Module) -> Trained:
     return Trained(best=state, last=state, progress=Progress())
 
 
-def _measure_splits(model: tokenizer.Tokenizer, **settings: Any) -> dict[str, float]:
+def _measure_splits(model: Tokenizer, **settings: Any) -> dict[str, float]:
     quality = {
         split: _measure(model, read_images(IMAGES, split), **settings)
         for split in ("validation", "test")
@@ -87,9 +93,9 @@ def _measure_splits(model: tokenizer.Tokenizer, **settings: Any) -> dict[str, fl
     return {f"{split}/{name}": v for split, q in quality.items() for name, v in q.items()}
 
 
-def _measure(model: tokenizer.Tokenizer, images: ImageSet, **settings: Any) -> dict[str, float]:
-    codes = tokenizer.encode_pixels(model, images.pixels, **settings)
-    restored = tokenizer.decode_codes(model, codes, **settings)
+def _measure(model: Tokenizer, images: ImageSet, **settings: Any) -> dict[str, float]:
+    codes = encode_pixels(model, images.pixels, **settings)
+    restored = decode_codes(model, codes, **settings)
     return measure_tokenization(images.pixels, restored, codes, codebook_size=model.num_codes)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from dvc.utils.serialize import dump_yaml, load_yaml
 
 from tests.imports import ROOT
-from vqpriors.integrity import cache_path, listed
+from vqpriors.publish.integrity import cache_path, listed
 
 STAGES = (
     "download",

@@ -1,24 +1,41 @@
 """Which files of the project a module runs: its imports, followed from file to file."""
 
 import ast
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = {"stages": ROOT / "stages", "vqpriors": ROOT / "src" / "vqpriors"}
 
 
-def closure(module: str) -> set[str]:
-    """Return the paths below the root of a module and of all that it imports of ours."""
+def closure(modules: Iterable[str], *, skipped: tuple[str, ...] = ()) -> set[str]:
+    """Return the paths below the root of modules and of all that they import of ours.
+
+    Args:
+        modules: Dotted names.
+        skipped: Folders that are not followed into.
+    """
     seen: set[str] = set()
-    todo = [module]
+    todo = [*modules]
     while todo:
         name = todo.pop()
         path = _path(name)
-        if path is None or path in seen:
+        if path is None or path in seen or path.startswith(skipped or "-"):
             continue
         seen.add(path)
         todo += _parents(name) + _imported(ROOT / path)
     return seen
+
+
+def graph() -> dict[str, set[str]]:
+    """Return, for each file of the library, the files that it imports, for types alone left out."""
+    files = sorted((SOURCES["vqpriors"]).rglob("*.py"))
+    return {
+        file.relative_to(ROOT).as_posix(): {
+            path for name in _imported(file, at_run_time=True) if (path := _path(name)) is not None
+        }
+        for file in files
+    }
 
 
 def _parents(name: str) -> list[str]:
@@ -37,11 +54,20 @@ def _path(name: str) -> str | None:
     return None
 
 
-def _imported(path: Path) -> list[str]:
-    names = []
-    for node in ast.walk(ast.parse(path.read_text())):
+def _imported(path: Path, *, at_run_time: bool = False) -> list[str]:
+    names, tree = [], ast.parse(path.read_text())
+    ignored = {id(n) for b in _type_checking(tree) for n in ast.walk(b)} if at_run_time else set()
+    for node in ast.walk(tree):
+        if id(node) in ignored:
+            continue
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     return names
+
+
+def _type_checking(tree: ast.AST) -> Iterator[ast.AST]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            yield node

@@ -7,9 +7,11 @@ from PIL import Image
 
 from tests.checkout import set_value, tiny_params
 from tests.tiny import lively
-from vqpriors import priors, text, tokenizer
-from vqpriors.artifact import save_model, verify
-from vqpriors.params import Params
+from vqpriors.core.artifact import save_model, verify
+from vqpriors.core.params import Params
+from vqpriors.priors.base.loading import build_prior, describe_prior
+from vqpriors.text.base.encoder import save_encoder
+from vqpriors.tokenizer.base.loading import build_tokenizer, describe_tokenizer, load_tokenizer
 
 CAPTIONS = ["a red seven", "a green six", "a red six"]
 SIZE = 8
@@ -24,7 +26,7 @@ def params_of(arch, **changes):
     values = tiny_params()
     values["prior"]["arch"] = arch
     # Untrained weights make one code the likeliest by far.
-    values["sample"]["parallel"] |= {"temperature": 5.0, "temperature_schedule": "constant"}
+    values["sample"]["maskgit"] |= {"temperature": 5.0, "temperature_schedule": "constant"}
     for key, value in changes.items():
         set_value(values, key.replace("__", "."), value)
     return values
@@ -37,7 +39,7 @@ def make_parts(folder, arch, **changes):
     params = Params(values)
     kind = params.kind("tokenizer.arch", "vqpriors.tokenizer")
     quantizer = params.kind("tokenizer.quantizer", "vqpriors.quantizers")
-    described = tokenizer.describe(
+    described = describe_tokenizer(
         arch=kind.name,
         config=kind.config,
         quantizer=quantizer.name,
@@ -45,15 +47,15 @@ def make_parts(folder, arch, **changes):
         image_size=SIZE,
         channels=3,
     )
-    model = tokenizer.build(described)
+    model = build_tokenizer(described)
     torch.nn.init.normal_(model.quantizer.codebook)
     save_model(folder / "tokenizer", config=described, weights=contiguous(model))
-    _, spec = tokenizer.load(folder / "tokenizer", torch.device("cpu"))
+    _, spec = load_tokenizer(folder / "tokenizer", torch.device("cpu"))
     reader = params.kind("text.encoder", "vqpriors.text")
     encoder = reader.module.build(reader.config, captions=CAPTIONS)
-    text.save(folder / "text", reader.name, encoder)
+    save_encoder(folder / "text", reader.name, encoder)
     prior = params.kind("prior.arch", "vqpriors.priors")
-    described = priors.describe(
+    described = describe_prior(
         arch=arch,
         config=prior.config,
         grid=(spec.rows, spec.columns),
@@ -62,7 +64,7 @@ def make_parts(folder, arch, **changes):
         tokenizer=spec.fingerprint,
         encoder=verify(folder / "text"),
     )
-    model = lively(priors.build(described))
+    model = lively(build_prior(described))
     for name, value in model.named_parameters():
         if name.endswith("gate"):
             torch.nn.init.constant_(value, 0.5)  # closed, captions would change nothing

@@ -11,12 +11,20 @@ from torch.testing import assert_close
 from tests.imports import ROOT
 from tests.text.folders import FOLDERS
 from tests.tiny import NO_TEXT, TEXT, captions, codes, ema, no_captions, prior_batch, vq_model
-from vqpriors import priors, text, tokenizer
-from vqpriors.artifact import save_model
-from vqpriors.conditioning import TextShape
-from vqpriors.params import Section, check
-from vqpriors.plugins import kind_names, load_kind
-from vqpriors.sampling import Given, Noise
+from vqpriors.core.artifact import save_model
+from vqpriors.core.params import Section, check
+from vqpriors.core.registry import kind_names, load_kind
+from vqpriors.data.text_inputs import TextShape
+from vqpriors.priors.base.loading import build_prior, describe_prior, load_prior
+from vqpriors.sampling.base.choosing import choose_sampler
+from vqpriors.sampling.base.sampler import Given, Noise
+from vqpriors.text.base.encoder import load_encoder, save_encoder
+from vqpriors.tokenizer.base.coding import decode_codes, encode_pixels
+from vqpriors.tokenizer.base.loading import (
+    build_tokenizer,
+    complete_description,
+    describe_tokenizer,
+)
 from vqpriors.training.optimisation import set_options, set_train_mode, weigh
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -99,10 +107,10 @@ def test_tokenizer(kind, adopted):
     assert all(loss.shape == () and loss.isfinite() for loss in losses.values())
     sum(losses.values()).backward()
     model.eval()
-    found = tokenizer.encode_pixels(model, pixels, batch_size=2, precision="no")
+    found = encode_pixels(model, pixels, batch_size=2, precision="no")
     assert found.shape == (5, model.rows * model.columns)
     assert found.max() < model.num_codes == 4
-    restored = tokenizer.decode_codes(model, found, batch_size=3, precision="no")
+    restored = decode_codes(model, found, batch_size=3, precision="no")
     assert (restored.shape, restored.dtype) == (pixels.shape, np.uint8)
     codebook = model.codebook()
     assert (len(codebook), codebook.ndim, codebook.dtype) == (4, 2, torch.float32)
@@ -113,7 +121,7 @@ def test_tokenizer(kind, adopted):
 def test_tokenizer_is_built_again_from_its_description(kind, adopted):
     _, config = load("vqpriors.tokenizer", kind, **adopted)
     _, quantizer = load("vqpriors.quantizers", "fsq")
-    description = tokenizer.describe(
+    description = describe_tokenizer(
         arch=kind,
         config=config,
         quantizer="fsq",
@@ -121,8 +129,8 @@ def test_tokenizer_is_built_again_from_its_description(kind, adopted):
         image_size=8,
         channels=3,
     )
-    first = tokenizer.build(description).eval()
-    second = tokenizer.build(tokenizer.complete(description, first)).eval()
+    first = build_tokenizer(description).eval()
+    second = build_tokenizer(complete_description(description, first)).eval()
     second.load_state_dict(first.state_dict())
     images = torch.rand(2, 3, 8, 8)
     assert torch.equal(first.encode(images), second.encode(images))
@@ -142,8 +150,8 @@ def test_text_encoder(kind, tmp_path):
     assert (encoded.features is None) == (shape.feature_width == 0)
     assert (encoded.tokens < max(shape.vocabulary, 1)).all()
     assert shape.length == 0 or encoded.is_real[:, 0].all()
-    text.save(tmp_path / "text", kind, encoder)
-    loaded = text.load(tmp_path / "text")
+    save_encoder(tmp_path / "text", kind, encoder)
+    loaded = load_encoder(tmp_path / "text")
     assert loaded.shape == shape
     again = loaded.encode(CAPTIONS)
     assert torch.equal(again.tokens, encoded.tokens)
@@ -161,7 +169,7 @@ def test_text_encoder(kind, tmp_path):
 
 def describe(kind, shape):
     _, config = load("vqpriors.priors", kind)
-    return priors.describe(
+    return describe_prior(
         arch=kind,
         config=config,
         grid=(2, 3),
@@ -174,7 +182,7 @@ def describe(kind, shape):
 
 def prior_of(kind, shape):
     torch.manual_seed(0)
-    return priors.build(describe(kind, shape))
+    return build_prior(describe(kind, shape))
 
 
 FEATURES = TEXT._replace(feature_width=4)
@@ -201,7 +209,7 @@ def test_prior(kind, name):
     assert all(value.shape == () and not value.requires_grad for value in measured.values())
     assert not measured.keys() & losses.keys()
     assert prior.length == 6
-    assert prior.sampler in kind_names("vqpriors.sampling")
+    assert choose_sampler("auto", prior.primitive) in kind_names("vqpriors.sampling")
     assert isinstance(prior.is_exact, bool)
     prior.eval()
     noise = torch.rand(2, 4, 7)
@@ -223,7 +231,7 @@ def test_prior_draws_with_the_sampler_that_it_names(kind, name):
     if shape is NO_TEXT and kind in NEEDS_TEXT:
         return
     prior = prior_of(kind, shape).eval()
-    module, config = load("vqpriors.sampling", prior.sampler)
+    module, config = load("vqpriors.sampling", choose_sampler("auto", prior.primitive))
     null = condition.select(torch.ones(4).long())
     given = Given(codes(4), torch.arange(6).expand(4, 6) < 2)
 
@@ -265,14 +273,14 @@ def test_sampler_has_a_temperature(kind):
 def test_prior_of_another_tokenizer_or_encoder_is_refused(kind, tmp_path):
     folder, cpu = tmp_path / "prior", torch.device("cpu")
     description = describe(kind, TEXT)
-    prior = priors.build(description)
+    prior = build_prior(description)
     save_model(folder, config=description, weights=prior.state_dict())
-    loaded = priors.load(folder, cpu, tokenizer="f" * 64, encoder="d" * 64)
+    loaded = load_prior(folder, cpu, tokenizer="f" * 64, encoder="d" * 64)
     condition = captions([2], [3])
     noise = torch.rand(2, 7)
     expected = prior.eval().requires_grad_(False).nats(codes(2), condition, noise)
     assert torch.equal(loaded.nats(codes(2), condition, noise), expected)
     with pytest.raises(ValueError, match="with tokenizer ffffffffffff, not with eeeeeeeeeeee"):
-        priors.load(folder, cpu, tokenizer="e" * 64, encoder="d" * 64)
+        load_prior(folder, cpu, tokenizer="e" * 64, encoder="d" * 64)
     with pytest.raises(ValueError, match="with encoder dddddddddddd, not with eeeeeeeeeeee"):
-        priors.load(folder, cpu, tokenizer="f" * 64, encoder="e" * 64)
+        load_prior(folder, cpu, tokenizer="f" * 64, encoder="e" * 64)

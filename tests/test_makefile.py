@@ -5,7 +5,7 @@ import re
 import subprocess
 
 from tests.imports import ROOT
-from vqpriors.plugins import kind_names
+from vqpriors.core.registry import kind_names
 
 PAGE = ROOT / ".dvc" / "plots" / "page.html"
 

@@ -7,7 +7,7 @@ import pytest
 COUNT_FAULTS = """
 import resource
 import torch
-from stages.command import _keep_freed_memory
+from stages import _keep_freed_memory
 {call}
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

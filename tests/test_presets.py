@@ -8,14 +8,15 @@ from dvc.utils.serialize import load_yaml
 
 from stages.encode import EncodeConfig
 from stages.evaluate import EvaluateConfig
-from stages.painter import SampleConfig
 from tests.imports import ROOT
-from vqpriors import priors, tokenizer
-from vqpriors.conditioning import TextShape
-from vqpriors.evaluation.judge import JudgeConfig
-from vqpriors.images._prepare import Decoding, Recipe, section_path
-from vqpriors.params import Params
-from vqpriors.plugins import kind_names, load_kind
+from vqpriors.core.params import Params
+from vqpriors.core.registry import kind_names, load_kind
+from vqpriors.data.text_inputs import TextShape
+from vqpriors.inference.stage_sampler import SampleConfig
+from vqpriors.judge.network import JudgeConfig
+from vqpriors.priors.base.loading import build_prior, describe_prior
+from vqpriors.sources.base.preparing import Decoding, Recipe, section_path
+from vqpriors.tokenizer.base.loading import build_tokenizer, describe_tokenizer
 from vqpriors.training.optimisation import TrainConfig
 
 PRESETS = sorted(path.name for path in (ROOT / "presets").iterdir())
@@ -56,7 +57,7 @@ def test_every_stage_accepts_it(preset):
     data = section_path(params)
     params.section(data, Recipe)
     params.section("data.decoding", Decoding)
-    params.kind(f"{data}.source", "vqpriors.images")
+    params.kind(f"{data}.source", "vqpriors.sources")
     params.kind("text.encoder", "vqpriors.text")
     params.section("encode", EncodeConfig)
     params.section("judge.network", JudgeConfig)
@@ -75,8 +76,8 @@ def test_its_models_can_be_built(preset):
     recipe = params.section(section_path(params), Recipe)
     arch = params.kind("tokenizer.arch", "vqpriors.tokenizer")
     quantizer = params.kind("tokenizer.quantizer", "vqpriors.quantizers")
-    model = tokenizer.build(
-        tokenizer.describe(
+    model = build_tokenizer(
+        describe_tokenizer(
             arch=arch.name,
             config=arch.config,
             quantizer=quantizer.name,
@@ -88,7 +89,7 @@ def test_its_models_can_be_built(preset):
     assert (model.rows, model.columns) == GRIDS[name]
     for prior in kind_names("vqpriors.priors"):
         module = load_kind("vqpriors.priors", prior, param="prior.arch")
-        description = priors.describe(
+        description = describe_prior(
             arch=prior,
             config=params.section(f"prior.{prior}", module.Config),
             grid=GRIDS[name],
@@ -97,4 +98,4 @@ def test_its_models_can_be_built(preset):
             tokenizer="",
             encoder="",
         )
-        assert sum(p.numel() for p in priors.build(description).parameters()) > 0
+        assert sum(p.numel() for p in build_prior(description).parameters()) > 0

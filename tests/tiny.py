@@ -2,13 +2,13 @@
 
 import torch
 
-from vqpriors.conditioning import TextInput, TextShape
-from vqpriors.params import check
-from vqpriors.phases import Phase
-from vqpriors.priors.cftn import CFTN
-from vqpriors.priors.cftn2 import CFTN2
-from vqpriors.priors.lstm import LSTM
-from vqpriors.priors.transformer import Transformer
+from vqpriors.core.params import check
+from vqpriors.core.phases import Phase
+from vqpriors.data.text_inputs import TextInput, TextShape
+from vqpriors.priors.cftn.model import CFTN
+from vqpriors.priors.cftn2.model import CFTN2
+from vqpriors.priors.lstm.model import LSTM
+from vqpriors.priors.transformer.model import Transformer
 from vqpriors.quantizers.ema import VectorQuantizerEMA
 from vqpriors.tokenizer.vqvae import VQVAE
 from vqpriors.training.optimisation import TrainConfig
@@ -20,9 +20,9 @@ PHASE = {"epochs": 1, "lr": 0.01, "frozen": [], "weights": {}, "options": {}}
 TRAIN = {
     "optimizer": "adamw",
     "batch_size": 4,
-    "accumulation": 1,
+    "grad_accum_steps": 1,
     "warmup_steps": 2,
-    "final_lr_share": 0.1,
+    "min_lr_ratio": 0.1,
     "weight_decay": 0.01,
     "betas": [0.9, 0.99],
     "clip_norm": 1.0,
@@ -46,7 +46,7 @@ def train_config(**changes):
 
 def ema(**changes):
     settings = {"num_codes": 4, "dim": 2, "decay": 0.9, "is_normalised": False}
-    settings |= {"commitment": 0.25, "revive_below": 0.05}
+    settings |= {"commitment": 0.25, "dead_code_threshold": 0.05}
     return VectorQuantizerEMA(**settings | changes)
 
 
@@ -81,14 +81,14 @@ MASKED = {"mask_schedule": "uniform", "label_smoothing": 0.0}
 def cftn(**changes):
     settings = {"grid": (2, 3), "codebook_size": 7, "text": TEXT, "width": 8, "depth": 2}
     settings |= {"heads": 2, "text_depth": 1, "positions": "rope", "dropout": 0.0}
-    return CFTN(**settings | MASKED | {"rectangles": 0.0} | changes)
+    return CFTN(**settings | MASKED | {"box_mask_prob": 0.0} | changes)
 
 
 def cftn2(**changes):
     settings = {"grid": (2, 3), "codebook_size": 7, "text": TEXT, "width": 8, "depth": 2}
-    settings |= {"heads": 2, "positions": "rope", "dropout": 0.0, "whole_masks": 0.0}
-    settings |= {"whole_captions": 0.0, "glances": 2}
-    settings |= {"latent_width": 3, "latent_depth": 1, "latent_couplings": 2}
+    settings |= {"heads": 2, "positions": "rope", "dropout": 0.0, "full_mask_prob": 0.0}
+    settings |= {"full_caption_mask_prob": 0.0, "stem_depth": 2}
+    settings |= {"latent_width": 3, "latent_depth": 1, "flow_layers": 2}
     return CFTN2(**settings | MASKED | changes)
 
 

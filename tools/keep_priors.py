@@ -22,8 +22,9 @@ ROOT = Path(__file__).resolve().parents[1]
 KEPT = (
     "evaluate/metrics.json",
     "evaluate/steps.tsv",
-    "sample/samples.png",
-    "sample/edits.png",
+    "evaluate/samples.png",
+    "evaluate/edits.png",
+    "sample/metrics.json",
     "train_prior/metrics.json",
     "train_judge/metrics.json",
     "train_tokenizer/metrics.json",

@@ -19,7 +19,7 @@ MEASURED = {
     "judge_accuracy": ("evaluate", 4),
     "adherence": ("evaluate", 4),
     "frechet_distance": ("evaluate", 3),
-    "images_per_second": ("evaluate", 1),
+    "images_per_second": ("sample", 1),
     "train_minutes": ("train_prior", 1),
     "peak_memory_gb": ("train_prior", 2),
 }

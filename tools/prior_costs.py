@@ -15,10 +15,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import stages  # noqa: F401 puts this checkout's src on the path
-from vqpriors.conditioning import TextInput, TextShape
-from vqpriors.params import check
-from vqpriors.plugins import kind_names, load_kind
-from vqpriors.sampling import Noise
+from vqpriors.core.params import check
+from vqpriors.core.registry import kind_names, load_kind
+from vqpriors.data.text_inputs import TextInput, TextShape
+from vqpriors.sampling.base.choosing import choose_sampler
+from vqpriors.sampling.base.sampler import Noise
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "priors.md"
@@ -66,9 +67,9 @@ def _cost(kind: str, params: dict[str, Any], length: int) -> tuple[int, int, flo
         codebook_size=CODES,
         text=TextShape(length, VOCABULARY, 0),
     ).eval()
-    sampling = load_kind("vqpriors.sampling", prior.sampler, param="prior.arch")
-    settings = params["sample"][prior.sampler]
-    sampler = sampling.build(check(f"sample.{prior.sampler}", settings, sampling.Config))
+    name = choose_sampler("auto", prior.primitive)
+    sampling = load_kind("vqpriors.sampling", name, param="sample.sampler")
+    sampler = sampling.build(check(f"sample.{name}", params["sample"][name], sampling.Config))
     tokens = torch.randint(VOCABULARY, (1, length), generator=torch.Generator().manual_seed(0))
     text = TextInput(tokens, torch.ones_like(tokens, dtype=torch.bool), None)
 

@@ -79,7 +79,7 @@ def numbers(read: Read) -> str:
     Args:
         read: Returns a stage's metrics; {} where it has none.
     """
-    runs = {name: read(f"{folder}evaluate") for name, folder in RUNS.items()}
+    runs = {name: _measured(folder, read) for name, folder in RUNS.items()}
     runs = {name: found for name, found in runs.items() if found}
     if not runs:
         return "The whole chain has not been run and committed yet.\n"
@@ -100,7 +100,7 @@ def leaderboard(read: Read) -> str:
     tables = []
     for data in DATA:
         kept = {prior: f"reference/{data}/{prior}" for prior in PRIORS}
-        found = {prior: read(f"{folder}/evaluate") for prior, folder in kept.items()}
+        found = {prior: _measured(f"{folder}/", read) for prior, folder in kept.items()}
         found = {prior: metrics for prior, metrics in found.items() if metrics}
         if found:
             training = {prior: read(f"{kept[prior]}/train_prior") for prior in found}
@@ -124,6 +124,12 @@ def _ranked(found: Mapping[str, Metrics], training: Mapping[str, Metrics]) -> li
             cells.append("-" if value is None else bound + form.format(value))
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _measured(folder: str, read: Read) -> Metrics:
+    """Return the metrics of a run that has been evaluated, with its rate of drawing."""
+    found = read(f"{folder}evaluate")
+    return {**found, **read(f"{folder}sample")} if found else {}
 
 
 def _is_bound(metrics: Metrics) -> bool:

@@ -13,9 +13,9 @@ from benchmarks.speed.contest import PRECISIONS, Contest, Row, is_installed, mea
 from benchmarks.speed.ours import CPU
 from benchmarks.speed.sizes import FULL, SMALL, Size
 from benchmarks.speed.table import line, merged, read_rows, write_page, write_rows
-from stages.command import _keep_freed_memory  # pyright: ignore[reportPrivateUsage]
+from stages import _keep_freed_memory  # pyright: ignore[reportPrivateUsage]
 from tools.keep_priors import hardware
-from vqpriors.hardware import Precision, resolve_precision
+from vqpriors.core.hardware import Precision, resolve_precision
 
 Work = Callable[[Size, list[Precision]], Iterator[Contest]]
 WORKS: dict[str, Work] = {

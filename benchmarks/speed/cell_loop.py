@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from benchmarks.speed import ours
 from benchmarks.speed.contest import Side
 from benchmarks.speed.sizes import Size
-from vqpriors.hardware import Precision
+from vqpriors.core.hardware import Precision
 
 
 class CellLoop(nn.Module):

@@ -21,7 +21,7 @@ from benchmarks.speed.tokenizer_peers import (
     vector_quantize,
     vq_model_quantizer,
 )
-from vqpriors.hardware import Precision
+from vqpriors.core.hardware import Precision
 
 FORGET_PEAK = Path("/proc/self/clear_refs")  # Linux
 STATUS = Path("/proc/self/status")

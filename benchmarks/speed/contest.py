@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 from typing import Any
 
-from vqpriors.hardware import Precision
+from vqpriors.core.hardware import Precision
 
 Row = dict[str, str]
 COLUMNS = ["work", "size", "ours", "peer", "peer_version", "unit", "ours_value", "peer_value"]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from benchmarks.speed import ours
 from benchmarks.speed.contest import Contest, Side, installed
 from benchmarks.speed.sizes import Size
-from vqpriors.hardware import Precision
+from vqpriors.core.hardware import Precision
 
 DIFFUSERS, NAME = "diffusers", "UVit2DModel (aMUSEd)"
 STEPS, GUIDANCE = 12, 3.0

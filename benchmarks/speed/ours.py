@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from benchmarks.speed.sizes import Size
-from vqpriors.conditioning import TextInput, TextShape
-from vqpriors.hardware import Precision, autocast, autocast_once
-from vqpriors.params import Params
-from vqpriors.sampling import Noise
+from vqpriors.core.hardware import Precision, autocast, autocast_once
+from vqpriors.core.params import Params
+from vqpriors.data.text_inputs import TextInput, TextShape
+from vqpriors.sampling.base.choosing import choose_sampler
+from vqpriors.sampling.base.sampler import Noise
 from vqpriors.training.optimisation import TrainConfig, make_optimizer, weigh
 from vqpriors.training.run import Objective
 
@@ -145,7 +146,7 @@ def drawing(
     """
     plain = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
     found = params({f"sample.autoregressive.{key}": value for key, value in plain.items()})
-    found.values["sample"]["sampler"] = prior.sampler
+    found.values["sample"]["sampler"] = choose_sampler("auto", prior.primitive)
     kind = found.kind("sample.sampler", "vqpriors.sampling")
     sampler = kind.module.build(kind.config)
     prior.eval().requires_grad_(False)

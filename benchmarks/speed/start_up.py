@@ -14,11 +14,13 @@ from torch import nn
 from benchmarks.speed import ours
 from benchmarks.speed.contest import Contest, Side, installed
 from benchmarks.speed.sizes import Size
-from vqpriors import priors, text, tokenizer
-from vqpriors.artifact import save_model, verify
-from vqpriors.hardware import Precision
-from vqpriors.params import Params
-from vqpriors.tokens import TokenSpec
+from vqpriors.core.artifact import save_model, verify
+from vqpriors.core.hardware import Precision
+from vqpriors.core.params import Params
+from vqpriors.data.tokens import TokenSpec
+from vqpriors.priors.base.loading import build_prior, describe_prior
+from vqpriors.text.base.encoder import save_encoder
+from vqpriors.tokenizer.base.loading import build_tokenizer, describe_tokenizer, load_tokenizer
 
 PROMPT = "a small red seven on a white background"
 PARTS_OF_DIFFUSERS = "from diffusers import AmusedScheduler, UVit2DModel, VQModel"
@@ -34,7 +36,9 @@ def start_up(size: Size, precisions: list[Precision]) -> Iterator[Contest]:
     importers = installed({"diffusers": lambda: diffusers(*parts)})
     own = _python("vqpriors --help", "-m", "vqpriors", "--help")
     yield _contest("a help text", own, helpers)
-    own = _python("import vqpriors.generator", "-c", "import vqpriors.generator")
+    own = _python(
+        "import vqpriors.inference.generator", "-c", "import vqpriors.inference.generator"
+    )
     yield _contest("an import of what draws", own, [least, *importers])
     with tempfile.TemporaryDirectory() as folder:
         data, out = make_parts(Path(folder)), Path(folder) / "drawn"
@@ -50,9 +54,9 @@ def make_parts(folder: Path) -> Path:
     spec = _make_tokenizer(found, data / "tokenizer")
     encoder = found.kind("text.encoder", "vqpriors.text")
     reader = encoder.module.build(encoder.config, captions=[PROMPT])
-    text.save(data / "text", encoder.name, reader)
+    save_encoder(data / "text", encoder.name, reader)
     prior = found.kind("prior.arch", "vqpriors.priors")
-    description = priors.describe(
+    description = describe_prior(
         arch=prior.name,
         config=prior.config,
         grid=(spec.rows, spec.columns),
@@ -61,7 +65,7 @@ def make_parts(folder: Path) -> Path:
         tokenizer=spec.fingerprint,
         encoder=verify(data / "text"),
     )
-    _save(data / "prior", description, priors.build(description))
+    _save(data / "prior", description, build_prior(description))
     return data
 
 
@@ -69,7 +73,7 @@ def _make_tokenizer(found: Params, folder: Path) -> TokenSpec:
     arch = found.kind("tokenizer.arch", "vqpriors.tokenizer")
     quantizer = found.kind("tokenizer.quantizer", "vqpriors.quantizers")
     image = found.raw(f"data.{found.raw('data.name')}.image")
-    description = tokenizer.describe(
+    description = describe_tokenizer(
         arch=arch.name,
         config=arch.config,
         quantizer=quantizer.name,
@@ -77,8 +81,8 @@ def _make_tokenizer(found: Params, folder: Path) -> TokenSpec:
         image_size=image["size"],
         channels=image["channels"],
     )
-    _save(folder, description, tokenizer.build(description))
-    return tokenizer.load(folder, ours.CPU)[1]
+    _save(folder, description, build_tokenizer(description))
+    return load_tokenizer(folder, ours.CPU)[1]
 
 
 def _save(folder: Path, description: dict[str, object], model: nn.Module) -> None:

@@ -11,7 +11,7 @@ from benchmarks.speed.cell_loop import cell_loop
 from benchmarks.speed.contest import Contest, Side, installed
 from benchmarks.speed.sizes import Size
 from benchmarks.speed.stepwise_peers import NAMES, drawing_side, training_side
-from vqpriors.hardware import Precision
+from vqpriors.core.hardware import Precision
 
 
 def step(size: Size, precisions: list[Precision]) -> Iterator[Contest]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from benchmarks.speed import ours
 from benchmarks.speed.contest import Side
 from benchmarks.speed.sizes import Size
-from vqpriors.hardware import Precision
+from vqpriors.core.hardware import Precision
 
 TRANSFORMERS, X_TRANSFORMERS = "transformers", "x-transformers"
 NAMES = {TRANSFORMERS: "GPT2LMHeadModel", X_TRANSFORMERS: "AutoregressiveWrapper"}

@@ -12,10 +12,10 @@ from benchmarks.speed import ours
 from benchmarks.speed.contest import Contest, Side, installed
 from benchmarks.speed.sizes import Size
 from benchmarks.speed.tokenizer_peers import NAMES, PEERS
-from vqpriors.hardware import Precision, autocast
-from vqpriors.images import decode_pixels, encode_png
-from vqpriors.pixels import to_unit_range
-from vqpriors.tokenizer import encode_pixels
+from vqpriors.core.hardware import Precision, autocast
+from vqpriors.data.images import decode_pixels, encode_png
+from vqpriors.data.pixels import to_unit_range
+from vqpriors.tokenizer.base.coding import encode_pixels
 
 NAME = "vqvae with ema"
 

@@ -9,5 +9,5 @@ from typing import Any
 
 def __getattr__(name: str) -> Any:
     if name == "Generator":
-        return import_module("vqpriors.generator").Generator
+        return import_module("vqpriors.inference.generator").Generator
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,1 +1,1 @@
-from vqpriors.generator import Generator as Generator
+from vqpriors.inference.generator import Generator as Generator

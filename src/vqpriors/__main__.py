@@ -6,11 +6,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vqpriors.inference.limits import EXAMPLE_PROMPT, MAX_PIXELS
+
 if TYPE_CHECKING:
     from PIL import Image
-
-MAX_PIXELS = 2**24  # of a picture that is given
-EXAMPLE = "a small red seven on a white background"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -34,7 +33,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     draw = commands.add_parser("generate", help="draw pictures from prompts")
     draw.set_defaults(run=_generate)
-    draw.add_argument("--prompt", action="append", default=[], help=f'such as "{EXAMPLE}"; repeat')
+    draw.add_argument(
+        "--prompt", action="append", default=[], help=f'such as "{EXAMPLE_PROMPT}"; repeat'
+    )
     draw.add_argument("--prompts", type=Path, help="a file with a prompt a line")
     draw.add_argument("--num-samples", type=int, default=1, help="pictures of each")
     draw.add_argument("--inpaint", type=Path, nargs=2, metavar=("PICTURE", "MASK"))
@@ -82,12 +83,16 @@ def _generate(options: argparse.Namespace) -> None:
         raise ValueError("--vary: not together with --inpaint; leave one of them out")
     redrawn = options.inpaint or ([options.vary] if options.vary else [])
     if not prompts and not redrawn:
-        raise ValueError(f'--prompt: nothing to draw; say what, such as --prompt "{EXAMPLE}"')
+        raise ValueError(
+            f'--prompt: nothing to draw; say what, such as --prompt "{EXAMPLE_PROMPT}"'
+        )
     if redrawn and len(prompts) > 1:
         raise ValueError("--prompt: at most one to redraw a picture by; leave out the others")
     given = [_open(path) for path in redrawn]
 
-    from vqpriors.generator import Generator  # after what can be refused at once: torch is slow
+    from vqpriors.inference.generator import (
+        Generator,  # after what can be refused at once: torch is slow
+    )
 
     generator = Generator.load(options.source, options.rev)
     how = {name: getattr(options, name) for name in ("steps", "temperature", "guidance", "seed")}
@@ -110,14 +115,14 @@ def _write(
     frames: list[list["Image.Image"]],
     prompts: list[str],
 ) -> None:
-    from vqpriors.pictures import save_png
+    from vqpriors.figures.sheets import save_png
 
     each = len(drawn) // len(prompts)
     for number, picture in enumerate(drawn):
         save_png(picture, folder / f"{number // each:03d}-{number % each:03d}.png")
     save_png(_sheet(drawn, prompts), folder / "sheet.png")
     if frames:
-        from vqpriors.animation import save_gif
+        from vqpriors.figures.animation import save_gif
 
         save_gif([_sheet(frame, prompts) for frame in frames], folder / "sheet.gif")
     count = f"{len(drawn):,} picture{'s' * (len(drawn) > 1)}"
@@ -127,7 +132,7 @@ def _write(
 def _sheet(pictures: list["Image.Image"], prompts: list[str]) -> "Image.Image":
     import numpy as np
 
-    from vqpriors.pictures import captioned_sheet
+    from vqpriors.figures.sheets import captioned_sheet
 
     pixels = [np.atleast_3d(np.asarray(picture)).transpose(2, 0, 1) for picture in pictures]
     rows = np.stack(pixels).reshape(len(prompts), -1, *pixels[0].shape)
@@ -137,7 +142,7 @@ def _sheet(pictures: list["Image.Image"], prompts: list[str]) -> "Image.Image":
 def _caption(options: argparse.Namespace) -> None:
     given = [_open(path) for path in options.pictures]
 
-    from vqpriors.generator import Generator
+    from vqpriors.inference.generator import Generator
 
     captions = Generator.load(options.source, options.rev).caption(given, seed=options.seed)
     for path, caption in zip(options.pictures, captions, strict=True):
@@ -145,10 +150,10 @@ def _caption(options: argparse.Namespace) -> None:
 
 
 def _push(options: argparse.Namespace) -> None:
-    from vqpriors.hub import require_id
+    from vqpriors.publish.hub import require_id
 
     require_id(options.repository)
-    from vqpriors.generator import Generator
+    from vqpriors.inference.generator import Generator
 
     generator = Generator.load(options.source, options.rev)
     print(generator.push(options.repository, private=not options.public))
@@ -179,7 +184,7 @@ def _lines(path: Path | None) -> list[str]:
 
 
 def _open(path: Path) -> "Image.Image":
-    from vqpriors.images._decode import BadImageError, decode
+    from vqpriors.data.decoding import BadImageError, decode
 
     try:
         return decode(path.read_bytes(), max_pixels=MAX_PIXELS)

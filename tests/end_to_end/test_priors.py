@@ -142,7 +142,7 @@ def test_written_captions_are_in_the_samples(laboratory):
 def test_change_of_parallel_decoding_retrains_nothing(laboratory):
     folder, found = laboratory
     run(folder, "dvc", "exp", "apply", "cftn2")
-    done = run(folder, "dvc", "exp", "run", "-S", "sample.parallel.order=halton")
+    done = run(folder, "dvc", "exp", "run", "-S", "sample.maskgit.order=halton")
     assert ran(done.stdout) == ["sample", "evaluate"]
     table = "data/samples/samples.parquet"
     assert observe(folder, done).drawn[table] != found["cftn2"].drawn[table]

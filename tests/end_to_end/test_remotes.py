@@ -35,7 +35,7 @@ def test_pulled_results_are_whole_and_nothing_is_run_again(reproduced, clone):
                 assert other.read_bytes() == path.read_bytes()
     assert ran(run(clone, "dvc", "repro").stdout) == []
     assert git(clone, "status", "--porcelain") == ""
-    run(clone, "python", "-m", "stages.verify")
+    run(clone, "python", "-m", "tools.verify")
 
 
 def test_repro_pulls_what_it_needs(clone):

@@ -9,12 +9,12 @@ from PIL import Image
 from tests.checkout import copy_checkout, git, run
 from tests.imports import ROOT
 from tests.parts import same
-from vqpriors.card import read_origin
-from vqpriors.generator import Generator
+from vqpriors.inference.generator import Generator
+from vqpriors.publish.model_card import read_origin
 
 PROMPT = "a large red seven on a black background"
 SAVE = (
-    "import sys; from vqpriors.generator import Generator\n"
+    "import sys; from vqpriors.inference.generator import Generator\n"
     "Generator.load('data', revision=sys.argv[1]).save(sys.argv[2])"
 )
 

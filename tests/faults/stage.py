@@ -13,10 +13,10 @@ from typing import Any
 
 import yaml
 
-import stages.command
+import stages
 from tests.checkout import environment, tiny_params
 from tests.imports import ROOT
-from vqpriors.params import Params
+from vqpriors.core.params import Params
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
@@ -37,11 +37,11 @@ def run_stage(stage: str, params: Mapping[str, Any], monkeypatch, *options: str)
         if name.startswith(("DVC_", "HF_")):
             monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "argv", [f"stages/{stage}.py", *options])
-    monkeypatch.setattr(stages.command, "read_params", lambda _: Params(dict(params)))
+    monkeypatch.setattr("vqpriors.core.params.read_params", lambda _: Params(dict(params)))
     stdout, stderr, code = io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
         try:
-            stages.command.run(stage, main)
+            stages.run(stage, main)
         except SystemExit as end:  # a text is printed to stderr and ends the process with 1
             stderr.write("" if isinstance(end.code, int) else f"{end.code}\n")
             code = end.code if isinstance(end.code, int) else 1

@@ -10,8 +10,8 @@ import pytest
 
 from tests.checkout import contents, copy_checkout, copy_unlocked, run, tiny_params
 from tests.faults.stage import STAGES, declared_params, error_of, run_stage
-from vqpriors.artifact import MANIFEST, new_folder
-from vqpriors.tokens import METADATA_KEY
+from vqpriors.core.artifact import MANIFEST, new_folder
+from vqpriors.data.tokens import METADATA_KEY
 
 READ = [
     (stage, dep)

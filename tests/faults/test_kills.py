@@ -8,7 +8,7 @@ import pytest
 from tests.checkout import contents, copy_checkout, tiny_params
 from tests.faults.stage import declared_params, run_stage
 from tests.training.killing import Points, in_child
-from vqpriors.artifact import verify
+from vqpriors.core.artifact import verify
 
 MADE = {
     "download": "data/images",

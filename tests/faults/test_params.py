@@ -19,15 +19,15 @@ from tests.faults.stage import (
     value_at,
     with_choice,
 )
-from vqpriors.params import read_params
-from vqpriors.plugins import kind_names
+from vqpriors.core.params import read_params
+from vqpriors.core.registry import kind_names
 
 CHOOSERS = {
     "tokenizer.arch": ("train_tokenizer", "vqpriors.tokenizer"),
     "tokenizer.quantizer": ("train_tokenizer", "vqpriors.quantizers"),
     "text.encoder": ("prepare_text", "vqpriors.text"),
     "prior.arch": ("train_prior", "vqpriors.priors"),
-    "data.digits.source": ("download", "vqpriors.images"),
+    "data.digits.source": ("download", "vqpriors.sources"),
 }
 FREE = ("phases", "weights", "options")  # mappings whose keys are the user's
 FREE_KEYS = {"judge", "data", "tokenizer", "prior", "text"}  # DVC hands over their parts
@@ -187,9 +187,9 @@ def test_unknown_key_is_named(refusal, stage, params, key):
         ("sample", "sample.autoregressive.top_p", 1.5),
         ("sample", "sample.compared_steps", [0]),
         ("sample", "sample.captions.temperature", -0.1),
-        ("sample", "sample.parallel.order", "spiral"),
-        ("sample", "sample.parallel.guidance_schedule", "rising"),
-        ("sample", "sample.parallel.remask", 1.0),
+        ("sample", "sample.maskgit.order", "spiral"),
+        ("sample", "sample.maskgit.guidance_schedule", "rising"),
+        ("sample", "sample.maskgit.remask", 1.0),
         ("evaluate", "evaluate.batch_size", 0),
         ("evaluate", "evaluate.bound_samples", 1),
     ],

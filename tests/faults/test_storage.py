@@ -11,7 +11,7 @@ import pytest
 
 from tests.checkout import contents, copy_unlocked, run, tiny_params
 from tests.faults.stage import STAGES, declared_params, error_of, run_stage
-from vqpriors.run_folder import run_folder
+from vqpriors.core.run_folder import run_folder
 
 WRITTEN = {
     "download": "data/images",
@@ -25,7 +25,7 @@ WRITTEN = {
 }
 TRAINED = ("train_tokenizer", "train_judge", "train_prior")
 # What stages that keep a run's state call once it is set up with files of DVC's own.
-SET_UP = dict.fromkeys(TRAINED, "stages.training.train") | {
+SET_UP = dict.fromkeys(TRAINED, "vqpriors.training.session.train") | {
     "encode": "stages.encode.read_image_shard"
 }
 

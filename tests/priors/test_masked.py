@@ -19,9 +19,10 @@ from tests.tiny import (
     prior_batch,
     transformer,
 )
-from vqpriors.conditioning import TextShape
-from vqpriors.priors import likelihood, text_of
-from vqpriors.priors._masking import lowest
+from vqpriors.data.text_inputs import TextShape
+from vqpriors.evaluation.likelihood import likelihood
+from vqpriors.priors.base.masking import lowest
+from vqpriors.priors.base.prior import text_of
 
 KINDS = {"cftn": cftn, "cftn2": cftn2}
 CAPTIONS = ([2, 3], [], [4, 5, 6])
@@ -165,7 +166,7 @@ def test_losses_are_minus_the_log_probability_by_hand(kind):
 
 
 def test_rectangles_are_masked_in_their_share_of_pictures():
-    prior = lively(cftn(rectangles=0.4, grid=(4, 4)))
+    prior = lively(cftn(box_mask_prob=0.4, grid=(4, 4)))
     draws = torch.rand(3, prior.num_draws, generator=torch.Generator().manual_seed(0))
     draws[:, 0] = 0.75  # of 16 codes: 4
     draws[:, 1] = torch.tensor([0.39, 0.41, 0.0])

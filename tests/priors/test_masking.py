@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from vqpriors.priors._masking import (
+from vqpriors.priors.base.masking import (
     guessed,
     lowest,
     mask_counts,

@@ -16,7 +16,7 @@ from tests.tiny import (
     prior_batch,
     transformer,
 )
-from vqpriors.priors import likelihood
+from vqpriors.evaluation.likelihood import likelihood
 
 PRIORS = {
     "rope": lambda **changes: transformer(positions="rope", **changes),

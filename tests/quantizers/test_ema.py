@@ -17,7 +17,7 @@ def started(*codes, **changes):
 
 
 def test_two_steps_follow_by_hand():
-    quantizer = started([0.0, 0.0], [8.0, 0.0], decay=0.5, revive_below=0.0)
+    quantizer = started([0.0, 0.0], [8.0, 0.0], decay=0.5, dead_code_threshold=0.0)
     codes = quantizer(torch.tensor([[1.0, 1.0], [3.0, 1.0], [8.0, 4.0]])).codes
     assert codes.tolist() == [0, 0, 1]
     # sizes (1 + 2) / 2 and (1 + 1) / 2; sums (0 + 4) / 2, (0 + 2) / 2 and (8 + 8) / 2, (0 + 4) / 2
@@ -79,7 +79,7 @@ def test_kmeans_of_fewer_vectors_than_codes_repeats_them():
 
 def test_codebook_starts_at_the_centres_of_the_first_training_batch():
     torch.manual_seed(0)
-    quantizer = ema(num_codes=2, dim=1, decay=0.999999, revive_below=0.0)
+    quantizer = ema(num_codes=2, dim=1, decay=0.999999, dead_code_threshold=0.0)
     quantized = quantizer(torch.tensor([[0.0], [2.0], [10.0], [14.0]]))
     assert_close(quantizer.codebook.sort(0).values, torch.tensor([[1.0], [12.0]]))
     assert quantized.codes[0] == quantized.codes[1] != quantized.codes[2] == quantized.codes[3]
@@ -89,7 +89,7 @@ def test_codebook_starts_at_the_centres_of_the_first_training_batch():
 
 
 def test_dead_code_moves_to_a_vector_with_its_averages():
-    quantizer = started([0.0], [1000.0], decay=0.5, revive_below=0.6)
+    quantizer = started([0.0], [1000.0], decay=0.5, dead_code_threshold=0.6)
     vectors = torch.tensor([[1.0], [2.0], [3.0]])
     quantizer(vectors)
     # The first is alive: (1 + 3) / 2 vectors of sum (0 + 6) / 2. The second fell to 0.5.
@@ -100,7 +100,7 @@ def test_dead_code_moves_to_a_vector_with_its_averages():
 
 
 def test_dead_code_without_revival_stays_where_it_is():
-    quantizer = started([0.0], [1000.0], decay=0.01, revive_below=0.0)
+    quantizer = started([0.0], [1000.0], decay=0.01, dead_code_threshold=0.0)
     for _ in range(5):
         quantizer(torch.tensor([[1.0]]))
     assert quantizer.cluster_size[1] < 1e-3
@@ -109,7 +109,7 @@ def test_dead_code_without_revival_stays_where_it_is():
 
 @pytest.mark.parametrize("is_started", [True, False])
 def test_evaluation_changes_nothing(is_started):
-    quantizer = started([0.0, 0.0], [4.0, 4.0], revive_below=10.0).eval()
+    quantizer = started([0.0, 0.0], [4.0, 4.0], dead_code_threshold=10.0).eval()
     quantizer.is_started.fill_(is_started)
     before = {name: value.clone() for name, value in quantizer.state_dict().items()}
     quantizer(torch.randn(8, 2))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from vqpriors.params import check
+from vqpriors.core.params import check
 from vqpriors.quantizers.fsq import Config, FiniteScalarQuantizer
 
 LEVELS = [[2], [3], [8, 8, 8], [2, 3, 4, 5], [7, 5, 5], [16, 2]]

@@ -3,11 +3,11 @@ import pytest
 import torch
 
 from tests.tiny import NO_TEXT, captions, lively, no_captions, transformer
-from vqpriors.conditioning import TextInput
-from vqpriors.sampling import Noise, sample_codes, stack, unwatched
-from vqpriors.sampling._logits import draw, guide
+from vqpriors.core.seeds import derived_seed
+from vqpriors.data.text_inputs import TextInput
 from vqpriors.sampling.autoregressive import Autoregressive
-from vqpriors.seeds import derived_seed
+from vqpriors.sampling.base.logits import draw, guide
+from vqpriors.sampling.base.sampler import Noise, sample_codes, stack, unwatched
 
 ROWS = {"a": [2], "b": [3, 4], "c": [5, 6, 7], "": []}
 NAMES = list("abcabca")

@@ -4,8 +4,8 @@ import torch
 
 from tests.sampling.masked import Count, cftn2
 from tests.tiny import codes
-from vqpriors.sampling import Noise
-from vqpriors.sampling._captioning import CaptionConfig, draw_captions, write_captions
+from vqpriors.sampling.base.captioning import CaptionConfig, draw_captions, write_captions
+from vqpriors.sampling.base.sampler import Noise
 
 LENGTH, VOCABULARY = 5, 9
 

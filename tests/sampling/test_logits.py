@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from vqpriors.sampling._logits import (
+from vqpriors.sampling.base.logits import (
     draw,
     guide,
     keep_top_k,

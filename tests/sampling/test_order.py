@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from vqpriors.sampling._order import halton_ranks
+from vqpriors.sampling.base.order import halton_ranks
 
 
 @pytest.mark.parametrize(

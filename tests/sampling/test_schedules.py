@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from vqpriors.sampling._schedules import falling, left_after, rising
+from vqpriors.sampling.base.schedules import falling, left_after, rising
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def bert_folder(folder):
 
 def clip_folder(folder, *, has_vision=False, **settings):
     """Write a CLIP tokenizer that knows `WORDS` and every byte, and a tower of random weights."""
-    from vqpriors.text._pretrained import quiet
+    from vqpriors.text.base.pretrained import quiet
 
     vocabulary = clip_tokenizer(folder)
     text = {"vocab_size": len(vocabulary), "bos_token_id": vocabulary[CLIP_SPECIAL[0]]}

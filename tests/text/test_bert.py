@@ -9,8 +9,8 @@ import torch
 
 from tests.imports import ROOT
 from tests.text.folders import bert_folder, clip_folder
-from vqpriors import text
-from vqpriors.params import check
+from vqpriors.core.params import check
+from vqpriors.text.base.encoder import save_encoder
 from vqpriors.text.bert import Config, build
 
 CAPTIONS = ["a small red seven", "three"]
@@ -71,10 +71,11 @@ def test_folder_that_transformers_saves_is_the_same(folder, tmp_path):
 
 def test_loading_needs_neither_network_nor_transformers(folder, tmp_path):
     built = encoder(folder)
-    text.save(tmp_path / "text", "bert", built)
+    save_encoder(tmp_path / "text", "bert", built)
     code = (
-        "import sys; from pathlib import Path; from vqpriors import text\n"
-        f"encoder = text.load(Path({str(tmp_path / 'text')!r}))\n"
+        "import sys; from pathlib import Path\n"
+        "from vqpriors.text.base.encoder import load_encoder\n"
+        f"encoder = load_encoder(Path({str(tmp_path / 'text')!r}))\n"
         f"print(encoder.encode({CAPTIONS!r}).tokens.tolist(), 'transformers' in sys.modules)"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1"}

@@ -13,13 +13,12 @@ from torch.testing import assert_close
 from tests import tiny
 from tests.imports import ROOT
 from tests.text.folders import bert_folder, clip_folder
-from vqpriors import text
-from vqpriors.params import check
-from vqpriors.scratch import Texts
-from vqpriors.text import clip
+from vqpriors.core.arrays import Texts
+from vqpriors.core.params import check
+from vqpriors.priors.base.examples import token_examples
+from vqpriors.text.base.encoder import clip, load_encoder, save_encoder
 from vqpriors.text.clip import Config, Recent, build
 from vqpriors.training.loop import train
-from vqpriors.training.token_data import token_examples
 
 CAPTIONS = ["a small red seven", "three", ""]
 
@@ -172,14 +171,15 @@ def test_tower_is_frozen(made):
 def test_saved_encoder_encodes_alike_and_loads_offline(made, tmp_path):
     built = encoder(made)
     expected = built.encode(CAPTIONS).features
-    text.save(tmp_path / "text", "clip", built)
+    save_encoder(tmp_path / "text", "clip", built)
     names = {p.relative_to(tmp_path / "text").as_posix() for p in tmp_path.glob("text/**/*.*")}
     tower = {"tower/config.json", "tower/model.safetensors"}
     assert names == {"config.json", "manifest.json", "tokenizer.json"} | tower
     code = (
-        "import sys, torch; from pathlib import Path; from vqpriors import text\n"
+        "import sys, torch; from pathlib import Path\n"
+        "from vqpriors.text.base.encoder import load_encoder\n"
         "before = torch.get_rng_state()\n"
-        f"encoder = text.load(Path({str(tmp_path / 'text')!r}))\n"
+        f"encoder = load_encoder(Path({str(tmp_path / 'text')!r}))\n"
         "assert torch.equal(torch.get_rng_state(), before)\n"
         f"torch.save(encoder.encode({CAPTIONS!r}).features, {str(tmp_path / 'features')!r})"
     )
@@ -188,10 +188,10 @@ def test_saved_encoder_encodes_alike_and_loads_offline(made, tmp_path):
     ran = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert torch.equal(torch.load(tmp_path / "features"), expected)
-    loaded = text.load(tmp_path / "text")
+    loaded = load_encoder(tmp_path / "text")
     assert loaded.shape == built.shape
     assert not any(parameter.requires_grad for parameter in loaded.tower.parameters())
-    text.save(tmp_path / "again", "clip", loaded)
+    save_encoder(tmp_path / "again", "clip", loaded)
     for name in names:
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "text" / name).read_bytes()
 
@@ -200,8 +200,8 @@ def test_text_tower_of_a_whole_clip_is_taken(made, tmp_path, capfd):
     whole = clip_folder(tmp_path / "whole", has_vision=True)
     built = encoder(whole)
     assert built.shape == encoder(made).shape
-    text.save(tmp_path / "text", "clip", built)
-    found = text.load(tmp_path / "text").encode(CAPTIONS).features
+    save_encoder(tmp_path / "text", "clip", built)
+    found = load_encoder(tmp_path / "text").encode(CAPTIONS).features
     assert torch.equal(found, built.encode(CAPTIONS).features)
     assert capfd.readouterr().err == ""
 

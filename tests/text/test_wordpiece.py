@@ -5,8 +5,8 @@ import sys
 import pytest
 import torch
 
-from vqpriors import text
-from vqpriors.text._token_rows import FILE
+from vqpriors.text.base.encoder import load_encoder, save_encoder
+from vqpriors.text.base.token_rows import FILE
 from vqpriors.text.wordpiece import Config, build
 
 CAPTIONS = [
@@ -18,12 +18,12 @@ CAPTIONS = [
 LEARN = """
 import sys
 from pathlib import Path
-from vqpriors import text
+from vqpriors.text.base.encoder import save_encoder
 from vqpriors.text.wordpiece import Config, build
 colors, numbers, endings = ["red", "green", "blue", "grün"], ["one", "three"], ["", "s", "ish"]
 captions = [f"a {c} {n}{e}" for c in colors for n in numbers for e in endings]
 encoder = build(Config(vocabulary=90, max_length=8), captions=captions)
-text.save(Path(sys.argv[1]), "wordpiece", encoder)
+save_encoder(Path(sys.argv[1]), "wordpiece", encoder)
 """
 
 
@@ -175,18 +175,18 @@ def test_any_row_can_be_decoded():
 
 def test_saved_encoder_encodes_alike(tmp_path):
     learned = encoder(max_length=5)
-    text.save(tmp_path / "text", "wordpiece", learned)
-    loaded = text.load(tmp_path / "text")
+    save_encoder(tmp_path / "text", "wordpiece", learned)
+    loaded = load_encoder(tmp_path / "text")
     unseen = [*CAPTIONS, "", "a green threes 🦊 seven, big", "naïve"]
     for found, expected in zip(loaded.encode(unseen)[:2], learned.encode(unseen)[:2], strict=True):
         assert torch.equal(found, expected)
     assert loaded.shape == learned.shape
-    text.save(tmp_path / "again", "wordpiece", loaded)
+    save_encoder(tmp_path / "again", "wordpiece", loaded)
     assert (tmp_path / "again" / FILE).read_bytes() == (tmp_path / "text" / FILE).read_bytes()
 
 
 def test_damaged_encoder_is_refused(tmp_path):
-    text.save(tmp_path / "text", "wordpiece", encoder())
+    save_encoder(tmp_path / "text", "wordpiece", encoder())
     (tmp_path / "text" / FILE).write_text("{}")
     with pytest.raises(ValueError, match=r"tokenizer.json: damaged"):
-        text.load(tmp_path / "text")
+        load_encoder(tmp_path / "text")

@@ -9,18 +9,23 @@ import torch
 from torch.testing import assert_close
 
 from tests.tiny import ema, phase, train_config, vq_model
-from vqpriors import tokenizer
-from vqpriors.artifact import save_model
-from vqpriors.params import check
+from vqpriors.core.artifact import save_model
+from vqpriors.core.params import check
 from vqpriors.quantizers.ema import Config as EmaConfig
-from vqpriors.tokenizer import pretrained
+from vqpriors.tokenizer.base.loading import (
+    build_tokenizer,
+    complete_description,
+    describe_tokenizer,
+    load_tokenizer,
+)
+from vqpriors.tokenizer.base.tokenizer import pretrained
 from vqpriors.tokenizer.pretrained import Config, build
-from vqpriors.training.image_data import ImageExamples
+from vqpriors.training.image_examples import ImageExamples
 from vqpriors.training.loop import train
 
 LOCATION = "tokenizer.pretrained.location"
 EMA = {"num_codes": 4, "dim": 2, "decay": 0.9, "is_normalised": False}
-EMA |= {"commitment": 0.25, "revive_below": 0.05}
+EMA |= {"commitment": 0.25, "dead_code_threshold": 0.05}
 
 
 @pytest.fixture
@@ -134,7 +139,7 @@ def test_codes_do_not_depend_on_how_many_are_compared_at_once(folder, monkeypatc
 
 @torch.no_grad()
 def test_artifact_needs_the_folder_no_longer(folder, tmp_path):
-    description = tokenizer.describe(
+    description = describe_tokenizer(
         arch="pretrained",
         config=config(folder),
         quantizer="ema",
@@ -142,12 +147,12 @@ def test_artifact_needs_the_folder_no_longer(folder, tmp_path):
         image_size=8,
         channels=3,
     )
-    model = tokenizer.build(description).eval()
+    model = build_tokenizer(description).eval()
     artifact = tmp_path / "tokenizer"
-    complete = tokenizer.complete(description, model)
+    complete = complete_description(description, model)
     save_model(artifact, config=complete, weights=model.state_dict())
     shutil.rmtree(folder)
-    loaded, spec = tokenizer.load(artifact, torch.device("cpu"))
+    loaded, spec = load_tokenizer(artifact, torch.device("cpu"))
     assert (spec.rows, spec.columns, spec.codebook_size) == (4, 4, 16)
     codes = model.encode(images())
     assert torch.equal(loaded.encode(images()), codes)

@@ -5,7 +5,7 @@ from torch.testing import assert_close
 
 from tests.tiny import ema, vqvae
 from vqpriors.quantizers.fsq import FiniteScalarQuantizer
-from vqpriors.tokenizer import decode_codes, encode_pixels
+from vqpriors.tokenizer.base.coding import decode_codes, encode_pixels
 
 SHAPES = [
     (28, 4, 1, 7),

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from tests.trackers.offline import points
-from vqpriors import trackers
-from vqpriors.trackers import Patient, Place, Tracking, tracked
+from vqpriors.trackers.base import background
+from vqpriors.trackers.base.background import Patient, Place, Tracking, tracked
 
 OFF = {"wandb": False, "mlflow": False, "project": "tests"}
 PICTURE = Image.fromarray(np.zeros((4, 4), np.uint8))
@@ -73,7 +73,7 @@ def test_tracker_that_can_not_be_opened_is_named_once():
 
 
 def test_slow_tracker_is_not_waited_for_forever(monkeypatch):
-    monkeypatch.setattr(trackers, "LEAVING_SECONDS", 0.1)
+    monkeypatch.setattr(background, "LEAVING_SECONDS", 0.1)
     said, release = [], threading.Event()
 
     def slow():
@@ -87,7 +87,7 @@ def test_slow_tracker_is_not_waited_for_forever(monkeypatch):
 
 
 def test_tracker_that_falls_behind_is_left_out(monkeypatch):
-    monkeypatch.setattr(trackers, "WAITING", 3)
+    monkeypatch.setattr(background, "WAITING", 3)
     said, release = [], threading.Event()
 
     def slow():
@@ -137,7 +137,7 @@ def test_server_that_is_down_is_named_once(tmp_path, monkeypatch, capsys):
 
 
 def test_interrupted_offline_run_has_no_gap_and_no_overlap(tmp_path, monkeypatch):
-    monkeypatch.setattr(trackers, "LEAVING_SECONDS", 300)  # for a crowded machine
+    monkeypatch.setattr(background, "LEAVING_SECONDS", 300)  # for a crowded machine
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)

@@ -26,7 +26,7 @@ from tests.training.test_resume import (
     token_splits,
     tokenizer_run,
 )
-from vqpriors.hardware import processes
+from vqpriors.core.hardware import processes
 from vqpriors.training import loop
 from vqpriors.training.run import Run
 

@@ -5,13 +5,13 @@ import sys
 import pytest
 import torch
 
-from vqpriors.run_folder import run_folder
+from vqpriors.core.run_folder import run_folder
 from vqpriors.training.checkpoint import Checkpoint, Progress, load, save
 
 HOLD = """
 import sys
 from pathlib import Path
-from vqpriors.run_folder import run_folder
+from vqpriors.core.run_folder import run_folder
 with run_folder(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -179,7 +179,7 @@ def test_next_phase_starts_from_the_best_of_the_one_before(tmp_path):
 
 
 def test_each_phase_has_its_own_learning_rate_schedule(tmp_path):
-    settings = {"log_steps": 1, "warmup_steps": 0, "final_lr_share": 0.0}
+    settings = {"log_steps": 1, "warmup_steps": 0, "min_lr_ratio": 0.0}
     trained = run(tmp_path, Slope(), phase(lr=0.1), phase(lr=0.02), **settings)
     rates = [values["train/learning_rate"] for values in named(trained, "train")]
     assert rates == pytest.approx([0.1, 0.05, 0.02, 0.01])
@@ -330,7 +330,7 @@ def test_looks_are_logged_again_by_a_resumed_run_without_looking(tmp_path):
 
 def test_parts_of_a_batch_add_up_to_the_whole(tmp_path):
     whole = run(tmp_path / "a", Measured(), phase(epochs=2))
-    parts = run(tmp_path / "b", Measured(), phase(epochs=2), accumulation=3)  # 2, 1 and 1 rows
+    parts = run(tmp_path / "b", Measured(), phase(epochs=2), grad_accum_steps=3)  # 2, 1 and 1 rows
     for name in ("first.weight", "second.weight"):
         assert_close(parts.last[name], whole.last[name])
     assert parts.last["steps"] == 3 * whole.last["steps"]
@@ -341,7 +341,7 @@ def test_parts_of_a_batch_add_up_to_the_whole(tmp_path):
 
 def test_more_parts_than_examples_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"batch_size: 4 of 8 examples .* in 5 parts .*; raise it"):
-        run(tmp_path, Slope(), phase(), accumulation=5)
+        run(tmp_path, Slope(), phase(), grad_accum_steps=5)
 
 
 class Hungry(Slope):
@@ -369,7 +369,7 @@ def test_running_out_of_memory_names_the_param_to_lower(tmp_path, error):
     told = r"train\.batch_size: out of memory on cpu at 4 examples at a time; lower it, or raise"
     with pytest.raises(ValueError, match=told):
         run(tmp_path, Hungry(2, error), phase())
-    run(tmp_path, Hungry(2, error), phase(), accumulation=2)
+    run(tmp_path, Hungry(2, error), phase(), grad_accum_steps=2)
 
 
 def test_other_errors_are_not_taken_for_it(tmp_path):

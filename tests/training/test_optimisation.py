@@ -19,13 +19,13 @@ def shares(total, **changes):
 
 def test_learning_rate_warms_up_linearly_and_falls_by_a_cosine():
     cosine = [1.0, 0.5 + 0.25 * 2**0.5, 0.5, 0.5 - 0.25 * 2**0.5]
-    found = shares(6, warmup_steps=2, final_lr_share=0.0)
+    found = shares(6, warmup_steps=2, min_lr_ratio=0.0)
     assert_close(found[:2], [0.5, 1.0])
     assert_close(found[2:], cosine)
 
 
 def test_cosine_approaches_its_final_share():
-    assert shares(1000, warmup_steps=0, final_lr_share=0.1)[-1] == pytest.approx(0.1, abs=1e-5)
+    assert shares(1000, warmup_steps=0, min_lr_ratio=0.1)[-1] == pytest.approx(0.1, abs=1e-5)
 
 
 def test_warm_up_takes_at_most_half_of_a_short_phase():

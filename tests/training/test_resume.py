@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from tests.tiny import captions, cftn2, codes, ema, phase, train_config, transformer, vqvae
+from vqpriors.priors.base.examples import TokenExamples
 from vqpriors.training import checkpoint as checkpoints
-from vqpriors.training.image_data import ImageExamples
+from vqpriors.training.image_examples import ImageExamples
 from vqpriors.training.interruption import SIGNALS, StoppedError
 from vqpriors.training.loop import train
-from vqpriors.training.token_data import TokenExamples
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -75,7 +75,7 @@ def tokenizer_run():
         "quantize": phase(epochs=2, weights={"commitment": 2.0}),
     }
     # So few vectors a batch that codes die and are revived, which draws.
-    model = vqvae(ema(num_codes=32, revive_below=0.9, decay=0.5))
+    model = vqvae(ema(num_codes=32, dead_code_threshold=0.9, decay=0.5))
     return model, phases, ImageExamples(pixels[:12], shift=1), ImageExamples(pixels[12:])
 
 
@@ -95,7 +95,7 @@ def masked_prior_run(dropout=0.1):
         "both_ways": phase(epochs=2, frozen=["latent"], options=without),
         "one_step": phase(epochs=2, lr=0.005),
     }
-    prior = cftn2(dropout=dropout, whole_masks=0.2)
+    prior = cftn2(dropout=dropout, full_mask_prob=0.2)
     return prior, phases, *token_splits(num_draws=prior.num_draws)
 
 

@@ -55,7 +55,7 @@ def held(folder, rank):
 
 
 def test_model_shared_out_by_accelerates_launcher_trains_as_a_whole_one(tmp_path):
-    settings = {"accumulation": 2}
+    settings = {"grad_accum_steps": 2}
     expected = trained("prior", tmp_path / "1", count=1, settings=settings)
     found = trained("prior", tmp_path / "2", count=2, settings=settings, starter=ACCELERATE)
     assert_near(found, expected)
@@ -74,7 +74,7 @@ def test_model_shared_out_by_accelerates_launcher_trains_as_a_whole_one(tmp_path
         ("prior", {"optimizer": "muon"}, {"FSDP_RESHARD_AFTER_FORWARD": "false"}, MUON),
         ("recurrent_prior", {}, {}, TOLERANCE),
         ("masked_prior", {}, {}, TOLERANCE),
-        ("masked_prior", {"optimizer": "muon", "accumulation": 1}, {}, MUON),
+        ("masked_prior", {"optimizer": "muon", "grad_accum_steps": 1}, {}, MUON),
     ],
 )
 def test_parts_train_as_copies_do(tmp_path, name, settings, options, tolerance):

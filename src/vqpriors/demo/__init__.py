@@ -6,9 +6,9 @@ It asks nothing of any other machine: no font, no script, no statistics.
 import socket
 from collections.abc import Sequence
 
-from vqpriors.demo.look import CSS, theme
 from vqpriors.demo.page import build_page
-from vqpriors.generator import Generator
+from vqpriors.demo.theme import CSS, theme
+from vqpriors.inference.generator import Generator
 
 HOST = "127.0.0.1"
 MAX_UPLOAD = "20mb"

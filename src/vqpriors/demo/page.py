@@ -9,10 +9,10 @@ import gradio as gr
 from gradio.components import Component
 from PIL import Image
 
-from vqpriors.__main__ import EXAMPLE
-from vqpriors.demo.acts import CANVAS, Acts, orders, problem, told
-from vqpriors.demo.live import Pictures, enlarged, suggested_pictures
-from vqpriors.generator import Generator
+from vqpriors.demo.handlers import CANVAS, Acts, orders, problem, told
+from vqpriors.demo.streaming import Pictures, enlarged, suggested_pictures
+from vqpriors.inference.generator import Generator
+from vqpriors.inference.limits import EXAMPLE_PROMPT
 
 TITLE = "vqpriors"
 SUBTITLE = (
@@ -199,7 +199,7 @@ class _Layout:
 
     def _examples(self, name: str) -> list[list[str]]:
         _, captions = self.suggested[name]
-        return [[caption] for caption in captions[:NUM_EXAMPLES] or [EXAMPLE]]
+        return [[caption] for caption in captions[:NUM_EXAMPLES] or [EXAMPLE_PROMPT]]
 
     def _drawing(
         self,

@@ -6,8 +6,9 @@ import numpy as np
 
 from vqpriors.evaluation.adherence import adherence
 from vqpriors.evaluation.distances import frechet_distance, kernel_distance
-from vqpriors.evaluation.judge import Judge, judge_pixels
-from vqpriors.evaluation.labels import attributes_of
+from vqpriors.judge.judging import judge_pixels
+from vqpriors.judge.labels import attributes_of
+from vqpriors.judge.network import Judge
 
 
 def measure_samples(

@@ -1,1 +1,1 @@
-"""Building blocks that tokenizers and priors share; they take flat keyword arguments."""
+"""Network layers that several models share; they take flat keyword arguments."""

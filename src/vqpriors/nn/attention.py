@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqpriors.hardware import working_dtype
+from vqpriors.core.hardware import working_dtype
 from vqpriors.nn.norm import RMSNorm
 
 SHORT = 256  # keys up to which a CPU trains faster without torch's fused attention

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from vqpriors.nn.distributed import all_rows, random_rows, same_on_ranks, sum_over_ranks
-from vqpriors.params import Section
-from vqpriors.quantizers import Quantized
+from vqpriors.core.distributed import all_rows, random_rows, same_on_ranks, sum_over_ranks
+from vqpriors.core.params import Section
+from vqpriors.tokenizer.base.quantizer import Quantized
 
 KMEANS_ROUNDS = 10
 MIN_SIZE = 1e-3  # a code with a smaller average count stays where it is
@@ -28,14 +28,14 @@ class Config(Section):
     decay: float = Field(gt=0, lt=1)
     is_normalised: bool
     commitment: float = Field(ge=0)
-    revive_below: float = Field(ge=0)
+    dead_code_threshold: float = Field(ge=0)
 
 
 class VectorQuantizerEMA(nn.Module):
     """Nearest-code quantizer whose codebook follows its vectors.
 
     It starts as the k-means centres of the first training batch. A code whose average count falls
-    below `revive_below` is moved to a random vector of the batch together with its averages, since
+    below `dead_code_threshold` is moved to a random vector of the batch, and so are its averages:
     old averages would pull it back in the same step.
 
     Attributes:
@@ -57,12 +57,12 @@ class VectorQuantizerEMA(nn.Module):
         decay: float,
         is_normalised: bool,
         commitment: float,
-        revive_below: float,
+        dead_code_threshold: float,
     ):
         super().__init__()
         self.num_codes, self.dim, self.decay = num_codes, dim, decay
         self.is_normalised, self.commitment = is_normalised, commitment
-        self.revive_below = revive_below
+        self.dead_code_threshold = dead_code_threshold
         self.register_buffer("codebook", torch.zeros(num_codes, dim))
         self.register_buffer("cluster_size", torch.ones(num_codes))
         self.register_buffer("cluster_sum", torch.zeros(num_codes, dim))
@@ -111,7 +111,7 @@ class VectorQuantizerEMA(nn.Module):
         self.codebook.copy_(torch.where(size > MIN_SIZE, mean, self.codebook))
 
     def _revive(self, vectors: Tensor) -> None:
-        is_dead = self.cluster_size < self.revive_below
+        is_dead = self.cluster_size < self.dead_code_threshold
         replacement = random_rows(vectors, self.num_codes)
         self.cluster_sum.copy_(torch.where(is_dead[:, None], replacement, self.cluster_sum))
         self.cluster_size.masked_fill_(is_dead, 1.0)

@@ -10,8 +10,8 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from vqpriors.params import Section
-from vqpriors.quantizers import Quantized
+from vqpriors.core.params import Section
+from vqpriors.tokenizer.base.quantizer import Quantized
 
 MARGIN = 1e-3  # keeps the outermost levels from needing infinite inputs
 

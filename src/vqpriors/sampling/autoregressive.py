@@ -4,11 +4,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from vqpriors.conditioning import TextInput
-from vqpriors.params import Section
-from vqpriors.priors import StepwisePrior
-from vqpriors.sampling import Given, Noise, Watch, stack, unwatched
-from vqpriors.sampling._logits import (
+from vqpriors.core.params import Section
+from vqpriors.data.text_inputs import TextInput
+from vqpriors.priors.base.prior import StepwisePrior
+from vqpriors.sampling.base.logits import (
     COLDEST,
     draw,
     guide,
@@ -17,7 +16,9 @@ from vqpriors.sampling._logits import (
     likeliest,
     require_codes,
 )
+from vqpriors.sampling.base.sampler import Given, Noise, Watch, stack, unwatched
 
+PRIMITIVE, IS_DEFAULT = "stepwise", True
 HAS_STEPS = False
 EDITS = ("completion",)
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pydantic import Field
 from tokenizers import Tokenizer, models
 
-from vqpriors.params import Section
-from vqpriors.text._pretrained import TOKENIZER_FILES, Pretrained
-from vqpriors.text._token_rows import bare
-from vqpriors.text._word_pieces import PAD, START, UNKNOWN, WordPieceText, fitted, load
+from vqpriors.core.params import Section
+from vqpriors.text.base.pretrained import TOKENIZER_FILES, Pretrained
+from vqpriors.text.base.token_rows import bare
+from vqpriors.text.base.word_pieces import PAD, START, UNKNOWN, WordPieceText, fitted, load
 
 __all__ = ["Config", "build", "load"]
 

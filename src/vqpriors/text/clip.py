@@ -14,11 +14,11 @@ from pydantic import Field
 from tokenizers import Tokenizer, decoders, models
 from torch import Tensor
 
-from vqpriors.conditioning import TextInput, TextShape
-from vqpriors.hardware import best_device
-from vqpriors.params import Section
-from vqpriors.text._pretrained import TOKENIZER_FILES, WEIGHTS, Pretrained, quiet
-from vqpriors.text._token_rows import TokenRows, bare, longest, read_tokenizer
+from vqpriors.core.hardware import best_device
+from vqpriors.core.params import Section
+from vqpriors.data.text_inputs import TextInput, TextShape
+from vqpriors.text.base.pretrained import TOKENIZER_FILES, WEIGHTS, Pretrained, quiet
+from vqpriors.text.base.token_rows import TokenRows, bare, longest, read_tokenizer
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModel

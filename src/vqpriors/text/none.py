@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vqpriors.conditioning import TextInput, TextShape
-from vqpriors.params import Section
+from vqpriors.core.params import Section
+from vqpriors.data.text_inputs import TextInput, TextShape
 
 
 class Config(Section):

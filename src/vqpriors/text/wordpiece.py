@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pydantic import Field
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from vqpriors.params import Section
-from vqpriors.text._word_pieces import PAD, START, UNKNOWN, WordPieceText, fitted, load
+from vqpriors.core.params import Section
+from vqpriors.text.base.word_pieces import PAD, START, UNKNOWN, WordPieceText, fitted, load
 
 __all__ = ["Config", "build", "load"]
 

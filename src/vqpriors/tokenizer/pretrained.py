@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from vqpriors.hub_errors import naming_param
-from vqpriors.params import Section
-from vqpriors.phases import Phase
-from vqpriors.quantizers import Quantizer
+from vqpriors.core.params import Section
+from vqpriors.core.phases import Phase
+from vqpriors.publish.hub_errors import naming_param
+from vqpriors.tokenizer.base.quantizer import Quantizer
 
 if TYPE_CHECKING:
     from diffusers import VQModel  # pyright: ignore[reportPrivateImportUsage]

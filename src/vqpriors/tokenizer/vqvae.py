@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from vqpriors.params import Section
-from vqpriors.phases import Phase
-from vqpriors.quantizers import Quantized, Quantizer
+from vqpriors.core.params import Section
+from vqpriors.core.phases import Phase
+from vqpriors.tokenizer.base.quantizer import Quantized, Quantizer
 
 
 class Config(Section):

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL.Image import Image
 
-from vqpriors.trackers import Place
+from vqpriors.trackers.base.background import Place
 
 PACKAGE = "mlflow-skinny"
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}

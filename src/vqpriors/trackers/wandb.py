@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL.Image import Image
 
-from vqpriors.trackers import Place
+from vqpriors.trackers.base.background import Place
 
 PACKAGE = "wandb"
 

@@ -1,1 +1,1 @@
-"""One training loop for tokenizer, judge and priors; exact resume from its checkpoints."""
+"""The training loop, optimizers and checkpoints."""

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vqpriors.artifact import new_folder, verify
+from vqpriors.core.artifact import new_folder, verify
 
 State = dict[str, Tensor]
 

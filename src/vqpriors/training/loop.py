@@ -6,11 +6,11 @@ from pathlib import Path
 
 from torch import nn
 
-from vqpriors.phases import Phase
+from vqpriors.core.phases import Phase
+from vqpriors.trackers.base.progress_bar import Bar
 from vqpriors.training.checkpoint import Progress, State
 from vqpriors.training.interruption import Interruption
 from vqpriors.training.optimisation import TrainConfig
-from vqpriors.training.progress_bar import Bar
 from vqpriors.training.run import Examples, Log, Run
 from vqpriors.training.weights import Look
 

@@ -10,8 +10,8 @@ from pydantic import Field, PlainValidator
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from vqpriors.hardware import Precision
-from vqpriors.params import Section
+from vqpriors.core.hardware import Precision
+from vqpriors.core.params import Section
 from vqpriors.training.muon import Muon
 
 
@@ -26,9 +26,9 @@ class TrainConfig(Section):
 
     optimizer: Literal["adamw", "muon"]
     batch_size: Annotated[int | Literal["auto"], PlainValidator(_batch_size)]
-    accumulation: int = Field(ge=1)
+    grad_accum_steps: int = Field(ge=1)
     warmup_steps: int = Field(ge=0)
-    final_lr_share: float = Field(ge=0, le=1)
+    min_lr_ratio: float = Field(ge=0, le=1)
     weight_decay: float = Field(ge=0)
     betas: list[Annotated[float, Field(ge=0, lt=1)]] = Field(min_length=2, max_length=2)
     clip_norm: float = Field(gt=0)
@@ -47,7 +47,7 @@ def lr_share(step: int, *, total: int, config: TrainConfig) -> float:
     if step < warmup:
         return (step + 1) / warmup
     angle = math.pi * (step - warmup) / max(1, total - warmup)
-    return config.final_lr_share + (1 - config.final_lr_share) * 0.5 * (1 + math.cos(angle))
+    return config.min_lr_ratio + (1 - config.min_lr_ratio) * 0.5 * (1 + math.cos(angle))
 
 
 def weigh(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

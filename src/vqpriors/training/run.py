@@ -13,8 +13,8 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
-from vqpriors.hardware import best_device, processes, resolve_precision
-from vqpriors.phases import Phase
+from vqpriors.core.hardware import best_device, processes, resolve_precision
+from vqpriors.core.phases import Phase
 from vqpriors.training import checkpoint as checkpoints
 from vqpriors.training import launch, sharding
 from vqpriors.training.batch_size import is_out_of_memory, largest_batch
@@ -28,7 +28,7 @@ from vqpriors.training.optimisation import (
     set_train_mode,
     weigh,
 )
-from vqpriors.training.order import WHOLE, epoch_order, seed_step
+from vqpriors.training.shuffling import WHOLE, epoch_order, seed_step
 from vqpriors.training.weights import Look, hold
 
 Log = Callable[[int, Mapping[str, float]], None]
@@ -126,11 +126,11 @@ class Run:
                 (wanted,) = broadcast_object_list([wanted])  # what the first process found
                 self._say(f"train.batch_size: {wanted:,}, as much as fits into memory")
             self.progress.batch_size = min(wanted, self.num_examples)
-        if self.share < self.config.accumulation:
+        if self.share < self.config.grad_accum_steps:
             raise ValueError(
                 f"train.batch_size: {self.global_batch} of {self.num_examples} examples over "
-                f"{world} processes in {self.config.accumulation} parts leaves some without any; "
-                "raise it, or lower train.accumulation or the number of processes"
+                f"{world} processes in {self.config.grad_accum_steps} parts leaves some empty; "
+                "raise it, or lower train.grad_accum_steps or the number of processes"
             )
 
     @torch.no_grad()
@@ -235,7 +235,7 @@ class Run:
     def _backward(self, batch: dict[str, Tensor], phase: Phase) -> tuple[dict[str, Tensor], Tensor]:
         """Add up the gradients of the parts of a batch; return the means of its losses."""
         count = len(next(iter(batch.values())))
-        parts = torch.arange(count).tensor_split(self.config.accumulation)
+        parts = torch.arange(count).tensor_split(self.config.grad_accum_steps)
         means: dict[str, Tensor] = {}
         total = torch.zeros((), device=self.accelerator.device)
         for i, rows in enumerate(parts):
@@ -322,7 +322,7 @@ class Run:
     def _too_large(self, count: int) -> str:
         return (
             f"train.batch_size: out of memory on {self.accelerator.device} at {count} examples at "
-            "a time; lower it, or raise train.accumulation"
+            "a time; lower it, or raise train.grad_accum_steps"
         )
 
     @torch.no_grad()

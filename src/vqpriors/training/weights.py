@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from vqpriors.phases import Phase
+from vqpriors.core.phases import Phase
 from vqpriors.training import launch, sharding
 from vqpriors.training.checkpoint import State
 from vqpriors.training.optimisation import TrainConfig, averaging, set_options, set_train_mode

@@ -1,0 +1,249 @@
+"""Folders that are whole or absent, and model folders: config.json, safetensors, a manifest.
+
+Writing goes to a temporary folder beside the target, every file is flushed to disk, the SHA-256
+manifest comes last and one rename makes the folder appear. Reading verifies the manifest, since
+safetensors and parquet load a flipped bit without a word.
+"""
+
+import ctypes
+import errno
+import glob
+import hashlib
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MANIFEST = "manifest.json"
+FORMAT = 2  # of config.json and of the weights' names; see `load_model`
+_HEX = "[0-9a-f]" * 32  # what makes a temporary name unique, as a pattern
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of fcntl.h and of linux/fs.h
+_STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+_OS_CODE = re.compile(
+    r"\(os error (\d+)\)"
+)  # how libraries written in Rust tell the system's errors
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder that replaces `path`, with a manifest, if the block succeeds.
+
+    A block that raises leaves `path` as it was. What earlier, killed writers of the same path left
+    behind is removed first.
+
+    Args:
+        path: The folder to make or replace; its parent is made where missing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in path.parent.glob(f".tmp-{glob.escape(path.name)}-{_HEX}"):
+        shutil.rmtree(leftover)
+    temporary = path.parent / f".tmp-{path.name}-{uuid.uuid4().hex}"
+    temporary.mkdir()
+    try:
+        with _naming(path):
+            yield temporary
+            _seal(temporary)
+            _replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_replaceable(path: Path, *, required: str, allowed: Collection[str]) -> None:
+    """Refuse a path if replacing it would delete files that `new_folder` did not write.
+
+    Args:
+        path: A folder that may be missing or empty.
+        required: A file that the folder's manifest must list.
+        allowed: Files that the manifest need not list.
+
+    Raises:
+        ValueError: If the path is no folder, or its files are not those of its manifest; names the
+            first other file.
+    """
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise ValueError(f"{path}: is a file; choose a folder")
+    found = {str(p.relative_to(path)) for p in path.rglob("*") if p.is_symlink() or not p.is_dir()}
+    try:
+        listed = set(json.loads((path / MANIFEST).read_text())["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        listed = set()
+    if required not in listed:
+        listed = set()  # a folder of another kind
+    others = sorted(found - listed - ({MANIFEST, *allowed} if listed else set()))
+    if others:
+        raise ValueError(
+            f"{path}: not empty, and {others[0]} was not written by save; choose another folder"
+        )
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary file, not there yet, that replaces `path` if the block succeeds.
+
+    What earlier, killed writers of the same path left behind is removed first.
+
+    Args:
+        path: The file to make or replace; its parent is made where missing.
+
+    Raises:
+        OSError: If it can't be written; names `path`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in path.parent.glob(f".tmp-{_HEX}-{glob.escape(path.name)}"):
+        leftover.unlink(missing_ok=True)
+    temporary = path.parent / f".tmp-{uuid.uuid4().hex}-{path.name}"
+    try:
+        with _naming(path):
+            yield temporary
+            _flush(temporary)
+            temporary.replace(path)
+            _flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name what could not be written in errors of the system, which on a full disk name nothing."""
+    try:
+        yield
+    except Exception as error:
+        found = _OS_CODE.search(str(error))
+        code = int(found[1]) if found else getattr(error, "errno", None)
+        if code not in _STORAGE_ERRORS or getattr(error, "filename", None):
+            raise
+        raise OSError(code, os.strerror(code), str(path)) from error
+
+
+def verify(folder: Path) -> str:
+    """Check every file of a folder against its manifest.
+
+    Returns:
+        The folder's fingerprint: 64 hex digits that change with any of its contents.
+
+    Raises:
+        ValueError: If the folder or its manifest is missing or unreadable, or a file is missing or
+            differs from what was written.
+    """
+    fix = "restore it with `dvc checkout` or make it again with `dvc repro`"
+    try:
+        text = (folder / MANIFEST).read_text()
+        files = json.loads(text)["files"]
+        found = {name: (_sha256(folder / name), digest) for name, digest in files.items()}
+    except FileNotFoundError as error:
+        raise ValueError(f"{error.filename}: missing; {fix}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"{folder / MANIFEST}: not a manifest; {fix}") from None
+    for name, (digest, expected) in found.items():
+        if digest != expected:
+            raise ValueError(f"{folder / name}: damaged (its SHA-256 is not the manifest's); {fix}")
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model folder as read: what made it (JSON), its weights by name, its fingerprint."""
+
+    config: dict[str, Any]
+    weights: "dict[str, Tensor]"
+    fingerprint: str
+
+
+def save_model(
+    path: Path,
+    *,
+    config: dict[str, Any],
+    weights: "dict[str, Tensor]",
+    last: "dict[str, Tensor] | None" = None,
+) -> None:
+    """Write a model folder.
+
+    Args:
+        path: The folder to make or replace.
+        config: What is needed to build the module again; JSON values.
+        weights: The module's state by name, which `load_model` reads.
+        last: The state after the last update, kept beside the best in last.safetensors.
+    """
+    from safetensors.torch import save_file
+
+    with new_folder(path) as folder:
+        text = json.dumps({"format": FORMAT, **config}, indent=2)
+        (folder / "config.json").write_text(f"{text}\n")
+        save_file(weights, folder / "model.safetensors")
+        if last is not None:
+            save_file(last, folder / "last.safetensors")
+
+
+def load_model(path: Path) -> Model:
+    """Read a model folder after verifying it.
+
+    Raises:
+        ValueError: As `verify`, or if an older or newer version of vqpriors has saved it.
+    """
+    from safetensors.torch import load_file
+
+    fingerprint = verify(path)
+    config = json.loads((path / "config.json").read_text())
+    if (found := config.pop("format", 1)) != FORMAT:
+        raise ValueError(
+            f"{path}: saved in format {found}, this version of vqpriors reads {FORMAT}; "
+            "train it again with `dvc repro`, or use the version that saved it"
+        )
+    return Model(config, load_file(path / "model.safetensors"), fingerprint)
+
+
+def _seal(folder: Path) -> None:
+    names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    manifest = {"files": {name: _sha256(folder / name) for name in names}}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+    for path in [*folder.rglob("*"), folder]:
+        _flush(path)
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    old = temporary
+    if not path.exists():
+        temporary.rename(path)
+    elif not _exchange(temporary, path):
+        old = path.parent / f".tmp-{path.name}-{uuid.uuid4().hex}"
+        path.rename(old)
+        temporary.rename(path)
+    _flush(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Let two folders swap their names at one stroke, so that neither is missing meanwhile.
+
+    Linux can, on most file systems, but Python has no name for it; False where it can't be done.
+    """
+    try:
+        renameat2 = ctypes.CDLL(None).renameat2
+    except (OSError, AttributeError):
+        return False
+    places = (_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second))
+    return renameat2(*places, _RENAME_EXCHANGE) == 0
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

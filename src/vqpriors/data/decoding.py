@@ -1,0 +1,121 @@
+"""Encoded pictures to pixels at the working size; what can't be trusted is refused."""
+
+import io
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
+from pydantic import Field, field_validator
+
+from vqpriors.core.params import Section
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+
+
+class ImageConfig(Section):
+    """The working size and how pictures are brought to it; pixels."""
+
+    size: int = Field(ge=4, le=4096)
+    channels: Literal[1, 3]
+    resize: Literal["crop", "pad", "stretch"]
+    background: str
+
+    @field_validator("background")
+    @classmethod
+    def _is_color(cls, value: str) -> str:
+        if len(_rgb(value)) != 3:
+            raise ValueError(f"must be an opaque colour, got {value!r}")
+        return value
+
+
+class BadImageError(ValueError):
+    """A picture that can't be used; its message is the reason."""
+
+
+def decode(data: bytes | None, *, max_pixels: int) -> Image.Image:
+    """Decode a PNG, JPEG or WebP and turn it upright.
+
+    Args:
+        data: Encoded bytes; None is refused, whatever path came with it.
+        max_pixels: Width x height beyond which nothing is decoded.
+
+    Returns:
+        The picture in its own mode and size, loaded whole.
+
+    Raises:
+        BadImageError: If it is missing, of another format, too large, truncated or broken.
+    """
+    if not data:
+        raise BadImageError("no bytes (a path is never opened)")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.width * image.height > max_pixels:
+                raise BadImageError(_too_large(f"{image.width} x {image.height}", max_pixels))
+            image.load()
+            return ImageOps.exif_transpose(image)
+    except UnidentifiedImageError:
+        raise BadImageError("not a PNG, JPEG or WebP") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise BadImageError(_too_large("size", max_pixels)) from None
+    except BadImageError:
+        raise
+    except Exception as error:  # whatever a decoder makes of hostile bytes
+        raise BadImageError(f"can't be decoded ({' '.join(str(error).split())})") from None
+
+
+def fit(image: Image.Image, config: ImageConfig) -> np.ndarray:
+    """Bring a picture to the working size and channels; the right size is not resampled.
+
+    Args:
+        image: A picture of any mode and size; what is transparent shows the background.
+        config: The working size.
+
+    Returns:
+        (C, H, W) uint8.
+    """
+    opaque = _opaque(image, config.background).convert("L" if config.channels == 1 else "RGB")
+    pixels = np.asarray(_resized(opaque, config))
+    return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _opaque(image: Image.Image, background: str) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits a pixel, which `convert` would clip at 255
+        deep = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((np.minimum(deep, 65535) + 128) // 257).astype(np.uint8))
+    if not image.has_transparency_data:
+        return image
+    picture = image.convert("RGBA")
+    behind = Image.new("RGBA", picture.size, (*_rgb(background), 255))
+    return Image.alpha_composite(behind, picture)
+
+
+def _resized(image: Image.Image, config: ImageConfig) -> Image.Image:
+    size = (config.size, config.size)
+    if image.size == size:
+        return image
+    if config.resize == "crop":
+        return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
+    if config.resize == "stretch":
+        return image.resize(size, Image.Resampling.LANCZOS)
+    return _padded(image, config)
+
+
+def _padded(image: Image.Image, config: ImageConfig) -> Image.Image:
+    scale = config.size / max(image.size)
+    width, height = (max(1, round(edge * scale)) for edge in image.size)
+    color = Image.new("RGB", (1, 1), _rgb(config.background)).convert(image.mode).getpixel((0, 0))
+    canvas = Image.new(image.mode, (config.size, config.size), color)
+    offset = ((config.size - width) // 2, (config.size - height) // 2)
+    canvas.paste(image.resize((width, height), Image.Resampling.LANCZOS), offset)
+    return canvas
+
+
+def _rgb(color: str) -> tuple[int, ...]:
+    try:
+        return ImageColor.getrgb(color)
+    except ValueError:
+        raise ValueError(f"must be a colour's name or #rrggbb, got {color!r}") from None
+
+
+def _too_large(found: str, max_pixels: int) -> str:
+    return f"{found} is more than data.decoding.max_pixels={max_pixels}"

@@ -1,0 +1,135 @@
+"""Image sets: parquet shards of `SCHEMA` by split, and their origin in `source.json`."""
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from vqpriors.core.arrays import empty_array
+from vqpriors.core.artifact import verify
+from vqpriors.data.shards import count_rows, read_batches, read_schema, read_split, shard_paths
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("image", pa.binary(), nullable=False),
+        pa.field("caption", pa.string(), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("attributes", pa.map_(pa.string(), pa.string())),
+    ]
+)
+ROWS_AT_A_TIME = 1024
+_FIX = "make it again with `dvc repro`"
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """One split in memory.
+
+    Attributes:
+        ids: M ids.
+        pixels: (M, C, H, W) uint8.
+        captions: M captions, some possibly empty.
+        labels: M class names, or None for each row that has none.
+        attributes: M mappings, empty for rows that have none.
+    """
+
+    ids: list[str]
+    pixels: np.ndarray
+    captions: list[str]
+    labels: list[str | None]
+    attributes: list[dict[str, str]]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def read_images(folder: Path, split: str) -> ImageSet:
+    """Read one split of an image set; its pixels lie on disk where they are many.
+
+    Args:
+        folder: What the download stage made.
+        split: "train", "validation" or "test".
+
+    Raises:
+        ValueError: If the folder is damaged, not of `SCHEMA` or empty, or a picture is damaged.
+    """
+    verify(folder)
+    return _collect(shard_paths(folder, split), place=folder / split)
+
+
+def read_image_shard(path: Path) -> ImageSet:
+    """Read one shard of an image set whose folder has been verified; as `read_images`."""
+    return _collect([path], place=path)
+
+
+def _collect(paths: Sequence[Path], *, place: Path) -> ImageSet:
+    if not all(read_schema(path).equals(SCHEMA) for path in paths):
+        raise ValueError(f"{place}: its columns are not those of the image schema; {_FIX}")
+    count, start = count_rows(paths), 0
+    found: dict[str, list[Any]] = {name: [] for name in SCHEMA.names if name != "image"}
+    pixels: np.ndarray | None = None
+    for batch in read_batches(paths, rows=ROWS_AT_A_TIME):
+        columns = batch.to_pydict()
+        for name, data in zip(columns["id"], columns["image"], strict=True):
+            picture = _decoded(name, data, place)
+            if pixels is None:
+                pixels = empty_array((count, *picture.shape), np.uint8)
+            pixels[start] = picture
+            start += 1
+        for name, values in found.items():
+            values.extend(columns[name])
+    if pixels is None:
+        raise ValueError(f"{place}: the split is empty; {_FIX}")
+    return ImageSet(
+        ids=found["id"],
+        pixels=pixels,
+        captions=found["caption"],
+        labels=found["label"],
+        attributes=[dict(pairs or ()) for pairs in found["attributes"]],
+    )
+
+
+def _decoded(name: str, data: bytes, place: Path) -> np.ndarray:
+    try:
+        return decode_pixels(data)
+    except (OSError, SyntaxError, ValueError):  # Pillow raises all of them for a broken PNG
+        raise ValueError(f"{place}: picture {name!r} can't be decoded; {_FIX}") from None
+
+
+def read_captions(folder: Path, split: str) -> list[str]:
+    """Read the captions of one split, without its pictures.
+
+    Raises:
+        ValueError: If the folder is damaged or has no captions.
+    """
+    verify(folder)
+    table = read_split(folder, split, columns=["caption"])
+    if not table.num_rows or not table.schema.equals(pa.schema([SCHEMA.field("caption")])):
+        raise ValueError(f"{folder}: its {split!r} split has no captions; {_FIX}")
+    return table.column("caption").to_pylist()
+
+
+def read_source(folder: Path) -> dict[str, Any]:
+    """Return what an image set was made from; at least `name`, `image_size` and `channels`."""
+    return json.loads((folder / "source.json").read_text())
+
+
+def decode_pixels(data: bytes) -> np.ndarray:
+    """Decode a PNG of our own making to (C, H, W) uint8 with C = 1 or 3."""
+    pixels = np.asarray(Image.open(io.BytesIO(data)))
+    return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """Encode (C, H, W) uint8 with C = 1 or 3 as PNG."""
+    image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()

@@ -1,0 +1,155 @@
+"""Pictures as codes: what a set of tokens says of itself, and its parquet shards."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from vqpriors.core.arrays import Texts, empty_array
+from vqpriors.core.artifact import verify
+from vqpriors.data.shards import count_rows, read_batches, read_schema, shard_paths
+
+METADATA_KEY = b"vqpriors"
+ROWS_AT_A_TIME = 16384
+_FIX = "encode the images again with `dvc repro encode`"
+
+
+@dataclass(frozen=True)
+class TokenSpec:
+    """What codes mean.
+
+    Attributes:
+        rows: Rows of the code grid.
+        columns: Columns of the code grid.
+        codebook_size: Number of codes K; codes are 0 to K - 1.
+        fingerprint: Of the tokenizer that made them: 64 hex digits.
+    """
+
+    rows: int
+    columns: int
+    codebook_size: int
+    fingerprint: str
+
+    @property
+    def length(self) -> int:
+        """Number of tokens N of a picture, in raster order."""
+        return self.rows * self.columns
+
+
+@dataclass(frozen=True)
+class TokenSet:
+    """One split.
+
+    Attributes:
+        spec: What the codes mean.
+        ids: M picture ids.
+        captions: M captions.
+        codes: (M, N) uint16, raster order; on disk where they are many.
+    """
+
+    spec: TokenSpec
+    ids: Texts
+    captions: Texts
+    codes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def token_table(
+    spec: TokenSpec, *, ids: Sequence[str], captions: Sequence[str], codes: np.ndarray
+) -> pa.Table:
+    """Make a table of tokens that carries its spec in the schema's metadata.
+
+    Args:
+        spec: What the codes mean.
+        ids: M picture ids.
+        captions: M captions.
+        codes: (M, N) integers below the codebook size.
+    """
+    flat = pa.array(codes.astype(np.uint16).reshape(-1))
+    table = pa.table(
+        {
+            "id": pa.array(ids, pa.string()),
+            "caption": pa.array(captions, pa.string()),
+            "codes": pa.FixedSizeListArray.from_arrays(flat, spec.length),
+        }
+    )
+    return table.replace_schema_metadata({METADATA_KEY: json.dumps(asdict(spec))})
+
+
+def read_tokens(folder: Path, split: str, *, tokenizer: str) -> TokenSet:
+    """Read one split of tokens, shard by shard, if they are a given tokenizer's.
+
+    Args:
+        folder: What the encode stage made.
+        split: "train", "validation" or "test".
+        tokenizer: Fingerprint of the tokenizer that is to decode them.
+
+    Raises:
+        ValueError: If the folder is damaged, its rows have another shape than they say, a code lies
+            outside the codebook, or another tokenizer made them.
+    """
+    verify(folder)
+    paths = shard_paths(folder, split)
+    batches, schema = read_batches(paths, rows=ROWS_AT_A_TIME), read_schema(paths[0])
+    count = count_rows(paths)
+    return _collect(batches, schema, count=count, source=str(folder), tokenizer=tokenizer)
+
+
+def parse_tokens(table: pa.Table, *, source: str, tokenizer: str) -> TokenSet:
+    """Check a table of tokens and take it over; as `read_tokens`."""
+    batches, count = table.to_batches(), table.num_rows
+    return _collect(batches, table.schema, count=count, source=source, tokenizer=tokenizer)
+
+
+def _collect(
+    batches: Iterable[pa.RecordBatch],
+    schema: pa.Schema,
+    *,
+    count: int,
+    source: str,
+    tokenizer: str,
+) -> TokenSet:
+    spec = _read_spec(schema, source)
+    if spec.fingerprint != tokenizer:
+        raise ValueError(
+            f"{source}: its tokens are of tokenizer {spec.fingerprint[:12]}, "
+            f"not of {tokenizer[:12]}; {_FIX}"
+        )
+    if missing := {"id", "caption", "codes"} - set(schema.names):
+        raise ValueError(f"{source}: no column {min(missing)!r}; {_FIX}")
+    codes = empty_array((count, spec.length), np.uint16)
+    texts: dict[str, list[pa.Array]] = {"id": [], "caption": []}
+    start = 0
+    for batch in batches:
+        found = _checked(batch, spec, source)
+        codes[start : start + len(found)] = found
+        start += len(found)
+        for name, pieces in texts.items():
+            pieces.append(batch.column(name))
+    columns = {name: pa.chunked_array(parts, pa.string()) for name, parts in texts.items()}
+    return TokenSet(spec, Texts(columns["id"]), Texts(columns["caption"]), codes)
+
+
+def _checked(batch: pa.RecordBatch, spec: TokenSpec, source: str) -> np.ndarray:
+    """Return the codes of some rows, (M, N) uint16."""
+    column = batch.column("codes")
+    if column.type != pa.list_(pa.uint16(), spec.length) or column.null_count:
+        raise ValueError(f"{source}: codes are {column.type}, not {spec.length} of uint16; {_FIX}")
+    values = column.flatten().to_numpy().reshape(-1, spec.length)
+    if values.size and values.max() >= spec.codebook_size:
+        raise ValueError(
+            f"{source}: code {values.max()} is outside the codebook of {spec.codebook_size}; {_FIX}"
+        )
+    return values
+
+
+def _read_spec(schema: pa.Schema, source: str) -> TokenSpec:
+    try:
+        return TokenSpec(**json.loads((schema.metadata or {})[METADATA_KEY]))
+    except (KeyError, ValueError, TypeError):
+        raise ValueError(f"{source}: no token spec in its schema; {_FIX}") from None

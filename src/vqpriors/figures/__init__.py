@@ -1,0 +1,1 @@
+"""Figures: sheets of pictures, text as images, animations."""

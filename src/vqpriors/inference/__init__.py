@@ -1,0 +1,1 @@
+"""The generator: trained parts that draw, redraw and caption pictures."""

@@ -1,0 +1,1 @@
+"""The judge: a classifier of real pictures, for evaluation only."""

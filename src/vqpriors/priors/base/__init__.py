@@ -1,0 +1,1 @@
+"""What priors share: their contract, losses, masks and training examples."""

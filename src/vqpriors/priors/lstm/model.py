@@ -1,0 +1,167 @@
+"""Stacked LSTM over the grid of codes in raster order, with a view of the row above.
+
+The caption sets the first state of every LSTM and, by attention, is an input at each of its steps.
+An LSTM sees its input at this cell and at those whose codes are above and above-right, so that what
+a raster keeps a row away need not be remembered for a row.
+
+References:
+    Hochreiter & Schmidhuber 1997, Long Short-Term Memory;
+    van den Oord et al. 2016, Pixel Recurrent Neural Networks, arXiv:1601.06759 (LSTMs over a
+    raster, inputs from the row above, residual connections between layers).
+"""
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from vqpriors.core.params import Section
+from vqpriors.core.phases import Phase
+from vqpriors.data.text_inputs import TextInput, TextShape
+from vqpriors.nn.blocks import initialise
+from vqpriors.nn.norm import RMSNorm
+from vqpriors.nn.text_tower import TextTower
+from vqpriors.priors.base.prior import Batch, text_of
+from vqpriors.priors.base.stepwise import code_losses, code_nats, fill
+from vqpriors.priors.lstm.recurrence import Memory, RecurrentLayer, Side
+
+
+class Config(Section):
+    """`prior.lstm` of params.yaml."""
+
+    width: int = Field(ge=8)
+    depth: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    text_depth: int = Field(ge=0)
+    dropout: float = Field(ge=0, lt=1)
+    phases: dict[str, Phase] = Field(min_length=1)
+
+
+@dataclass
+class State:
+    """What one step needs of the steps before, and the text as each layer takes it."""
+
+    position: int
+    memories: list[Memory]
+    sides: list[Side | None]
+
+
+class LSTM(nn.Module):
+    """A recurrent prior; see `StepwisePrior` for what it offers.
+
+    Attributes:
+        length: Number of tokens N.
+        begin: The token that stands before the first code.
+    """
+
+    primitive = "stepwise"
+    is_exact = True
+    num_draws = 0
+
+    def __init__(
+        self,
+        *,
+        grid: tuple[int, int],
+        codebook_size: int,
+        text: TextShape,
+        width: int,
+        depth: int,
+        heads: int,
+        text_depth: int,
+        dropout: float,
+    ):
+        super().__init__()
+        if width % heads:
+            raise ValueError(
+                f"prior.lstm.heads: must divide width, got heads={heads}, width={width}; "
+                "change one of them in params.yaml"
+            )
+        self.length, self.begin = grid[0] * grid[1], codebook_size
+        has_text = text.length > 0
+        sizes = {"width": width, "heads": heads, "dropout": dropout}
+        self.text_tower = TextTower(shape=text, depth=text_depth, **sizes) if has_text else None
+        self.embedding = nn.Embedding(codebook_size + 1, width)
+        self.rows, self.columns = nn.Embedding(grid[0], width), nn.Embedding(grid[1], width)
+        # The input of step i is code i - 1: the code above is `columns - 1` inputs back.
+        looks = [back for back in (grid[1] - 1, grid[1] - 2) if back > 0]
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(
+            RecurrentLayer(looks=looks, has_text=has_text, **sizes) for _ in range(depth)
+        )
+        self.norm = RMSNorm(width)
+        self.head = nn.Linear(width, codebook_size, bias=False)
+        initialise(self, depth=depth)
+        for layer in self._layers():
+            layer.initialise()
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Return "nats_per_token", a code's mean negative log-likelihood given those before."""
+        return code_losses(self.logits(batch["codes"], text_of(batch)), batch["codes"])
+
+    def nats(self, codes: Tensor, text: TextInput, noise: Tensor | None = None) -> Tensor:
+        """Return each picture's exact negative log-likelihood in nats, (B,) float32."""
+        return code_nats(self.logits(codes, text), codes)
+
+    def logits(self, codes: Tensor, text: TextInput) -> Tensor:
+        """Return the logits of every code given those before it.
+
+        Args:
+            codes: (B, N) int64, raster order; the last is not looked at.
+            text: The captions.
+
+        Returns:
+            (B, N, K) float.
+        """
+        begin = torch.full_like(codes[:, :1], self.begin)
+        x = self._embed(torch.cat([begin, codes[:, :-1]], dim=1), position=0)
+        for layer, side in zip(self._layers(), self._sides(text), strict=True):
+            x = layer(x, side)
+        return self.head(self.norm(x))
+
+    def start(self, text: TextInput) -> State:
+        """Return the state before the first step, with the text side computed once."""
+        sides = self._sides(text, are_kept=True)
+        sizes = {"batch": len(text.tokens), "length": self.length}
+        memories = [
+            layer.start(side, **sizes) for layer, side in zip(self._layers(), sides, strict=True)
+        ]
+        return State(0, memories, sides)
+
+    def step(self, token: Tensor, state: State) -> Tensor:
+        """Return the next code's logits, (B, K) float, given the token before, (B,) int64."""
+        x = self._embed(token[:, None], position=state.position)
+        for layer, side, memory in zip(self._layers(), state.sides, state.memories, strict=True):
+            x = layer.step(x, side, memory, position=state.position)
+        state.position += 1
+        return self.head(self.norm(x[:, 0]))
+
+    def fill(self, codes: Tensor, is_hidden: Tensor, text: TextInput) -> Tensor:
+        """Replace hidden codes by the likeliest ones; see `vqpriors.priors.base.stepwise.fill`."""
+        return fill(self, codes, is_hidden, text)
+
+    def _layers(self) -> list[RecurrentLayer]:
+        return cast(list[RecurrentLayer], list(self.layers))
+
+    def _embed(self, tokens: Tensor, *, position: int) -> Tensor:
+        places = torch.arange(position, position + tokens.shape[1], device=tokens.device)
+        num_columns = self.columns.num_embeddings
+        x = self.embedding(tokens) + self.rows(places // num_columns)
+        return self.dropout(x + self.columns(places % num_columns))
+
+    def _sides(self, text: TextInput, *, are_kept: bool = False) -> list[Side | None]:
+        if self.text_tower is None:
+            return [None for _ in self.layers]
+        vectors = self.text_tower(text)
+        return [layer.side(vectors, text.is_real, are_kept=are_kept) for layer in self._layers()]
+
+
+def build(config: Config, *, grid: tuple[int, int], codebook_size: int, text: TextShape) -> LSTM:
+    """Build the prior that a config describes.
+
+    Raises:
+        ValueError: If the heads do not divide the width.
+    """
+    settings = config.model_dump(exclude={"phases"})
+    return LSTM(grid=grid, codebook_size=codebook_size, text=text, **settings)

@@ -1,0 +1,1 @@
+"""Publishing: model cards, the Hugging Face Hub, DVC revisions, integrity checks."""

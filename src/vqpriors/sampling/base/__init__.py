@@ -1,0 +1,1 @@
+"""What samplers share: their contract, logits, unmasking and captioning."""

@@ -1,0 +1,1 @@
+"""Sources of pictures, each a kind; the `download` stage alone uses them."""

@@ -1,0 +1,1 @@
+"""What all sources share: their contract, splits, caption templates and preparing."""

@@ -1,0 +1,202 @@
+"""Any source to one schema: rows chosen, decoded, captioned and written, bad ones set aside."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from PIL import Image
+from pydantic import Field, field_validator, model_validator
+from tqdm import tqdm
+
+from vqpriors.core.params import Params, Section
+from vqpriors.data.decoding import BadImageError, ImageConfig, decode, fit
+from vqpriors.data.images import SCHEMA, encode_png
+from vqpriors.data.shards import write_split
+from vqpriors.sources.base.caption_templates import MissingFieldError, caption, parse
+from vqpriors.sources.base.source import Record, Source
+from vqpriors.sources.base.splits import Selection, Splits, select
+
+QUARANTINE = "quarantine.jsonl"
+
+
+class Decoding(Section):
+    """What holds for every data set: limits on bad input, and the shards' size."""
+
+    max_pixels: int = Field(ge=1, le=Image.MAX_IMAGE_PIXELS or 89_478_485)
+    max_bad_share: float = Field(ge=0, le=1)
+    rows_per_shard: int = Field(ge=1)
+
+
+class Recipe(Section):
+    """A data set's section but for the config of its source, which has a schema of its own."""
+
+    source: str
+    image: ImageConfig
+    caption: str | None
+    limit: int | None = Field(ge=1)
+    splits: Splits
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_source_config(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {key: value for key, value in values.items() if key != values.get("source")}
+
+    @field_validator("caption")
+    @classmethod
+    def _is_template(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse(value)
+        return value
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that can't be used: our split, its number in the source's split, its id, and why."""
+
+    split: str
+    index: int
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was written: rows and bad rows of each split, and the pictures' form (C, H, W)."""
+
+    rows: dict[str, int]
+    quarantined: dict[str, int]
+    shape: tuple[int, int, int]
+
+    def __str__(self) -> str:
+        rows = ", ".join(f"{count:,} {split}" for split, count in self.rows.items())
+        shape = " x ".join(str(edge) for edge in self.shape)
+        return f"{rows}; {shape}; {sum(self.quarantined.values())} quarantined"
+
+
+def section_path(params: Params) -> str:
+    """Return the dotted path of the section that `data.name` names.
+
+    Raises:
+        ValueError: If there is none of that name; lists those there are.
+    """
+    name = params.value("data.name", str)
+    sections = params.raw("data")
+    names = [
+        key for key, value in sections.items() if isinstance(value, dict) and "source" in value
+    ]
+    if name not in names:
+        fix = f"choose one of {', '.join(names)}" if names else "add its section"
+        raise ValueError(f"data.name: no data set {name!r} in params.yaml; {fix}")
+    return f"data.{name}"
+
+
+def prepare(
+    source: Source, recipe: Recipe, decoding: Decoding, *, param: str, seed: int, folder: Path
+) -> Summary:
+    """Write a source's pictures as an image set.
+
+    Args:
+        source: Where they come from.
+        recipe: What is made of them.
+        decoding: Limits, and the shards' size.
+        param: The data set's section, such as "data.mnist", for errors.
+        seed: Starts the choice of rows.
+        folder: An existing folder, usually the temporary one of `artifact.new_folder`.
+
+    Raises:
+        ValueError: If a split is missing or empty, or too many of its rows can't be used.
+    """
+    selections = select(source.sizes, recipe.splits, limit=recipe.limit, seed=seed, param=param)
+    rows, bad = {}, []
+    for split, selection in selections.items():
+        table, bad_of_split = _split(source, split, selection, recipe, decoding, param)
+        write_split(folder, split, table, rows_per_shard=decoding.rows_per_shard)
+        rows[split] = table.num_rows
+        bad.extend(bad_of_split)
+    quarantined = dict.fromkeys(rows, 0) | Counter(row.split for row in bad)
+    size = recipe.image.size
+    summary = Summary(rows, quarantined, (recipe.image.channels, size, size))
+    _write_facts(folder, source, recipe, summary, bad, param)
+    return summary
+
+
+def _split(
+    source: Source,
+    split: str,
+    selection: Selection,
+    recipe: Recipe,
+    decoding: Decoding,
+    param: str,
+) -> tuple[pa.Table, list[BadRow]]:
+    records = source.records(selection.source_split, selection.rows)
+    total = len(selection.rows)
+    good: list[dict[str, Any]] = []
+    bad: list[BadRow] = []
+    progress = tqdm(zip(selection.rows, records, strict=True), split, total, disable=None)
+    for index, record in progress:
+        try:
+            good.append(_row(record, recipe, decoding))
+        except (BadImageError, MissingFieldError) as error:
+            bad.append(BadRow(split, index, record.id, str(error)))
+            if len(bad) > decoding.max_bad_share * total:
+                raise ValueError(_too_many(bad, total, error, param)) from None
+    if not good:
+        raise ValueError(f"{param}: no {split} row can be used (first: {bad[0].reason}); repair it")
+    return pa.Table.from_pylist(good, schema=SCHEMA), bad
+
+
+def _row(record: Record, recipe: Recipe, decoding: Decoding) -> dict[str, Any]:
+    image = record.image
+    if not isinstance(image, Image.Image):
+        image = decode(image, max_pixels=decoding.max_pixels)
+    attributes = dict(record.attributes)
+    label = {} if record.label is None else {"label": record.label}
+    return {
+        "id": record.id,
+        "image": encode_png(fit(image, recipe.image)),
+        "caption": _caption(record, recipe.caption, label | attributes),
+        "label": record.label,
+        "attributes": list((attributes or label).items()),
+    }
+
+
+def _caption(record: Record, template: str | None, fields: Mapping[str, str]) -> str:
+    if record.caption is not None:
+        return record.caption
+    return "" if template is None else caption(template, fields)
+
+
+def _too_many(bad: list[BadRow], total: int, error: Exception, param: str) -> str:
+    first = bad[0]
+    is_template = isinstance(error, MissingFieldError)
+    key = f"{param}.caption" if is_template else "data.decoding.max_bad_share"
+    fix = "correct the template" if is_template else "repair the source or raise the share"
+    count = f"{len(bad)} or more of {total} {first.split} rows can't be used"
+    return f"{key}: {count} (first: row {first.index}, {first.id}: {first.reason}); {fix}"
+
+
+def _write_facts(
+    folder: Path, source: Source, recipe: Recipe, summary: Summary, bad: list[BadRow], param: str
+) -> None:
+    facts = {
+        "name": param.rpartition(".")[2],
+        "source": recipe.source,
+        "image_size": recipe.image.size,
+        "channels": recipe.image.channels,
+        "splits": summary.rows,
+        "quarantined": summary.quarantined,
+        "provenance": source.provenance,
+    }
+    (folder / "source.json").write_text(json.dumps(facts, indent=2) + "\n")
+    (folder / QUARANTINE).write_text("".join(_lines(bad)))
+
+
+def _lines(bad: list[BadRow]) -> Iterator[str]:
+    for row in bad:
+        yield json.dumps(vars(row)) + "\n"

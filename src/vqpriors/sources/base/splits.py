@@ -1,0 +1,108 @@
+"""Which rows of a source go to which of our splits: never one to two, the same for a seed."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import Field, model_validator
+
+from vqpriors.core.params import Section
+
+
+class Splits(Section):
+    """The source's split for each of ours; None is cut from the source's train split."""
+
+    train: str
+    validation: str | None
+    test: str | None
+    validation_share: float = Field(gt=0, lt=1)
+    test_share: float = Field(gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> "Splits":
+        named = [split for split in (self.train, self.validation, self.test) if split is not None]
+        if len(set(named)) < len(named):
+            raise ValueError(f"can't name {_repeated(named)!r} twice (null cuts from train)")
+        return self
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Rows of one of the source's splits: its name for it, and the rows' numbers, ascending."""
+
+    source_split: str
+    rows: list[int]
+
+
+def select(
+    sizes: Mapping[str, int], splits: Splits, *, limit: int | None, seed: int, param: str
+) -> dict[str, Selection]:
+    """Choose the rows of train, validation and test.
+
+    Args:
+        sizes: Rows of each split that the source has.
+        splits: Which of them are which of ours.
+        limit: Most rows of each of ours, drawn evenly from it; None for all.
+        seed: Starts the cut and the draw.
+        param: The data set's section, such as "data.mnist", for errors.
+
+    Raises:
+        ValueError: If the source lacks a split, or one of ours would be empty.
+    """
+    pools = _pools(sizes, splits, seed, param)
+    return {
+        split: Selection(pool.source_split, sorted(pool.rows[:limit]))
+        for split, pool in pools.items()
+    }
+
+
+def _pools(sizes: Mapping[str, int], splits: Splits, seed: int, param: str) -> dict[str, Selection]:
+    """Every split's rows, in the order in which a limit takes them."""
+    rest = _shuffled(_size(sizes, splits.train, f"{param}.splits.train"), splits.train, seed)
+    cuts = {
+        split: round(share * len(rest))
+        for split, share in (("validation", splits.validation_share), ("test", splits.test_share))
+    }
+    pools = {}
+    for split, source_split in (("validation", splits.validation), ("test", splits.test)):
+        if source_split is None:
+            pools[split] = Selection(splits.train, rest[: cuts[split]])
+            rest = rest[cuts[split] :]
+        else:
+            size = _size(sizes, source_split, f"{param}.splits.{split}")
+            pools[split] = Selection(source_split, _shuffled(size, source_split, seed))
+    pools = {"train": Selection(splits.train, rest), **pools}
+    for split, pool in pools.items():
+        _refuse_empty(split, pool, getattr(splits, split), param)
+    return pools
+
+
+def _size(sizes: Mapping[str, int], split: str, param: str) -> int:
+    if split not in sizes:
+        raise ValueError(f"{param}: the source has no split {split!r}; it has {', '.join(sizes)}")
+    return sizes[split]
+
+
+def _refuse_empty(split: str, pool: Selection, named: str | None, param: str) -> None:
+    if pool.rows:
+        return
+    if named is None:
+        key = f"{param}.splits.{split}_share"
+        raise ValueError(f"{key}: cuts no {split} row from {pool.source_split!r}; raise it")
+    raise ValueError(
+        f"{param}.splits.{split}: no row is left in {named!r} of the source; "
+        "name another split, or cut less from it"
+    )
+
+
+def _shuffled(count: int, split: str, seed: int) -> list[int]:
+    """Row numbers in an order that depends on nothing but the arguments, on any machine."""
+
+    def rank(row: int) -> bytes:
+        return hashlib.sha256(f"{seed}/{split}/{row}".encode()).digest()
+
+    return sorted(range(count), key=rank)
+
+
+def _repeated(names: list[str]) -> str:
+    return next(name for name in names if names.count(name) > 1)

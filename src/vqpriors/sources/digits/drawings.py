@@ -1,0 +1,198 @@
+"""Handwritten digits in colour, drawn from what comes with scikit-learn: needs no network.
+
+Every caption says exactly what is drawn, no glyph is in two splits, and a few pairs of colour and
+digit are kept for the test split, to see whether a prior puts together what it learned apart.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pydantic import Field, model_validator
+
+from vqpriors.core.params import Section
+from vqpriors.sources.base.source import Record
+from vqpriors.sources.digits.handwriting import Handwriting, load, mask
+
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+COLORS = {
+    "red": (232, 36, 48),
+    "orange": (255, 124, 0),
+    "yellow": (255, 208, 0),
+    "green": (34, 188, 80),
+    "blue": (52, 120, 255),
+    "purple": (184, 80, 238),
+    "white": (255, 255, 255),
+}
+BACKGROUNDS = {"black": (0, 0, 0), "gray": (68, 68, 68), "white": (255, 255, 255)}
+SIZES = ("small", "large")
+SPLITS = ("train", "validation", "test")
+_SHARES = (0.75, 0.10)  # of the glyphs, to train and validation; test has the rest
+_UNSEEN_EVERY = 3  # one in so many test drawings of a digit shows an unseen pair
+
+Card = tuple[str, str, str]  # size, color, background
+
+
+class Config(Section):
+    """How many drawings of each glyph, and their sizes; pixels."""
+
+    canvas: int = Field(ge=8, le=1024)
+    copies: int = Field(ge=1)
+    test_copies: int = Field(ge=1)
+    shift: int = Field(ge=0)
+    small: int = Field(ge=4)
+    large: int = Field(ge=4)
+    unseen_pairs: int = Field(ge=0, le=60)  # more could leave a digit without a seen colour
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Config":
+        if self.small >= self.large:
+            raise ValueError(f"small must be below large, got {self.small} and {self.large}")
+        if self.large + 2 * self.shift > self.canvas:
+            needed = f"large={self.large} with shift={self.shift} on both sides"
+            raise ValueError(f"canvas must hold {needed}, got canvas={self.canvas}")
+        return self
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One picture to draw: which glyph, how, and how far from the centre; pixels."""
+
+    glyph: int
+    copy: int
+    card: Card
+    shift: tuple[int, int]
+
+
+class Digits:
+    """The drawings of every split, planned at once and drawn when asked for."""
+
+    def __init__(self, config: Config, handwriting: Handwriting, *, seed: int) -> None:
+        self._config = config
+        self._handwriting = handwriting
+        self._masks: dict[tuple[int, int], Image.Image] = {}  # by glyph and edge
+        self._unseen = unseen_pairs(config.unseen_pairs, seed=seed)
+        parts = split_glyphs(handwriting.digits, seed=seed)
+        self._plans = {split: self._plan(split, parts[split], seed) for split in SPLITS}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of drawings of each split."""
+        return {split: len(plan) for split, plan in self._plans.items()}
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """The handwriting's version and hash, and the pairs that occur in test only."""
+        return {
+            "scikit_learn": self._handwriting.version,
+            "sha256": self._handwriting.sha256,
+            "unseen_pairs": [list(pair) for pair in self._unseen],
+        }
+
+    def records(self, split: str, rows: Sequence[int]) -> Iterator[Record]:
+        """Yield the drawings at some rows of a split."""
+        for row in rows:
+            yield self._draw(self._plans[split][row])
+
+    def _plan(self, split: str, glyphs: np.ndarray, seed: int) -> list[Drawing]:
+        generator = np.random.default_rng([seed, 1, SPLITS.index(split)])
+        copies = self._config.copies if split == "train" else self._config.test_copies
+        drawings = []
+        for digit in range(len(WORDS)):
+            own = glyphs[self._handwriting.digits[glyphs] == digit]
+            cards = self._cards(WORDS[digit], split, generator)
+            for (glyph, copy), card in zip(product(own, range(copies)), cards, strict=False):
+                x, y = generator.integers(-self._config.shift, self._config.shift, 2, endpoint=True)
+                drawings.append(Drawing(int(glyph), copy, card, (int(x), int(y))))
+        return [drawings[row] for row in generator.permutation(len(drawings))]
+
+    def _cards(self, word: str, split: str, generator: np.random.Generator) -> Iterator[Card]:
+        def is_unseen(card: Card) -> bool:
+            return (card[1], word) in self._unseen
+
+        every = [card for card in product(SIZES, COLORS, BACKGROUNDS) if card[1] != card[2]]
+        seen = _deal([card for card in every if not is_unseen(card)], generator)
+        unseen = _deal([card for card in every if is_unseen(card)], generator)
+        position = 0
+        while True:
+            position += 1
+            is_turn = split == "test" and position % _UNSEEN_EVERY == 0
+            yield (next(unseen, None) if is_turn else None) or next(seen)
+
+    def _draw(self, drawing: Drawing) -> Record:
+        size, color, background = drawing.card
+        word = WORDS[self._handwriting.digits[drawing.glyph]]
+        attributes = {"size": size, "color": color, "digit": word, "background": background}
+        return Record(
+            id=f"{drawing.glyph:04d}-{drawing.copy}",
+            image=self._picture(drawing),
+            caption=f"a {size} {color} {word} on a {background} background",
+            label=word,
+            attributes=attributes,
+        )
+
+    def _picture(self, drawing: Drawing) -> Image.Image:
+        size, color, background = drawing.card
+        canvas = self._config.canvas
+        edge = self._config.small if size == "small" else self._config.large
+        picture = Image.new("RGB", (canvas, canvas), BACKGROUNDS[background])
+        key = (drawing.glyph, edge)
+        if key not in self._masks:
+            glyph = self._handwriting.glyphs[drawing.glyph]
+            self._masks[key] = mask(glyph, size=edge, canvas=canvas)
+        picture.paste(COLORS[color], drawing.shift, self._masks[key])
+        return picture
+
+
+def build(config: Config, *, seed: int, param: str) -> Digits:
+    """Plan the drawings.
+
+    Args:
+        config: Counts and sizes.
+        seed: Starts the split of the glyphs, the unseen pairs, the attributes and the shifts.
+        param: Unused; nothing here can fail for what it names.
+    """
+    return Digits(config, load(), seed=seed)
+
+
+def split_glyphs(digits: np.ndarray, *, seed: int) -> dict[str, np.ndarray]:
+    """Divide glyphs into splits, each digit in the same shares.
+
+    Args:
+        digits: What each glyph shows, 0 to 9; (M,) int.
+        seed: Starts the shuffle.
+
+    Returns:
+        Glyph numbers by split, sorted; together every number from 0 to M - 1 once.
+    """
+    generator = np.random.default_rng([seed, 0])
+    parts: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
+    for digit in range(len(WORDS)):
+        glyphs = generator.permutation(np.flatnonzero(digits == digit))
+        ends = np.round(np.cumsum(_SHARES) * len(glyphs)).astype(int)
+        for split, part in zip(SPLITS, np.split(glyphs, ends), strict=True):
+            parts[split].append(part)
+    return {split: np.sort(np.concatenate(part)) for split, part in parts.items()}
+
+
+def unseen_pairs(count: int, *, seed: int) -> list[tuple[str, str]]:
+    """Choose pairs of colour and digit, spread so that none has many more than another.
+
+    Args:
+        count: Number of pairs; up to 7, no colour and no digit comes twice.
+        seed: Starts the choice.
+    """
+    generator = np.random.default_rng([seed, 2])
+    colors = generator.permutation(list(COLORS))
+    words = generator.permutation(WORDS)
+    # 7 colours and 10 digits have no common factor, so going round both meets every pair once
+    return [(str(colors[i % len(colors)]), str(words[i % len(words)])) for i in range(count)]
+
+
+def _deal(cards: list[Card], generator: np.random.Generator) -> Iterator[Card]:
+    """Deal cards for ever, reshuffled each time round; nothing where there is none."""
+    while cards:
+        yield from (cards[i] for i in generator.permutation(len(cards)))

@@ -1,0 +1,162 @@
+"""A data set of the Hugging Face hub, or a local folder in the hub's layout by the same call."""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vqpriors.core.params import Section
+from vqpriors.publish.hub_errors import naming_param
+from vqpriors.sources.base.hashing import content_hash
+from vqpriors.sources.base.source import Record
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_TIMEOUT = 10  # seconds to wait for the hub's first answer
+_BATCH = 1000  # rows read at once
+
+
+class Config(Section):
+    """Where the data set is, and which of its columns are what."""
+
+    location: str
+    revision: str
+    config: str | None
+    image_column: str
+    caption_column: str | None
+    label_column: str | None
+    attribute_columns: list[str]
+
+
+class HubDataset:
+    """The splits of a loaded data set; pictures stay encoded."""
+
+    def __init__(
+        self, config: Config, splits: "Mapping[str, Dataset]", provenance: dict[str, Any]
+    ) -> None:
+        self._config = config
+        self._splits = splits
+        self.provenance = provenance
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of rows of each split."""
+        return {split: len(rows) for split, rows in self._splits.items()}
+
+    def records(self, split: str, rows: Sequence[int]) -> Iterator[Record]:
+        """Yield some rows of a split."""
+        chosen = self._splits[split].select(rows)
+        features = chosen.features  # once: every access copies it
+        position = 0
+        for batch in chosen.iter(batch_size=_BATCH):
+            columns: dict[str, list[Any]] = dict(batch)
+            for values in zip(*columns.values(), strict=True):
+                row = dict(zip(columns, values, strict=True))
+                yield self._record(f"{split}-{rows[position]:07d}", row, features)
+                position += 1
+
+    def _record(self, row_id: str, row: Mapping[str, Any], features: Mapping[str, Any]) -> Record:
+        config = self._config
+
+        def text(column: str | None) -> str | None:
+            return None if column is None else _text(features[column], row[column])
+
+        attributes = {column: text(column) for column in config.attribute_columns}
+        return Record(
+            id=row_id,
+            image=(row[config.image_column] or {}).get("bytes"),
+            caption=text(config.caption_column),
+            label=text(config.label_column),
+            attributes={name: value for name, value in attributes.items() if value is not None},
+        )
+
+
+def build(config: Config, *, seed: int, param: str) -> HubDataset:
+    """Load a data set, from the hub or from a folder.
+
+    Args:
+        config: Where it is and which columns are what.
+        seed: Unused; nothing here is random.
+        param: The config's dotted path, such as "data.mnist.hub", for errors.
+
+    Raises:
+        ValueError: If the hub can't be reached, or the folder, data set, revision, configuration
+            or a column does not exist.
+    """
+    splits, provenance = _load(config, param)
+    prepared = {split: _encoded(data, config, param) for split, data in splits.items()}
+    return HubDataset(config, prepared, provenance)
+
+
+def _load(config: Config, param: str) -> "tuple[dict[str, Dataset], dict[str, Any]]":
+    import datasets
+
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+    folder = Path(config.location).expanduser().resolve()
+    location, revision = str(folder), None
+    if not folder.is_dir():
+        location, revision = config.location, _commit(config, param)
+    try:
+        loaded = datasets.load_dataset(location, config.config, revision=revision)
+    except Exception as error:
+        raise ValueError(_explain(error, config, param)) from None
+    assert isinstance(loaded, datasets.DatasetDict)
+    splits = {str(split): data for split, data in loaded.items()}
+    if revision:
+        return splits, {"location": config.location, "commit": revision}
+    builder = datasets.load_dataset_builder(location, config.config)
+    files = [Path(path) for paths in (builder.config.data_files or {}).values() for path in paths]
+    return splits, {"sha256": content_hash(folder, files)}
+
+
+def _commit(config: Config, param: str) -> str | None:
+    """Resolve the revision, so that what is loaded is what is recorded."""
+    from huggingface_hub import HfApi
+
+    with naming_param(param, config.location, config.revision, kind="data set"):
+        found = HfApi().dataset_info(config.location, revision=config.revision, timeout=_TIMEOUT)
+    return found.sha
+
+
+def _explain(error: Exception, config: Config, param: str) -> str:
+    reason = " ".join(str(error.__cause__ or error).split())
+    if "BuilderConfig" in reason or "Config name is missing" in reason:
+        return f"{param}.config: no configuration {config.config!r} ({reason}); choose one it has"
+    place = f"{param}.location: {config.location!r} can't be loaded"
+    return f"{place} ({reason}); check that it is whole and in the hub's layout"
+
+
+def _encoded(data: "Dataset", config: Config, param: str) -> "Dataset":
+    """Leave only the columns in use, with pictures as their bytes."""
+    import datasets
+
+    for key, column in _columns(config):
+        if column not in data.features:
+            known = ", ".join(data.features)
+            raise ValueError(f"{param}.{key}: no column {column!r}; choose one of {known}")
+        feature = data.features[column]
+        is_picture = isinstance(feature, datasets.Image) or feature == datasets.Value("binary")
+        is_name = isinstance(feature, datasets.ClassLabel | datasets.Value)
+        if not (is_picture if key == "image_column" else is_name):
+            raise ValueError(f"{param}.{key}: column {column!r} holds {feature}; choose another")
+    used = data.select_columns(list(dict.fromkeys(column for _, column in _columns(config))))
+    return used.cast_column(config.image_column, datasets.Image(decode=False))
+
+
+def _columns(config: Config) -> Iterator[tuple[str, str]]:
+    for key in ("image_column", "caption_column", "label_column"):
+        if (column := getattr(config, key)) is not None:
+            yield key, column
+    for column in config.attribute_columns:
+        yield "attribute_columns", column
+
+
+def _text(feature: Any, value: Any) -> str | None:
+    """Name a class by its name, anything else as it stands; -1 is the hub's word for no class."""
+    if value is None or value == "":
+        return None
+    if hasattr(feature, "int2str"):
+        return None if value < 0 else feature.int2str(value)
+    return str(value)

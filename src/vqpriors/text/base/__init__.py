@@ -1,0 +1,1 @@
+"""What text encoders share: their contract, token rows and pretrained files."""

@@ -1,0 +1,105 @@
+"""What others have trained, from the hub or a local folder in its layout; never their code."""
+
+import json
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vqpriors.publish.hub_errors import naming_param
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+)
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+
+
+class Pretrained:
+    """A folder of a pretrained model, fetched first where `location` is no folder.
+
+    Args:
+        location: A local folder or a hub id.
+        revision: Commit, tag or branch on the hub.
+        files: Patterns of the files to fetch.
+        param: Dotted path of the section that has `location`, for errors.
+
+    Raises:
+        ValueError: If there is no such folder and the hub can't be reached or lacks it.
+    """
+
+    def __init__(self, location: str, revision: str, *, files: Collection[str], param: str):
+        self.location, self.param = location, param
+        self.folder = Path(location).expanduser()
+        if not self.folder.is_dir():
+            self.folder = _fetch(location, revision, files=files, param=param)
+
+    def refusal(self, problem: str, fix: str) -> ValueError:
+        """Return an error about the location."""
+        return ValueError(f"{self.param}.location: {self.location!r} {problem}; {fix}")
+
+    def has(self, *names: str) -> bool:
+        """Return whether all of some files are there."""
+        return all((self.folder / name).is_file() for name in names)
+
+    def check_type(self, *types: str) -> None:
+        """Refuse a config.json of another type of model; one that is missing is passed over.
+
+        Raises:
+            ValueError: If it is of none of the types.
+        """
+        if not self.has("config.json"):
+            return
+        try:
+            found = json.loads((self.folder / "config.json").read_text()).get("model_type")
+        except (ValueError, AttributeError):
+            raise self.refusal("has a config.json that can't be read", "fetch it again") from None
+        if found not in types:
+            expected = " or ".join(types)
+            raise self.refusal(f"is a model of type {found!r}", f"choose one of type {expected}")
+
+    def read(self, kind: Any, **options: Any) -> Any:
+        """Read a part, such as a tokenizer, by its class in `transformers`, from disk alone.
+
+        Raises:
+            ValueError: If its files are damaged or of something else.
+        """
+        try:
+            with quiet():
+                return kind.from_pretrained(self.folder, local_files_only=True, **options)
+        except Exception as error:  # in as many ways as there are files
+            reason = " ".join(str(error).split()) or type(error).__name__
+            fix = "check that it is whole and in the hub's layout"
+            raise self.refusal(f"can't be loaded ({reason})", fix) from None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep `transformers` from drawing bars and from reporting weights that are not wanted."""
+    from transformers.utils import logging
+
+    verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if has_bars:
+            logging.enable_progress_bar()
+
+
+def _fetch(location: str, revision: str, *, files: Collection[str], param: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import disable_progress_bars
+
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    with naming_param(param, location, revision, kind="model"):
+        found = snapshot_download(location, revision=revision, allow_patterns=list(files))
+    return Path(found)

@@ -1,0 +1,1 @@
+"""What all tokenizers share: their contract, encoding and decoding, quality metrics."""

@@ -1,0 +1,68 @@
+"""Tokenizers as artifacts: what describes one, and loading it for inference."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vqpriors.core.artifact import load_model
+from vqpriors.core.params import Section, check
+from vqpriors.core.registry import load_kind
+from vqpriors.data.tokens import TokenSpec
+from vqpriors.tokenizer.base.tokenizer import Tokenizer
+
+
+def describe_tokenizer(
+    *, arch: str, config: Section, quantizer: str, quantizer_config: Section, **shape: int
+) -> dict[str, Any]:
+    """Return the config that is saved with a tokenizer, from which `load_tokenizer` builds it."""
+    return {
+        "arch": arch,
+        "config": config.model_dump(),
+        "quantizer": quantizer,
+        "quantizer_config": quantizer_config.model_dump(),
+        **shape,
+    }
+
+
+def complete_description(description: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
+    """Add to a description what the tokenizer has adopted from elsewhere, if it has."""
+    adopted = getattr(tokenizer, "adopted", None)
+    return description if adopted is None else {**description, "adopted": adopted}
+
+
+def build_tokenizer(description: dict[str, Any]) -> Any:
+    """Build a tokenizer from what `describe_tokenizer` or `complete_description` returned.
+
+    It is untrained, but a description of an adopted one without `adopted` fetches its weights.
+    """
+    quantizer = load_kind(
+        "vqpriors.quantizers", description["quantizer"], param="tokenizer.quantizer"
+    )
+    arch = load_kind("vqpriors.tokenizer", description["arch"], param="tokenizer.arch")
+    name = description["quantizer"]
+    config = check(f"tokenizer.{description['arch']}", description["config"], arch.Config)
+    shape = {key: description[key] for key in ("image_size", "channels")}
+    if "adopted" in description:
+        return arch.restore(config, adopted=description["adopted"], **shape)
+    return arch.build(
+        config,
+        **shape,
+        quantizer=quantizer.build(
+            check(f"tokenizer.{name}", description["quantizer_config"], quantizer.Config)
+        ),
+    )
+
+
+def load_tokenizer(folder: Path, device: torch.device) -> tuple[Any, TokenSpec]:
+    """Load a trained tokenizer for inference, and what its codes mean.
+
+    Raises:
+        ValueError: If the folder is damaged.
+    """
+    model = load_model(folder)
+    tokenizer = build_tokenizer(model.config)
+    tokenizer.load_state_dict(model.weights)
+    tokenizer.eval().requires_grad_(False).to(device)
+    spec = TokenSpec(tokenizer.rows, tokenizer.columns, tokenizer.num_codes, model.fingerprint)
+    return tokenizer, spec

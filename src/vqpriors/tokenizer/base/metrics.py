@@ -1,0 +1,42 @@
+"""What a tokenizer is worth on a whole split: its pictures and the use of its codebook."""
+
+import numpy as np
+
+from vqpriors.tokenizer.base.codebook import perplexity, usage
+from vqpriors.tokenizer.base.reconstruction import psnr, ssim
+
+COLLAPSED = 0.5  # below this share of codes in use a codebook counts as collapsed
+
+
+def measure_tokenization(
+    originals: np.ndarray, reconstructions: np.ndarray, codes: np.ndarray, *, codebook_size: int
+) -> dict[str, float]:
+    """Measure the reconstructions and the codes of a split.
+
+    Args:
+        originals: (M, C, H, W) uint8.
+        reconstructions: As `originals`.
+        codes: (M, N) integers below the codebook size.
+        codebook_size: Number of codes K.
+
+    Returns:
+        "psnr" in dB, "ssim", "codebook_usage" in 0..1 and "codebook_perplexity" in 1..K.
+    """
+    return {
+        "psnr": psnr(originals, reconstructions),
+        "ssim": ssim(originals, reconstructions),
+        "codebook_usage": usage(codes, codebook_size=codebook_size),
+        "codebook_perplexity": perplexity(codes, codebook_size=codebook_size),
+    }
+
+
+def collapse_warning(quality: dict[str, float], *, codebook_size: int) -> str | None:
+    """Say so when too few codes are in use, and what to do about it; None where enough are."""
+    share = quality["codebook_usage"]
+    if share >= COLLAPSED:
+        return None
+    return (
+        f"the codebook has collapsed: {share:.0%} of {codebook_size} codes are in use; raise "
+        "tokenizer.ema.dead_code_threshold, start with a phase that does not quantize, or use "
+        "fewer codes"
+    )

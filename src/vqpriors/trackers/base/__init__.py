@@ -1,0 +1,1 @@
+"""What trackers share: a background thread and the progress bar."""

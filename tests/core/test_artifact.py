@@ -1,0 +1,134 @@
+import json
+
+import pytest
+import torch
+
+from vqpriors.core.artifact import MANIFEST, load_model, new_file, new_folder, save_model, verify
+
+
+def write(path, **files):
+    with new_folder(path) as folder:
+        for name, content in files.items():
+            (folder / name).write_text(content)
+
+
+def contents(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_folder_appears_whole_with_a_manifest(tmp_path):
+    path = tmp_path / "deep" / "set"
+    with new_folder(path) as folder:
+        (folder / "sub").mkdir()
+        (folder / "sub" / "a").write_text("abc")
+        assert not path.exists()
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert json.loads((path / MANIFEST).read_text()) == {"files": {"sub/a": digest}}
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_block_that_raises_leaves_the_old_folder_untouched(tmp_path):
+    path = tmp_path / "set"
+    write(path, a="old", b="old")
+    before = contents(path)
+
+    def fail():
+        with new_folder(path) as folder:
+            (folder / "a").write_text("new")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert contents(path) == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_new_folder_replaces_the_old_one_whole(tmp_path):
+    path = tmp_path / "set"
+    write(path, a="old", b="old")
+    write(path, a="new")
+    assert sorted(p.name for p in path.iterdir()) == ["a", MANIFEST]
+    verify(path)
+
+
+def test_leftovers_of_killed_writers_of_the_same_path_are_removed(tmp_path):
+    same = tmp_path / f".tmp-set-{'a' * 32}"
+    other = tmp_path / f".tmp-set-aside-{'b' * 32}"
+    for leftover in (same, other):
+        leftover.mkdir()
+        (leftover / "part").touch()
+    write(tmp_path / "set", a="1")
+    assert sorted(tmp_path.iterdir()) == [other, tmp_path / "set"]
+
+
+def test_leftovers_of_killed_writers_of_the_same_file_are_removed(tmp_path):
+    same = tmp_path / f".tmp-{'a' * 32}-row.txt"
+    other = tmp_path / f".tmp-{'b' * 32}-other-row.txt"
+    for leftover in (same, other):
+        leftover.touch()
+    with new_file(tmp_path / "row.txt") as file:
+        file.write_text("1")
+    assert sorted(tmp_path.iterdir()) == [other, tmp_path / "row.txt"]
+
+
+def test_fingerprint_changes_with_contents_and_names_alone(tmp_path):
+    prints = []
+    for number, files in enumerate([{"a": "1"}, {"a": "1"}, {"a": "2"}, {"b": "1"}]):
+        write(tmp_path / str(number), **files)
+        prints.append(verify(tmp_path / str(number)))
+    assert prints[0] == prints[1]
+    assert len(set(prints)) == 3
+    assert all(len(value) == 64 for value in prints)
+
+
+@pytest.mark.parametrize("position", [0, 9, -1])
+def test_flipped_bit_is_found(tmp_path, position):
+    path = tmp_path / "set"
+    write(path, a="1", b="some more content")
+    content = bytearray((path / "b").read_bytes())
+    content[position] ^= 1
+    (path / "b").write_bytes(content)
+    with pytest.raises(ValueError, match=r"set/b: damaged .*; restore it with `dvc checkout`"):
+        verify(path)
+
+
+def test_missing_file_and_folder_are_found(tmp_path):
+    path = tmp_path / "set"
+    write(path, a="1")
+    (path / "a").unlink()
+    with pytest.raises(ValueError, match="set/a: missing"):
+        verify(path)
+    with pytest.raises(ValueError, match=r"absent/manifest.json: missing"):
+        verify(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    "manifest", ["", "{", "[]", "{}", '{"files": []}', '{"files": 3}', "\udcff"]
+)
+def test_broken_manifest_is_refused(tmp_path, manifest):
+    path = tmp_path / "set"
+    write(path, a="1")
+    (path / MANIFEST).write_bytes(manifest.encode(errors="surrogateescape"))
+    with pytest.raises(ValueError, match=r"manifest.json: not a manifest; restore"):
+        verify(path)
+
+
+def test_model_round_trip_is_exact(tmp_path):
+    weights = {"w": torch.randn(3, 2), "on": torch.tensor(True), "n": torch.arange(3)}
+    config = {"width": 3, "phases": {"b": 1, "a": [0.1, None]}}
+    save_model(tmp_path / "m", config=config, weights=weights, last={"w": torch.zeros(1)})
+    model = load_model(tmp_path / "m")
+    assert model.config == config
+    assert list(model.config["phases"]) == ["b", "a"]
+    assert model.weights.keys() == weights.keys()
+    for name, value in weights.items():
+        assert torch.equal(model.weights[name], value)
+        assert model.weights[name].dtype == value.dtype
+    assert model.fingerprint == verify(tmp_path / "m")
+    assert (tmp_path / "m" / "last.safetensors").exists()
+
+
+def test_same_model_has_the_same_fingerprint(tmp_path):
+    for name in ("a", "b"):
+        save_model(tmp_path / name, config={"k": 1}, weights={"w": torch.ones(2)})
+    assert verify(tmp_path / "a") == verify(tmp_path / "b")

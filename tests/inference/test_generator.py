@@ -1,0 +1,363 @@
+"""Pictures on demand, from untrained parts: what they depend on, and what is refused."""
+
+import shutil
+import subprocess
+import sys
+from operator import attrgetter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vqpriors
+from tests.imports import ROOT
+from tests.parts import CAPTIONS, SIZE, make_parts, params_of, picture, same
+from vqpriors.__main__ import main
+from vqpriors.data.pixels import HIDDEN_GRAY
+from vqpriors.inference.generator import Generator, Request
+
+
+@pytest.fixture(scope="module", params=["transformer", "cftn2"])
+def folder(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp(request.param) / "data"
+    make_parts(path, request.param)
+    return path
+
+
+@pytest.fixture(scope="module")
+def captioner(tmp_path_factory):
+    path = tmp_path_factory.mktemp("captioner") / "data"
+    make_parts(path, "cftn2")
+    return path
+
+
+@pytest.fixture(scope="module")
+def stepwise(tmp_path_factory):
+    path = tmp_path_factory.mktemp("stepwise") / "data"
+    make_parts(path, "transformer")
+    return path
+
+
+def test_pictures_depend_on_prompt_and_seed_alone(folder):
+    generator = Generator.load(folder)
+    drawn = generator("a red seven", num_samples=3, seed=1)
+    assert [each.size for each in drawn] == [(SIZE, SIZE)] * 3
+    assert {each.mode for each in drawn} == {"RGB"}
+    assert not same(drawn[:1], drawn[1:2])
+    assert same(drawn, Generator.load(str(folder))("a red seven", num_samples=3, seed=1))
+    assert not same(drawn, generator("a red seven", num_samples=3, seed=2))
+    assert not same(drawn, generator("a green six", num_samples=3, seed=1))
+
+
+def test_pictures_come_prompt_by_prompt(folder):
+    generator = Generator.load(folder)
+    drawn = generator(["a red seven", "a green six"], num_samples=2)
+    assert len(drawn) == 4
+    assert same(drawn[:2], generator("a red seven", num_samples=2))
+
+
+@pytest.mark.parametrize("change", [{"guidance": 5.0}, {"temperature": 9.0}])
+def test_settings_can_be_overridden(folder, change):
+    generator = Generator.load(folder)
+    assert not same(generator(CAPTIONS, **change), generator(CAPTIONS))
+
+
+def test_settings_are_those_of_params_yaml(folder):
+    generator, sample = Generator.load(folder), params_of("cftn2")["sample"]
+    as_told = {"guidance": sample["guidance"]}
+    as_told["temperature"] = sample[generator.sampler.name]["temperature"]
+    assert same(generator(CAPTIONS, **as_told), generator(CAPTIONS))
+
+
+def test_temperature_0_draws_the_same_whatever_the_seed(folder):
+    generator = Generator.load(folder)
+    drawn = [generator.codes(CAPTIONS, Request(temperature=0.0, seed=seed)) for seed in (0, 1)]
+    assert (drawn[0] == drawn[1]).all()
+    assert drawn[0].max() < generator.spec.codebook_size
+
+
+def test_override_keeps_within_the_schema_of_params_yaml(folder):
+    sampler = Generator.load(folder).sampler
+    assert sampler.changed({"temperature": 3.0}) == sampler.config.model_copy(
+        update={"temperature": 3.0}
+    )
+    with pytest.raises(ValueError, match=r"^temperature: .*greater than or equal to 0, got -1\.0$"):
+        sampler.changed({"temperature": -1.0})
+    with pytest.raises(ValueError, match=r"^temperature: .*finite number, got nan$"):
+        sampler.changed({"temperature": float("nan")})
+
+
+def test_number_of_steps_changes_what_a_masked_prior_draws(captioner):
+    generator = Generator.load(captioner)
+    assert not same(generator(CAPTIONS, steps=1), generator(CAPTIONS, steps=4))
+
+
+def test_redrawn_pictures_keep_the_codes_that_are_not_marked(captioner, monkeypatch):
+    generator, kept = Generator.load(captioner), []
+    codes = generator.codes
+
+    def watched(prompts, request, *, given, **rest):
+        drawn = codes(prompts, request, given=given, **rest)
+        kept.append(given[1])
+        assert (drawn[given[1]] == given[0][given[1]]).all()
+        assert (given[0] == generator.encode([picture()])).all()
+        return drawn
+
+    monkeypatch.setattr(generator, "codes", watched)
+    mask = Image.new("L", (SIZE, SIZE))
+    mask.putpixel((0, SIZE - 1), 255)
+    assert len(generator.inpaint(picture(), mask, "a red six", num_samples=3)) == 3
+    assert len(generator.vary(picture(), num_samples=4)) == 4
+    inpainted, varied = kept
+    spec = generator.spec
+    assert (~inpainted).sum(1).tolist() == [1] * 3
+    assert (~inpainted[0].reshape(spec.rows, spec.columns)).nonzero()[0] == spec.rows - 1
+    assert varied.sum(1).tolist() == [spec.length // 2] * 4
+
+
+def test_looking_shows_the_codes_as_they_are_written_and_changes_nothing(folder):
+    generator, seen = Generator.load(folder), []
+    drawn = generator("a red six", num_samples=2, look=seen.append)
+    assert same(drawn, generator("a red six", num_samples=2))
+    assert len(seen) == (3 if generator.has_steps else generator.spec.length)
+    is_gray = [
+        [(np.asarray(each) == HIDDEN_GRAY).all(2).mean() for each in frame] for frame in seen
+    ]
+    assert all(first > last for first, last in zip(is_gray[0], is_gray[-1], strict=True))
+    assert same(seen[-1], drawn)
+
+
+def test_redrawing_shows_what_is_kept_from_the_first_pass_on(captioner):
+    generator, seen = Generator.load(captioner), []
+    redrawn = generator.vary(picture(), num_samples=2, look=seen.append)
+    assert same(seen[-1], redrawn)
+    assert (np.asarray(seen[0][0]) == HIDDEN_GRAY).all(2).mean() < 1 / 2
+
+
+def test_pictures_of_another_size_are_brought_to_the_tokenizers(captioner):
+    generator = Generator.load(captioner)
+    assert generator.encode([picture(size=(SIZE, SIZE)), picture(size=(31, 17))]).shape[0] == 2
+    assert generator.reconstruct(picture(size=(31, 17)).convert("L")).size == (SIZE, SIZE)
+
+
+def test_captioner_writes_a_caption_for_each_picture(captioner):
+    generator = Generator.load(captioner)
+    written = generator.caption([picture(0), picture(1)])
+    assert len(written) == 2
+    assert all(isinstance(each, str) for each in written)
+    assert generator.caption(picture(0)) == written[:1]
+
+
+def test_saved_generator_draws_the_same_elsewhere(folder, tmp_path):
+    generator = Generator.load(folder)
+    generator.save(tmp_path / "saved")
+    assert same(Generator.load(tmp_path / "saved")(CAPTIONS), generator(CAPTIONS))
+
+
+def every_file(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def put(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("years of work")
+
+
+@pytest.mark.parametrize(
+    "name", ["thesis.tex", "pictures/300.png", ".hidden", "manifest.json", "settings.json"]
+)
+def test_saving_leaves_a_folder_of_other_files_alone(captioner, tmp_path, name):
+    put(tmp_path / "work" / name)
+    before = every_file(tmp_path)
+    with pytest.raises(ValueError, match=f"work: not empty, and {name} was not written by save;"):
+        Generator.load(captioner).save(tmp_path / "work")
+    assert every_file(tmp_path) == before
+
+
+def test_saving_leaves_a_file_added_to_a_saved_generator_alone(captioner, tmp_path):
+    generator, saved = Generator.load(captioner), tmp_path / "saved"
+    generator.save(saved)
+    put(saved / "prior" / "notes.txt")
+    before = every_file(saved)
+    with pytest.raises(ValueError, match=r"and prior/notes\.txt was not written by save"):
+        generator.save(saved)
+    assert every_file(saved) == before
+
+
+@pytest.mark.parametrize("place", ["", "prior"])
+def test_saving_leaves_the_data_of_a_checkout_alone(captioner, tmp_path, place):
+    shutil.copytree(captioner, tmp_path / "data")
+    before = every_file(tmp_path)
+    with pytest.raises(ValueError, match=r"not empty, and .* was not written by save"):
+        Generator.load(captioner).save(tmp_path / "data" / place)
+    assert every_file(tmp_path) == before
+
+
+def test_saving_to_the_path_of_a_file_is_refused(captioner, tmp_path):
+    put(tmp_path / "notes.txt")
+    with pytest.raises(ValueError, match=r"notes\.txt: is a file; choose a folder"):
+        Generator.load(captioner).save(tmp_path / "notes.txt")
+    assert (tmp_path / "notes.txt").read_text() == "years of work"
+
+
+def test_saving_fills_an_empty_folder_and_replaces_a_saved_generator(folder, captioner, tmp_path):
+    (tmp_path / "saved").mkdir()
+    Generator.load(captioner).save(tmp_path / "saved")
+    (tmp_path / "saved" / "README.md").write_text("edited")  # the manifest does not list the card
+    Generator.load(folder).save(tmp_path / "saved")
+    assert same(Generator.load(tmp_path / "saved")(CAPTIONS), Generator.load(folder)(CAPTIONS))
+
+
+@pytest.mark.parametrize(
+    ("how", "problem"),
+    [
+        ({"steps": 0}, "steps: must be 1 to 1024, got 0;"),
+        ({"temperature": -0.1}, "temperature: must be 0 to 100, got -0.1;"),
+        ({"temperature": float("nan")}, "temperature: must be 0 to 100, got nan;"),
+        ({"guidance": 1e9}, "guidance: must be 0 to 100, got 1000000000.0;"),
+        ({"seed": -1}, "seed: must be"),
+    ],
+)
+def test_request_out_of_range_is_refused(how, problem):
+    with pytest.raises(ValueError, match=problem.replace("(", r"\(")):
+        Request(**how)
+
+
+def test_what_the_prior_can_not_do_is_refused(stepwise):
+    generator = Generator.load(stepwise)
+    with pytest.raises(ValueError, match=r"^steps: this prior draws one code after the other"):
+        generator("a red six", steps=3)
+    with pytest.raises(ValueError, match=r"^prior\.arch: this prior writes no captions; train one"):
+        generator.caption(picture())
+    with pytest.raises(ValueError, match=r"^redrawing: this prior draws in one order"):
+        generator.vary(picture())
+
+
+@pytest.mark.parametrize("part", ["tokenizer", "text", "prior"])
+def test_missing_part_is_named(captioner, tmp_path, part):
+    Generator.load(captioner).save(tmp_path / "saved")
+    (tmp_path / "saved" / part).rename(tmp_path / "gone")
+    with pytest.raises(ValueError, match=f"saved/{part}: not there; make it with `dvc repro`"):
+        Generator.load(tmp_path / "saved")
+
+
+def run_main(*arguments):
+    """Return what a command line ends with: None, or its error line."""
+    try:
+        main(list(map(str, arguments)))
+    except SystemExit as end:
+        return end.code
+    return None
+
+
+def test_command_line_writes_pictures_and_a_sheet(folder, tmp_path, capsys):
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a green six\n\na red six\n")
+    command = ["generate", "--from", folder, "--prompt", "a red seven", "--prompts", prompts]
+    assert run_main(*command, "--num-samples", 2, "--out", tmp_path / "out") is None
+    assert capsys.readouterr().out == f"6 pictures and sheet.png in {tmp_path / 'out'}\n"
+    expected = Generator.load(folder)(["a red seven", "a green six", "a red six"], num_samples=2)
+    names = [f"{i:03d}-{k:03d}.png" for i in range(3) for k in range(2)]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {*names, "sheet.png"}
+    assert same([Image.open(tmp_path / "out" / name) for name in names], expected)
+
+
+def test_command_line_shows_codes_as_they_are_written(folder, tmp_path, capsys):
+    command = ["generate", "--from", folder, "--prompt", "a red six", "--num-samples", 2]
+    assert run_main(*command, "--animate", "--out", tmp_path) is None
+    assert capsys.readouterr().out == f"2 pictures and sheet.png and sheet.gif in {tmp_path}\n"
+    generator = Generator.load(folder)
+    with Image.open(tmp_path / "sheet.gif") as film, Image.open(tmp_path / "sheet.png") as sheet:
+        assert film.n_frames == (3 if generator.has_steps else generator.spec.length)
+        assert film.size == sheet.size
+        first = np.asarray(film.convert("RGB")).astype(int)
+        film.seek(film.n_frames - 1)
+        last, whole = np.asarray(film.convert("RGB")).astype(int), np.asarray(sheet).astype(int)
+    assert abs(last - whole).mean() < 8  # of a palette
+    assert abs(first - whole).mean() > 2 * abs(last - whole).mean()
+
+
+def test_command_line_redraws_and_captions(captioner, tmp_path, capsys):
+    source, mask, out = tmp_path / "source.png", tmp_path / "mask.png", tmp_path / "out"
+    picture().save(source)
+    Image.new("L", (SIZE, SIZE), 255).save(mask)
+    given = ["generate", "--from", captioner, "--out", out]
+    assert run_main(*given, "--inpaint", source, mask, "--prompt", "a red six") is None
+    assert run_main(*given, "--vary", source, "--num-samples", 3) is None
+    assert len(list(out.glob("000-*.png"))) == 3
+    capsys.readouterr()
+    assert run_main("caption", "--from", captioner, source) is None
+    assert capsys.readouterr().out.startswith(f"{source}: ")
+
+
+BAD = {
+    "nothing to draw": (["generate"], "--prompt: nothing to draw; say what"),
+    "long prompt": (["generate", "--prompt", "x" * 2001], "prompt: at most 2,000 characters"),
+    "no pictures": (["generate", "--prompt", "x", "--num-samples", 0], "num_samples: from 1"),
+    "too many": (["generate", "--prompt", "x", "--num-samples", 1025], "num_samples: from 1"),
+    "too many to animate": (
+        ["generate", "--prompt", "x", "--num-samples", 17, "--animate"],
+        "--animate: at most 16 pictures, which are drawn at a time (sample.batch_size), got 17;",
+    ),
+    "no file": (["generate", "--prompts", "absent.txt"], "absent.txt: No such file"),
+    "empty file": (["generate", "--prompts", "empty.txt"], "empty.txt: no prompt in it"),
+    "binary file": (["generate", "--prompts", "broken.png"], "broken.png: not UTF-8 text"),
+    "no picture": (["generate", "--vary", "absent.png"], "absent.png: No such file"),
+    "broken picture": (["generate", "--vary", "broken.png"], "broken.png: not a PNG, JPEG or WebP"),
+    "two ways": (
+        ["generate", "--vary", "whole.png", "--inpaint", "whole.png", "whole.png"],
+        "--vary: not together with --inpaint",
+    ),
+    "black mask": (["generate", "--inpaint", "whole.png", "black.png"], "mask: nothing is marked"),
+    "no hub id": (["push", "digits"], "digits: no hub id; give one such as owner/name"),
+    "no parts": (
+        ["caption", "whole.png", "--from", "elsewhere"],
+        "elsewhere: not there; make it with",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_request_is_one_line(captioner, tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.txt").write_text("\n \n")
+    (tmp_path / "broken.png").write_bytes(b"\xff\xfe\x00")
+    picture().save("whole.png")
+    Image.new("L", (SIZE, SIZE)).save("black.png")
+    command, problem = BAD[name]
+    parts = [] if "--from" in command else ["--from", captioner]
+    to = ["--out", "out"] if command[0] == "generate" else []
+    line = run_main(*command, *parts, *to)
+    assert str(line).startswith(f"error: {command[0]}: {problem}")
+    assert "\n" not in str(line)
+    assert not (tmp_path / "out").exists()
+
+
+def imported_by(*arguments):
+    """Return the modules that a command line has imported at its end."""
+    code = "import sys; from vqpriors.__main__ import main\n"
+    code += f"try: main({[*map(str, arguments)]})\nexcept SystemExit: pass\n"
+    code += "print('modules', *sys.modules)"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, check=True, cwd=ROOT / "src", capture_output=True, text=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_package_names_the_generator_and_imports_it_when_asked():
+    code = "import sys, vqpriors\nassert 'torch' not in sys.modules\n"
+    code += "from vqpriors import Generator\n"
+    code += "assert Generator.__module__ == 'vqpriors.inference.generator'"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT / "src")
+    with pytest.raises(AttributeError, match="module 'vqpriors' has no attribute 'Painter'"):
+        attrgetter("Painter")(vqpriors)
+
+
+def test_help_imports_nothing_slow():
+    assert not {"torch", "numpy", "PIL", "pydantic"} & imported_by("--help")
+
+
+def test_drawing_imports_no_training_no_dvc_and_no_hub(stepwise, tmp_path):
+    found = imported_by("generate", "--from", stepwise, "--prompt", "x", "--out", tmp_path / "out")
+    assert (tmp_path / "out/sheet.png").is_file()
+    slow = {"dvc", "datasets", "accelerate", "diffusers", "huggingface_hub", "pandas", "sklearn"}
+    assert not slow & found

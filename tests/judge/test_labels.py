@@ -1,0 +1,29 @@
+import numpy as np
+
+from vqpriors.judge.labels import attributes_of, class_lists, label_matrix
+
+TRAINING = [{"digit": "7", "color": "red"}, {"color": "blue"}, {}, {"digit": "10", "color": "red"}]
+CLASSES = {"color": ["blue", "red"], "digit": ["10", "7"]}
+
+
+def test_classes_are_sorted_by_attribute_and_value():
+    classes = class_lists(TRAINING)
+    assert classes == CLASSES
+    assert list(classes) == ["color", "digit"]
+
+
+def test_missing_and_unseen_values_are_minus_one():
+    rows = [*TRAINING, {"color": "green", "digit": "7", "size": "small"}]
+    labels = label_matrix(rows, dict(reversed(CLASSES.items())))
+    np.testing.assert_array_equal(labels, [[1, 1], [0, -1], [-1, -1], [1, 0], [-1, 1]])
+    assert labels.dtype == np.int64
+
+
+def test_labels_turn_back_into_attributes():
+    assert attributes_of(label_matrix(TRAINING, CLASSES), CLASSES) == TRAINING
+
+
+def test_no_rows_and_no_attributes_keep_their_shape():
+    assert label_matrix([], CLASSES).shape == (0, 2)
+    assert label_matrix([{}, {}], {}).shape == (2, 0)
+    assert class_lists([{}, {}]) == {}

@@ -1,0 +1,153 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from torch.testing import assert_close
+
+from tests.tiny import captions, no_captions
+from vqpriors.core.arrays import Texts
+from vqpriors.data.text_inputs import TextInput
+from vqpriors.priors.base import examples as token_examples_module
+from vqpriors.priors.base.examples import TokenExamples, token_examples
+
+CODES = np.arange(12, dtype=np.uint16).reshape(4, 3) + 60000
+
+
+def texts(*strings):
+    return Texts(pa.chunked_array([list(strings)], pa.string()))
+
+
+def examples(dropout, count=4, num_draws=0):
+    return TokenExamples(
+        np.repeat(CODES, count // 4, axis=0),
+        captions=captions([], [2], [3, 4]),
+        caption_rows=torch.arange(count) % 2 + 1,
+        caption_dropout=dropout,
+        num_draws=num_draws,
+    )
+
+
+def test_batch_pairs_codes_with_their_captions():
+    batch = examples(0.0).batch(torch.tensor([3, 0]), torch.Generator())
+    assert batch["codes"].dtype == torch.int64
+    assert batch["codes"].tolist() == [[60009, 60010, 60011], [60000, 60001, 60002]]
+    assert batch["text_tokens"].tolist() == [[1, 3, 4, 0, 0], [1, 2, 0, 0, 0]]
+    assert batch["text_is_real"].sum(1).tolist() == [3, 2]
+    assert "text_features" not in batch
+
+
+def dropped(dropout, generator, count=20000):
+    batch = examples(dropout, count).batch(torch.arange(count), generator)
+    return (batch["text_is_real"].sum(1) == 1).float().mean().item()
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1, 1.0])
+def test_dropout_empties_its_share_of_captions(dropout):
+    assert dropped(dropout, torch.Generator().manual_seed(0)) == pytest.approx(dropout, abs=0.01)
+
+
+def test_evaluation_drops_no_caption():
+    assert dropped(1.0, None) == 0.0
+
+
+def test_dropped_captions_depend_on_the_generator_alone():
+    first, second = (
+        examples(0.5, 100).batch(torch.arange(100), torch.Generator().manual_seed(seed))
+        for seed in (1, 1)
+    )
+    assert torch.equal(first["text_tokens"], second["text_tokens"])
+
+
+def test_dropped_captions_are_told_apart_whatever_an_empty_one_looks_like():
+    data = examples(0.5, 100)
+    data.captions = data.captions._replace(is_real=torch.ones(3, 5).bool())
+    batch = data.batch(torch.arange(100), torch.Generator().manual_seed(0))
+    assert torch.equal(batch["text_is_empty"], batch["text_tokens"][:, 1] == 0)
+    assert 30 < batch["text_is_empty"].sum() < 70
+    assert not data.batch(torch.arange(100), None)["text_is_empty"].any()
+
+
+@pytest.mark.parametrize("generator", [torch.Generator(), None])
+def test_draws_are_uniform_and_as_many_as_the_prior_takes(generator):
+    draws = examples(0.1, 4000, num_draws=5).batch(torch.arange(4000), generator)["draws"]
+    assert (draws.shape, draws.dtype) == ((4000, 5), torch.float32)
+    assert 0 <= draws.min() <= draws.max() < 1
+    shares = (draws[..., None] < torch.tensor([0.1, 0.5, 0.9])).float().mean(0)
+    assert_close(shares, torch.tensor([[0.1, 0.5, 0.9]] * 5), atol=0.04, rtol=0)
+    assert len(draws.unique()) > 19000  # float32 has 2**24 of them
+
+
+def test_prior_that_draws_nothing_gets_no_draws():
+    assert examples(0.1).batch(torch.arange(4), None)["draws"].shape == (4, 0)
+
+
+def test_draws_depend_on_the_generator_in_training():
+    data, rows = examples(0.1, num_draws=3), torch.arange(4)
+    first, second, other = (
+        data.batch(rows, torch.Generator().manual_seed(seed))["draws"] for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, second)
+    assert (first != other).all()
+
+
+def test_draws_of_an_example_are_its_own_in_evaluation():
+    whole = examples(0.1, num_draws=3).batch(torch.arange(4), None)["draws"]
+    again = examples(0.5, num_draws=3).batch(torch.tensor([2, 0]), None)["draws"]
+    assert torch.equal(again, whole[[2, 0]])
+    assert len(whole.unique()) == 12
+
+
+def test_features_follow_their_captions():
+    tokens = torch.ones(2, 1, dtype=torch.int64)
+    texts = TextInput(tokens, tokens.bool(), torch.tensor([[[0.0]], [[7.0]]]))
+    data = TokenExamples(
+        CODES, captions=texts, caption_rows=torch.tensor([1, 0, 1, 0]), caption_dropout=0.0
+    )
+    assert data.batch(torch.tensor([0, 1]), None)["text_features"].flatten().tolist() == [7.0, 0.0]
+
+
+def test_each_distinct_caption_is_encoded_once():
+    asked = []
+
+    def encode(texts):
+        asked.extend(texts)
+        return no_captions(len(texts))
+
+    data = token_examples(CODES, texts("x", "y", "x", ""), encode=encode, dropout=0.5)
+    assert asked == ["", "x", "y"]
+    assert data.batch(torch.arange(4), torch.Generator())["text_tokens"].shape == (4, 0)
+
+
+def test_captions_too_many_to_keep_are_encoded_by_the_batch(monkeypatch):
+    def encode(found):
+        asked.append(list(found))
+        return captions(*([len(text)] if text else [] for text in found))
+
+    asked, rows = [], torch.tensor([2, 0, 3])
+    pairs = (CODES, texts("x", "yyyy", "x", ""))
+    kept = token_examples(*pairs, encode=encode, dropout=0.5, num_draws=2)
+    monkeypatch.setattr(token_examples_module, "ENCODED_AT_ONCE", 2)
+    asked.clear()
+    made = token_examples(*pairs, encode=encode, dropout=0.5, num_draws=2)
+    assert asked == []
+    for seed in (None, 1, 2):
+        found, expected = (
+            data.batch(rows, None if seed is None else torch.Generator().manual_seed(seed))
+            for data in (made, kept)
+        )
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            assert torch.equal(found[name], value), name
+    assert asked[0] == ["x", "x", ""]
+
+
+def test_parts_of_a_batch_draw_as_in_the_whole():
+    rows = torch.arange(8)
+    whole = examples(0.5, 8, num_draws=3).batch(rows, torch.Generator().manual_seed(1))
+    for part in (slice(0, 3), slice(3, 8)):
+        found = examples(0.5, 8, num_draws=3).batch(
+            rows, torch.Generator().manual_seed(1), part=part
+        )
+        assert found.keys() == whole.keys()
+        for name, value in found.items():
+            assert torch.equal(value, whole[name][part]), name

@@ -1,0 +1,28 @@
+import pytest
+
+from vqpriors.sources.base.caption_templates import MissingFieldError, caption, parse
+
+
+def test_fields_are_filled():
+    assert caption("a {size} {label}, {{so}}", {"label": "bag", "size": "big"}) == "a big bag, {so}"
+
+
+def test_template_without_fields_stands():
+    assert caption("a picture", {}) == "a picture"
+
+
+def test_unknown_field_names_it_and_those_there_are():
+    with pytest.raises(MissingFieldError, match=r"^no field \{kind\}, this row has label, size$"):
+        caption("a {kind}", {"label": "bag", "size": "big"})
+
+
+@pytest.mark.parametrize("template", ["{label.__class__}", "{label[0]}"])
+def test_names_are_never_evaluated(template):
+    with pytest.raises(MissingFieldError):
+        caption(template, {"label": "bag"})
+
+
+@pytest.mark.parametrize("template", ["{", "a {label", "{}", "{label!r}", "{label:>9}"])
+def test_malformed_template_is_refused(template):
+    with pytest.raises(ValueError, match=r"is not a template|has a field"):
+        parse(template)

@@ -1,0 +1,189 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image as Pictures
+from PIL import ImageCms, ImageStat
+
+from vqpriors.core.params import check
+from vqpriors.sources.digits import drawings as digits
+from vqpriors.sources.digits.handwriting import load, mask
+
+VALUES = {
+    "canvas": 28,
+    "copies": 8,
+    "test_copies": 3,
+    "shift": 1,
+    "small": 16,
+    "large": 24,
+    "unseen_pairs": 6,
+}
+
+
+def build(seed=0, **changes):
+    config = check("data.digits.digits", VALUES | changes, digits.Config)
+    return digits.build(config, seed=seed, param="data.digits.digits")
+
+
+def records(source, split, count=None):
+    return list(source.records(split, range(count or source.sizes[split])))
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    source = build()
+    return {split: records(source, split) for split in source.sizes}
+
+
+def test_every_glyph_is_in_exactly_one_split():
+    handwriting = load()
+    parts = digits.split_glyphs(handwriting.digits, seed=0)
+    content = {
+        split: {handwriting.glyphs[i].tobytes() for i in part} for split, part in parts.items()
+    }
+    assert sorted(np.concatenate(list(parts.values()))) == list(range(1797))
+    assert not content["train"] & content["validation"]
+    assert not content["train"] & content["test"]
+    assert not content["validation"] & content["test"]
+
+
+def test_splits_are_stratified_by_digit():
+    numbers = load().digits
+    for part, share in zip(
+        digits.split_glyphs(numbers, seed=0).values(), (0.75, 0.10, 0.15), strict=True
+    ):
+        counts = np.bincount(numbers[part]) / np.bincount(numbers)
+        np.testing.assert_allclose(counts, share, atol=0.006)
+
+
+def test_drawings_are_of_their_splits_glyphs(drawn):
+    parts = digits.split_glyphs(load().digits, seed=0)
+    for split, copies in (("train", 8), ("validation", 3), ("test", 3)):
+        glyphs = Counter(int(record.id.partition("-")[0]) for record in drawn[split])
+        assert glyphs == dict.fromkeys(parts[split].tolist(), copies)
+
+
+def test_ids_are_unique(drawn):
+    ids = [record.id for split in drawn.values() for record in split]
+    assert len(set(ids)) == len(ids) == 10_776 + 543 + 807
+
+
+def test_unseen_pairs_occur_in_test_only(drawn):
+    unseen = {tuple(pair) for pair in build().provenance["unseen_pairs"]}
+    found = {
+        split: Counter((r.attributes["color"], r.attributes["digit"]) for r in drawn[split])
+        for split in drawn
+    }
+    assert not unseen & found["train"].keys()
+    assert not unseen & found["validation"].keys()
+    assert unseen < found["test"].keys()
+    share = sum(found["test"][pair] for pair in unseen) / len(drawn["test"])
+    assert 0.15 < share < 0.25
+
+
+def test_train_has_every_other_pair_evenly(drawn):
+    unseen = {tuple(pair) for pair in build().provenance["unseen_pairs"]}
+    found = Counter((r.attributes["color"], r.attributes["digit"]) for r in drawn["train"])
+    assert len(found) == 70 - len(unseen)
+    assert min(found.values()) > 80
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_unseen_pairs_are_spread(seed):
+    colors, words = zip(*digits.unseen_pairs(7, seed=seed), strict=True)
+    assert len(set(colors)) == len(set(words)) == 7
+
+
+def test_all_unseen_pairs_are_distinct():
+    assert len(set(digits.unseen_pairs(60, seed=0))) == 60
+
+
+def test_caption_is_made_from_attributes(drawn):
+    for record in drawn["test"]:
+        facts = record.attributes
+        assert list(facts) == ["size", "color", "digit", "background"]
+        assert record.label == facts["digit"]
+        assert facts["color"] != facts["background"]
+        assert record.caption == "a {size} {color} {digit} on a {background} background".format(
+            **facts
+        )
+
+
+def test_picture_shows_its_caption(drawn):
+    for record in drawn["validation"]:
+        facts = record.attributes
+        picture = record.image
+        background = digits.BACKGROUNDS[facts["background"]]
+        assert picture.size == (28, 28)
+        assert picture.getpixel((0, 0)) == background
+        assert digits.COLORS[facts["color"]] in set(picture.get_flattened_data())
+        pixels = np.asarray(picture)
+        ink = np.argwhere((pixels != background).any(-1))
+        height = np.ptp(ink[:, 0]) + 1
+        assert (12 <= height <= 18) if facts["size"] == "small" else (20 <= height <= 28)
+
+
+def test_same_seed_draws_the_same_bytes():
+    first, second = records(build(), "test", 50), records(build(), "test", 50)
+    assert [r.image.tobytes() for r in first] == [r.image.tobytes() for r in second]
+    assert [r.caption for r in first] == [r.caption for r in second]
+
+
+def test_other_seed_draws_other_bytes():
+    first, second = records(build(seed=0), "test", 50), records(build(seed=1), "test", 50)
+    assert [r.image.tobytes() for r in first] != [r.image.tobytes() for r in second]
+    assert build(seed=0).provenance["unseen_pairs"] != build(seed=1).provenance["unseen_pairs"]
+
+
+def test_rows_can_be_drawn_alone(drawn):
+    alone = next(build().records("train", [123]))
+    assert alone.id == drawn["train"][123].id
+    assert alone.image.tobytes() == drawn["train"][123].image.tobytes()
+
+
+def test_shift_moves_at_most_that_far():
+    source = build(shift=2)
+    plan = source._plans["train"]
+    assert {value for drawing in plan for value in drawing.shift} == {-2, -1, 0, 1, 2}
+
+
+def test_mask_is_empty_around_and_full_inside():
+    cells = np.zeros((8, 8), np.float32)
+    cells[:, 3:5] = 1
+    coverage = np.asarray(mask(cells, size=16, canvas=28))
+    assert coverage[14, 13:15].tolist() == [255, 255]
+    assert not coverage[:, :8].any()
+    assert not coverage[:4].any()
+    np.testing.assert_array_equal(coverage, coverage[::-1, ::-1])
+
+
+def lab(color):
+    srgb, space = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    transform = ImageCms.buildTransform(srgb, space, "RGB", "LAB")
+    mean = ImageStat.Stat(ImageCms.applyTransform(Pictures.new("RGB", (1, 1), color), transform))
+    lightness, a, b = mean.mean
+    return np.array([lightness / 255 * 100, (a + 128) % 256 - 128, (b + 128) % 256 - 128])
+
+
+def test_every_two_colors_are_easy_to_tell_apart():
+    names = list(digits.COLORS)
+    for i, first in enumerate(names):
+        for second in names[:i]:
+            distance = np.linalg.norm(lab(digits.COLORS[first]) - lab(digits.COLORS[second]))
+            assert distance > 40, (first, second, distance)
+
+
+def test_every_color_is_easy_to_see_on_every_background():
+    for color, background in ((c, b) for c in digits.COLORS for b in digits.BACKGROUNDS if c != b):
+        distance = np.linalg.norm(lab(digits.COLORS[color]) - lab(digits.BACKGROUNDS[background]))
+        assert distance > 55, (color, background, distance)
+
+
+def test_glyph_that_would_leave_the_canvas_is_refused():
+    with pytest.raises(ValueError, match=r"^data\.digits\.digits: canvas must hold large=27 with"):
+        build(large=27)
+
+
+def test_small_not_below_large_is_refused():
+    with pytest.raises(ValueError, match="small must be below large, got 24 and 24"):
+        build(small=24)

@@ -1,0 +1,186 @@
+import io
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from vqpriors.core.params import check
+from vqpriors.sources import hub
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+REAL = REPOSITORY.parent / "shared" / "datasets"
+VALUES = {
+    "location": "",
+    "revision": "main",
+    "config": None,
+    "image_column": "image",
+    "caption_column": None,
+    "label_column": None,
+    "attribute_columns": [],
+}
+
+
+def png(value):
+    buffer = io.BytesIO()
+    Image.new("L", (4, 4), value).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+
+
+def write(folder, images, split="train", **columns):
+    """Write a split as `push_to_hub` lays it out; `columns` are (feature, values)."""
+    import datasets
+
+    features = {"image": datasets.Image()} | {name: kind for name, (kind, _) in columns.items()}
+    rows = {"image": images} | {name: values for name, (_, values) in columns.items()}
+    data = datasets.Dataset.from_dict(rows, features=datasets.Features(features))
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    data.to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    import datasets
+
+    path = tmp_path / "set"
+    for split, count in (("train", 5), ("test", 2)):
+        write(
+            path,
+            [{"bytes": png(i), "path": None} for i in range(count)],
+            split,
+            label=(datasets.ClassLabel(names=["cat", "dog"]), [0, 1, -1, 0, None][:count]),
+            text=(datasets.Value("string"), ["one", None, "three", "four", "five"][:count]),
+            legs=(datasets.Value("int64"), [4, 2, 0, 6, 8][:count]),
+            boxes=(datasets.List(datasets.Value("int64")), [[1]] * count),
+        )
+    return path
+
+
+def build(folder, **changes):
+    config = check("data.x.hub", VALUES | {"location": str(folder)} | changes, hub.Config)
+    return hub.build(config, seed=0, param="data.x.hub")
+
+
+def test_rows_come_with_names_of_their_classes(folder):
+    source = build(folder, caption_column="text", label_column="label", attribute_columns=["legs"])
+    assert source.sizes == {"train": 5, "test": 2}
+    rows = list(source.records("train", range(5)))
+    assert [row.image for row in rows] == [png(i) for i in range(5)]
+    assert [row.label for row in rows] == ["cat", "dog", None, "cat", None]
+    assert [row.caption for row in rows] == ["one", None, "three", "four", "five"]
+    assert [row.attributes for row in rows] == [{"legs": str(n)} for n in (4, 2, 0, 6, 8)]
+
+
+def test_rows_can_be_chosen(folder):
+    rows = list(build(folder).records("train", [1, 4]))
+    assert [row.id for row in rows] == ["train-0000001", "train-0000004"]
+    assert [row.image for row in rows] == [png(1), png(4)]
+
+
+def test_row_without_bytes_is_never_opened_by_its_path(tmp_path):
+    Image.new("L", (4, 4)).save(tmp_path / "secret.png")
+    write(tmp_path / "set", [{"bytes": None, "path": str(tmp_path / "secret.png")}])
+    assert [row.image for row in build(tmp_path / "set").records("train", [0])] == [None]
+
+
+def test_hash_follows_content_not_place(folder, tmp_path):
+    folder.rename(tmp_path / "moved")
+    first = build(tmp_path / "moved").provenance
+    (tmp_path / "moved").rename(folder)
+    assert build(folder).provenance == first
+    write(folder, [{"bytes": png(9), "path": None}], "test")
+    assert first.keys() == {"sha256"}
+
+
+def test_folder_may_lie_behind_a_link(folder, tmp_path):
+    # Files that the card names come back with the link's path, others with their own.
+    names = "- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*\n"
+    (folder / "README.md").write_text(f"---\nconfigs:\n{names}---\n")
+    link = tmp_path / "link"
+    link.symlink_to(folder.parent, target_is_directory=True)
+    assert build(link / folder.name).provenance == build(folder).provenance
+
+
+def test_changed_data_changes_the_hash(tmp_path):
+    hashes = set()
+    for value in (1, 2):
+        write(tmp_path / str(value), [{"bytes": png(value), "path": None}])
+        hashes.add(build(tmp_path / str(value)).provenance["sha256"])
+    assert len(hashes) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image_column": "img"}, r"\.image_column: no column 'img'; choose one of image, label,"),
+        ({"caption_column": "txt"}, r"\.caption_column: no column 'txt'; choose one of image"),
+        ({"attribute_columns": ["a"]}, r"\.attribute_columns: no column 'a'; choose one of image"),
+        ({"image_column": "text"}, r"\.image_column: column 'text' holds Value"),
+        ({"caption_column": "boxes"}, r"\.caption_column: column 'boxes' holds List"),
+        ({"config": "big"}, r"\.config: no configuration 'big' .*default"),
+    ],
+)
+def test_what_is_missing_names_its_param(folder, changes, message):
+    with pytest.raises(ValueError, match=r"^data\.x\.hub" + message):
+        build(folder, **changes)
+
+
+def test_folder_without_data_names_its_param(tmp_path):
+    with pytest.raises(ValueError, match=r"^data\.x\.hub\.location: .* can't be loaded .*;"):
+        build(tmp_path)
+
+
+def test_damaged_data_names_its_param(folder):
+    path = folder / "data" / "train-00000-of-00001.parquet"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ValueError, match=r"^data\.x\.hub\.location: .* can't be loaded .*;"):
+        build(folder)
+
+
+def test_missing_folder_is_not_looked_for_on_the_hub(tmp_path, monkeypatch):
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("went online"))
+    with pytest.raises(ValueError, match=r"^data\.x\.hub\.location: no folder '.*nowhere', and"):
+        build(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "environment", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}]
+)
+def test_unreachable_hub_is_one_line_and_quick(environment):
+    code = (
+        "from vqpriors.sources import hub; from vqpriors.core.params import check\n"
+        f"config = check('data.x.hub', {VALUES | {'location': 'some/set'}!r}, hub.Config)\n"
+        "try: hub.build(config, seed=0, param='data.x.hub')\n"
+        "except ValueError as error: print(error)"
+    )
+    start = time.monotonic()
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | environment | {"PYTHONPATH": str(REPOSITORY / "src")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout == (
+        "data.x.hub.location: could not reach the hub for 'some/set', and no such folder is here; "
+        "go online, or download it once elsewhere and set data.x.hub.location to that folder\n"
+    )
+    assert time.monotonic() - start < 20
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs the data sets beside the repository")
+def test_real_data_set():
+    source = build(REAL / "ylecun_mnist", config="mnist", label_column="label")
+    assert source.sizes == {"train": 60_000, "test": 10_000}
+    assert [row.label for row in source.records("train", range(5))] == list("50419")

@@ -1,0 +1,268 @@
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from stages import download
+from vqpriors.core.artifact import new_folder
+from vqpriors.core.params import Params, check
+from vqpriors.data import images
+from vqpriors.data.shards import read_split
+from vqpriors.sources.base.preparing import Decoding, Recipe, prepare, section_path
+from vqpriors.sources.base.source import Record
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SPLITS = {
+    "train": "train",
+    "validation": None,
+    "test": None,
+    "validation_share": 0.2,
+    "test_share": 0.2,
+}
+RECIPE = {
+    "source": "memory",
+    "image": {"size": 8, "channels": 3, "resize": "crop", "background": "black"},
+    "caption": "a {label}",
+    "limit": None,
+    "splits": SPLITS,
+}
+DECODING = {"max_pixels": 1000, "max_bad_share": 0.5, "rows_per_shard": 4}
+
+
+class Memory:
+    def __init__(self, rows):
+        self.rows = rows
+        self.provenance = {"sha256": "0"}
+        self.sizes = {"train": len(rows)}
+
+    def records(self, split, rows):
+        assert split == "train"
+        return (self.rows[row] for row in rows)
+
+
+def png(value=0, size=(8, 8)):
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (value, 0, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def record(index, image=None, caption=None, label="bag", attributes=None):
+    data = png(index) if image is None else image
+    return Record(f"id-{index}", data, caption, label, attributes or {})
+
+
+def bad(index, data):
+    return Record(f"id-{index}", data, None, "bag", {})
+
+
+def made(path, rows, decoding=None, seed=0, **recipe):
+    with new_folder(path / "images") as folder:
+        return prepare(
+            Memory(rows),
+            check("data.x", RECIPE | recipe, Recipe),
+            check("data.decoding", DECODING | (decoding or {}), Decoding),
+            param="data.x",
+            seed=seed,
+            folder=folder,
+        )
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_every_row_is_read_back_as_it_was(tmp_path):
+    made(tmp_path, [record(i) for i in range(20)])
+    seen = set()
+    for split, count in (("train", 12), ("validation", 4), ("test", 4)):
+        part = images.read_images(tmp_path / "images", split)
+        assert part.pixels.shape == (count, 3, 8, 8)
+        assert part.captions == ["a bag"] * count
+        for name, pixels in zip(part.ids, part.pixels, strict=True):
+            assert (pixels[0] == int(name.removeprefix("id-"))).all()
+        seen |= set(part.ids)
+    assert len(seen) == 20
+
+
+def test_columns_are_the_schema(tmp_path):
+    made(tmp_path, [record(i) for i in range(20)])
+    assert read_split(tmp_path / "images", "train").schema.equals(images.SCHEMA)
+    assert len(list((tmp_path / "images").glob("train-*-of-00003.parquet"))) == 3
+
+
+def test_facts_are_recorded(tmp_path):
+    made(tmp_path, [record(i) for i in range(20)])
+    assert images.read_source(tmp_path / "images") == {
+        "name": "x",
+        "source": "memory",
+        "image_size": 8,
+        "channels": 3,
+        "splits": {"train": 12, "validation": 4, "test": 4},
+        "quarantined": {"train": 0, "validation": 0, "test": 0},
+        "provenance": {"sha256": "0"},
+    }
+
+
+def test_same_seed_writes_the_same_bytes(tmp_path):
+    rows = [record(i) for i in range(20)]
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        made(tmp_path / name, rows, seed=seed)
+    first, second, other = (content(tmp_path / name / "images") for name in "abc")
+    assert first == second
+    assert first != other
+
+
+def test_label_becomes_an_attribute_where_there_is_no_other(tmp_path):
+    rows = [record(i, attributes={"size": "big"} if i % 2 else None) for i in range(20)]
+    made(tmp_path, rows, caption="{label}")
+    part = images.read_images(tmp_path / "images", "train")
+    for name, facts in zip(part.ids, part.attributes, strict=True):
+        odd = int(name.removeprefix("id-")) % 2
+        assert facts == ({"size": "big"} if odd else {"label": "bag"})
+
+
+def test_unlabelled_rows_have_no_attributes(tmp_path):
+    made(tmp_path, [record(i, label=None) for i in range(20)], caption=None)
+    part = images.read_images(tmp_path / "images", "test")
+    assert part.attributes == [{}] * 4
+    assert part.labels == [None] * 4
+    assert part.captions == [""] * 4
+
+
+def test_own_caption_wins_over_the_template(tmp_path):
+    made(tmp_path, [record(i, caption=f"number {i}") for i in range(20)])
+    part = images.read_images(tmp_path / "images", "test")
+    assert part.captions == [name.replace("id-", "number ") for name in part.ids]
+
+
+def test_attributes_fill_the_template(tmp_path):
+    made(
+        tmp_path, [record(i, attributes={"hue": "red"}) for i in range(20)], caption="{hue} {label}"
+    )
+    assert images.read_images(tmp_path / "images", "test").captions == ["red bag"] * 4
+
+
+def test_unknown_field_is_one_line_that_names_the_template(tmp_path):
+    expected = (
+        r"^data\.x\.caption: .*no field \{kind\}, this row has label\); correct the template$"
+    )
+    with pytest.raises(ValueError, match=expected):
+        made(tmp_path, [record(i) for i in range(20)], caption="a {kind}")
+
+
+def test_malformed_template_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"^data\.x\.caption: is not a template"):
+        made(tmp_path, [record(0)], caption="a {label")
+
+
+def gif():
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "GIF")
+    return buffer.getvalue()
+
+
+def test_bad_rows_are_quarantined_with_index_and_reason(tmp_path):
+    rows = [record(i) for i in range(40)]
+    noise = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "PNG")
+    faults = {
+        3: (b"rubbish", "not a PNG, JPEG or WebP"),
+        8: (None, "no bytes"),
+        15: (gif(), "not a PNG, JPEG or WebP"),
+        21: (buffer.getvalue()[:900], "can't be decoded"),
+        30: (png(size=(40, 40)), "40 x 40 is more than data.decoding.max_pixels=1000"),
+    }
+    for index, (data, _) in faults.items():
+        rows[index] = bad(index, data)
+    summary = made(tmp_path, rows)
+    lines = (tmp_path / "images" / "quarantine.jsonl").read_text().splitlines()
+    found = {row["index"]: row for row in map(json.loads, lines)}
+    assert sum(summary.quarantined.values()) == 5
+    assert sum(summary.rows.values()) == 35
+    assert found.keys() == faults.keys()
+    for index, (_, reason) in faults.items():
+        assert list(found[index]) == ["split", "index", "id", "reason"]
+        assert found[index]["id"] == f"id-{index}"
+        assert reason in found[index]["reason"]
+        assert f"id-{index}" not in images.read_images(tmp_path / "images", "train").ids
+
+
+def test_too_many_bad_rows_stop_and_leave_the_earlier_output(tmp_path):
+    made(tmp_path, [record(i) for i in range(20)])
+    before = content(tmp_path / "images")
+    rows = [bad(i, b"rubbish") if i % 2 else record(i) for i in range(20)]
+    expected = (
+        r"^data\.decoding\.max_bad_share: 3 or more of 12 train rows can't be used \(first: row"
+    )
+    with pytest.raises(ValueError, match=expected):
+        made(tmp_path, rows, decoding={"max_bad_share": 0.2})
+    assert content(tmp_path / "images") == before
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
+
+
+def test_split_without_a_usable_row_is_refused(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"^data\.x: no train row can be used \(first: no bytes \("
+    ):
+        made(tmp_path, [bad(i, None) for i in range(20)], decoding={"max_bad_share": 1})
+
+
+def test_unknown_key_is_refused():
+    with pytest.raises(ValueError, match=r"^data\.x\.limits: unknown key"):
+        check("data.x", RECIPE | {"limits": 3}, Recipe)
+    check("data.x", RECIPE | {"memory": {"anything": 3}}, Recipe)
+
+
+def values(**digits):
+    values = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    values["data"]["name"] = "digits"
+    values["data"]["digits"].update(digits)
+    return values
+
+
+def test_unknown_data_set_lists_those_there_are():
+    params = values()
+    params["data"]["name"] = "digts"
+    expected = r"^data\.name: no data set 'digts' in params\.yaml; choose one of digits, mnist, "
+    with pytest.raises(ValueError, match=expected):
+        section_path(Params(params))
+
+
+def test_stage_writes_the_default_data_set(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    download.main(Params(values(limit=30)))
+    assert capsys.readouterr().out == (
+        "data.digits: 30 train, 30 validation, 30 test; 3 x 28 x 28; 0 quarantined\n"
+    )
+    part = images.read_images(tmp_path / "data/images", "test")
+    assert part.pixels.shape == (30, 3, 28, 28)
+    assert set(part.attributes[0]) == {"size", "color", "digit", "background"}
+
+
+def test_every_section_of_params_is_valid():
+    params = Params(values())
+    params.section("data.decoding", Decoding)
+    for name, section in params.raw("data").items():
+        if isinstance(section, dict) and "source" in section:
+            params.section(f"data.{name}", Recipe)
+            params.kind(f"data.{name}.source", "vqpriors.sources")
+
+
+def test_data_sets_library_is_imported_by_its_own_kind_only():
+    code = "import sys, stages.download, vqpriors.sources.digits, vqpriors.sources.imagefolder; "
+    check_modules = "print({'datasets', 'torch', 'sklearn'} & set(sys.modules))"
+    ran = subprocess.run(
+        [sys.executable, "-c", code + check_modules],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout == "set()\n"

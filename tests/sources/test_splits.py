@@ -1,0 +1,77 @@
+import pytest
+
+from vqpriors.core.params import check
+from vqpriors.sources.base.splits import Splits, select
+
+SHARES = {"validation_share": 0.1, "test_share": 0.2}
+
+
+def choose(sizes, train="train", validation=None, test=None, limit=None, seed=0, **shares):
+    values = {"train": train, "validation": validation, "test": test, **SHARES, **shares}
+    splits = check("data.x.splits", values, Splits)
+    return select(sizes, splits, limit=limit, seed=seed, param="data.x")
+
+
+def test_cut_splits_share_no_row_and_miss_none():
+    chosen = choose({"train": 100})
+    assert {split: len(part.rows) for split, part in chosen.items()} == {
+        "train": 70,
+        "validation": 10,
+        "test": 20,
+    }
+    assert sorted(row for part in chosen.values() for row in part.rows) == list(range(100))
+
+
+def test_named_split_is_taken_whole():
+    chosen = choose({"train": 10, "test": 4}, test="test")
+    assert (chosen["test"].source_split, chosen["test"].rows) == ("test", [0, 1, 2, 3])
+    assert len(chosen["train"].rows) == 9
+
+
+def test_rows_are_ascending():
+    for part in choose({"train": 100}, limit=7).values():
+        assert part.rows == sorted(part.rows)
+
+
+def test_same_seed_same_rows_other_seed_others():
+    assert choose({"train": 100}) == choose({"train": 100})
+    assert choose({"train": 100}) != choose({"train": 100}, seed=1)
+
+
+def test_cut_is_this_one():
+    assert choose({"train": 10})["test"].rows == [0, 4]
+
+
+def test_limit_holds_for_each_split_and_stays_inside_it():
+    whole, limited = choose({"train": 100}), choose({"train": 100}, limit=5)
+    for split in whole:
+        assert len(limited[split].rows) == 5
+        assert set(limited[split].rows) < set(whole[split].rows)
+
+
+def test_limit_draws_from_all_of_a_split():
+    assert max(choose({"train": 1000}, limit=20)["train"].rows) > 500
+
+
+def test_missing_split_names_param_and_those_there_are():
+    expected = r"^data\.x\.splits\.test: the source has no split 'dev'; it has train, val$"
+    with pytest.raises(ValueError, match=expected):
+        choose({"train": 9, "val": 3}, validation="val", test="dev")
+
+
+def test_split_named_twice_is_refused():
+    with pytest.raises(ValueError, match=r"^data\.x\.splits: can't name 'test' twice"):
+        choose({"train": 9, "test": 3}, validation="test", test="test")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"validation_share": 0.01}, r"data\.x\.splits\.validation_share: cuts no validation row"),
+        ({"validation_share": 0.9}, r"data\.x\.splits\.train: no row is left in 'train'"),
+        ({"test": "test"}, r"data\.x\.splits\.test: no row is left in 'test'"),
+    ],
+)
+def test_empty_split_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        choose({"train": 10, "test": 0}, **arguments)

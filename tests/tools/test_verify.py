@@ -1,0 +1,145 @@
+"""A flipped bit in each kind of artifact and in DVC's cache is found, named and mended."""
+
+import re
+import shutil
+
+import pytest
+
+from tests.checkout import cached, contents, copy_checkout, flip, ran, run
+from vqpriors.core.artifact import new_folder
+
+ARTIFACTS = {
+    "data/images": "train-*.parquet",
+    "data/tokenizer": "model.safetensors",
+    "data/tokens": "train-*.parquet",
+    "data/text": "*.json",
+    "data/judge": "model.safetensors",
+    "data/prior": "last.safetensors",
+    "data/samples": "samples.parquet",
+}
+
+
+@pytest.fixture
+def checkout(reproduced, tmp_path):
+    return copy_checkout(reproduced.folder, tmp_path / "checkout", forget_runs=True)
+
+
+def verify(folder, *options, fails):
+    done = run(folder, "python", "-m", "tools.verify", *options, fails=fails)
+    assert "Traceback" not in done.stderr
+    return done.stdout if not fails else done.stderr.splitlines()
+
+
+def test_whole_checkout_is_said_to_be(checkout):
+    before = contents(checkout)
+    assert re.fullmatch(
+        rf"whole: {len(ARTIFACTS)} artifacts, 0 checkpoints, \d+ objects\n",
+        verify(checkout, fails=False),
+    )
+    assert contents(checkout) == before
+
+
+def test_flipped_bit_in_each_artifact_is_named(checkout):
+    damaged = [next(iter(sorted((checkout / a).glob(g)))) for a, g in ARTIFACTS.items()]
+    for path in damaged:
+        flip(path)
+    before = contents(checkout)
+    lines = verify(checkout, fails=True)
+    assert len(lines) == len(damaged)
+    for path, line in zip(damaged, lines, strict=True):
+        name = path.relative_to(checkout).as_posix()
+        assert line.startswith(f"error: verify: {name}: damaged (its SHA-256 is not"), line
+        assert f"run `dvc checkout {path.parent.relative_to(checkout)}`" in line
+    assert contents(checkout) == before
+
+
+def test_missing_manifest_is_damage(checkout):
+    (checkout / "data/prior/manifest.json").unlink()
+    (line,) = verify(checkout, fails=True)
+    assert line.startswith("error: verify: data/prior/manifest.json: missing; remove data/prior")
+
+
+def test_missing_artifact_is_none_of_its_business(checkout):
+    shutil.rmtree(checkout / "data/prior")
+    assert f"whole: {len(ARTIFACTS) - 1} artifacts" in verify(checkout, fails=False)
+
+
+def test_artifact_of_another_run_is_not_taken_for_the_damaged_one(checkout):
+    path = cached(checkout, "train_judge", "data/judge", "model.safetensors")
+    other = checkout / "data/other"
+    with new_folder(other) as folder:
+        (folder / "config.json").write_text("{}")
+    shutil.rmtree(checkout / "data/judge")
+    other.rename(checkout / "data/judge")
+    flip(path)
+    (line,) = verify(checkout, fails=True)
+    assert "`dvc repro`" in line
+    assert "dvc commit" not in line
+
+
+def test_what_is_removed_comes_back_with_checkout(checkout):
+    before = contents(checkout / "data")
+    flip(checkout / "data/prior/model.safetensors")
+    verify(checkout, "--remove", fails=True)
+    assert not (checkout / "data/prior").exists()
+    run(checkout, "dvc", "checkout", "data/prior")
+    assert contents(checkout / "data") == before
+    verify(checkout, fails=False)
+
+
+def test_damaged_object_comes_back_from_the_artifact_that_it_is_of(checkout):
+    path = cached(checkout, "train_judge", "data/judge", "model.safetensors")
+    whole = path.read_bytes()
+    flip(path)
+    status = run(checkout, "dvc", "status").stdout
+    assert "up to date" in status, "DVC sees it by itself: this check has become idle"
+    (line,) = verify(checkout, "--remove", fails=True)
+    assert f"error: verify: {path.relative_to(checkout)}: damaged" in line
+    assert "it is data/judge/" in line  # the best and the last weights may be one object
+    assert "`dvc commit train_judge` from data/judge" in line
+    assert not path.exists()
+    run(checkout, "dvc", "commit", "train_judge")
+    assert path.read_bytes() == whole
+    verify(checkout, fails=False)
+
+
+def test_object_damaged_with_its_artifact_is_made_again(checkout):
+    name = "test-00000-of-00002.parquet"
+    path = cached(checkout, "encode", "data/tokens", name)
+    whole = path.read_bytes()
+    flip(path)
+    flip(checkout / "data/tokens" / name)
+    first, second = verify(checkout, "--remove", fails=True)
+    assert f"error: verify: data/tokens/{name}: damaged" in first
+    assert f"it is data/tokens/{name}" in second
+    assert "`dvc repro`" in second
+    assert ran(run(checkout, "dvc", "repro").stdout) == ["encode"]
+    assert path.read_bytes() == whole
+    verify(checkout, fails=False)
+
+
+def test_object_of_an_earlier_run_is_named_as_such(checkout):
+    stray = checkout / ".dvc/cache/files/md5/00" / ("0" * 30)
+    stray.parent.mkdir(parents=True, exist_ok=True)
+    stray.write_bytes(b"codes")
+    (line,) = verify(checkout, fails=True)
+    assert "it is of an experiment or an earlier run; remove it" in line
+
+
+def test_damaged_checkpoint_is_named(checkout):
+    step = checkout / ".runs/train_prior/0123456789abcdef/step-000000020"
+    with new_folder(step) as folder:
+        (folder / "progress.json").write_text("{}")
+    flip(step / "progress.json")
+    (line,) = verify(checkout, "--remove", fails=True)
+    assert "step-000000020/progress.json: damaged" in line
+    assert "goes on from the checkpoint before it" in line
+    assert not step.exists()
+
+
+def test_outside_a_repository_it_says_so(tmp_path, reproduced):
+    lost = tmp_path / "lost"
+    lost.mkdir()
+    done = run(lost, "python", "-m", "tools.verify", fails=True, PYTHONPATH=str(reproduced.folder))
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: verify: you are not inside of a DVC repository")

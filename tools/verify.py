@@ -1,0 +1,134 @@
+"""Check artifacts, checkpoints and DVC's cache against their hashes; say how to mend them."""
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+
+from vqpriors.publish.integrity import cache_objects, cache_path, damage, is_whole, listed
+
+CHECKPOINTS = ".runs/*/*/step-*"
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Something that is not what was written.
+
+    Attributes:
+        path: What has to go before it can come back.
+        text: `<file>: <problem>; <fix>`.
+    """
+
+    path: Path
+    text: str
+
+
+def main() -> None:
+    """Print a line for each damage, or that there is none; end the process with 1 where there is.
+
+    With `--remove`, remove what is damaged: while it is there, DVC takes it for whole.
+    """
+    parser = argparse.ArgumentParser(prog="python -m tools.verify", description=__doc__)
+    parser.add_argument("--remove", action="store_true", help="remove what is damaged")
+    remove = parser.parse_args().remove
+    try:
+        with Repo() as repo:
+            counts, found = check(repo)
+    except DvcException as error:
+        sys.exit(f"error: verify: {error}; run it where dvc.yaml is")
+    except OSError as error:
+        problem = f"{error.filename}: {os.strerror(error.errno or 0).lower()}"
+        sys.exit(f"error: verify: {problem}; check its permissions and the disk")
+    for item in found:
+        print(f"error: verify: {item.text}", file=sys.stderr)
+        if remove:
+            _remove(item.path)
+    if found:
+        sys.exit(1)
+    print(f"whole: {', '.join(f'{count:,} {name}' for name, count in counts.items())}")
+
+
+def check(repo: Any) -> tuple[dict[str, int], list[Damage]]:
+    """Check all there is in a repository.
+
+    Args:
+        repo: A `dvc.repo.Repo`.
+
+    Returns:
+        How many artifacts, checkpoints and cache objects were checked, and the damage.
+    """
+    root, cache = Path(repo.root_dir), Path(repo.cache.local.path)
+    outs = [out for stage in repo.index.stages for out in stage.outs if out.use_cache]
+    artifacts = [folder for out in outs if (folder := root / out.def_path).exists()]
+    checkpoints = sorted(root.glob(CHECKPOINTS))
+    objects = list(cache_objects(cache))
+    counts = {"artifacts": len(artifacts), "checkpoints": len(checkpoints), "objects": len(objects)}
+    damaged = [*_artifacts(artifacts, root), *_checkpoints(checkpoints, root)]
+    return counts, [*damaged, *_objects(objects, outs, cache, root)]
+
+
+def _artifacts(folders: list[Path], root: Path) -> Iterator[Damage]:
+    for folder in folders:
+        if problem := damage(folder):
+            name = folder.relative_to(root)
+            fix = f"remove {name} (--remove does) and run `dvc checkout {name}`"
+            yield Damage(folder, f"{_below(problem, root)}; {fix}, or `dvc repro`")
+
+
+def _checkpoints(folders: list[Path], root: Path) -> Iterator[Damage]:
+    for folder in folders:
+        if problem := damage(folder):
+            fix = "remove it (--remove does); the run goes on from the checkpoint before it"
+            yield Damage(folder, f"{_below(problem, root)}; {fix}")
+
+
+def _objects(objects: list[Path], outs: list[Any], cache: Path, root: Path) -> Iterator[Damage]:
+    damaged = [path for path in objects if not is_whole(path)]
+    owners = _owners(outs, cache) if damaged else {}
+    for path in damaged:
+        out, name = owners.get(path, (None, "of an experiment or an earlier run"))
+        problem = f"{path.relative_to(root)}: damaged (its MD5 is not its name); it is {name}"
+        fix = "remove it (--remove does); `dvc pull` brings it back from a remote"
+        if out is not None:
+            source = f"`dvc commit {out.stage.name}` from {out.def_path}"
+            fix = f"{fix}, {source if _is_here(out, root / out.def_path) else '`dvc repro`'}"
+        yield Damage(path, f"{problem}; {fix}")
+
+
+def _is_here(out: Any, place: Path) -> bool:
+    """Tell whether what dvc.lock names lies in the working tree, whole."""
+    return place.exists() and damage(place) is None and not out.changed_checksum()
+
+
+def _owners(outs: list[Any], cache: Path) -> dict[Path, tuple[Any, str]]:
+    found: dict[Path, tuple[Any, str]] = {}
+    for out in outs:
+        digest = out.hash_info.value
+        if digest:
+            found[cache_path(cache, digest)] = out, f"the list of files of {out.def_path}"
+            for name, part in listed(cache, digest):
+                place = f"{out.def_path}/{name}" if name else out.def_path
+                found[cache_path(cache, part)] = out, place
+    return found
+
+
+def _below(text: str, root: Path) -> str:
+    return text.replace(f"{root}/", "")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+if __name__ == "__main__":
+    main()
