@@ -1,12 +1,12 @@
-# What one does with vqpriors, by one word each; `make` alone lists the words.
+# Targets for common tasks; `make` alone lists them.
 #
-# Needs git, make and Python 3.11 or newer, and installs all else into .venv once. LAUNCH reaches the
-# training stages: LAUNCH="accelerate launch --num_processes 8" make repro
+# Needs git, make and Python 3.11 or newer; installs everything else into .venv, once. LAUNCH is
+# passed on to the training stages: LAUNCH="accelerate launch --num_processes 8" make repro
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-# A user's own settings must neither lead pip out of .venv nor change which code Python imports.
+# The user's settings must not make pip install outside .venv or Python import other code.
 $(foreach name,$(filter PYTHON%,$(.VARIABLES)),$(eval unexport $(name)))
 unexport PIP_USER PIP_TARGET PIP_PREFIX VIRTUAL_ENV
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -16,28 +16,28 @@ INSTALLED := $(BIN)/.installed
 TORCH ?= $(shell sed -n 's/^torch==//p' requirements.lock)
 NUMBERS := metrics/evaluate/metrics.json
 
-# A prior is a folder, so that a new one joins the sweep by being there.
+# Each folder is a prior, so a new one joins the sweep by itself.
 comma := ,
 empty :=
 PRIORS := $(filter-out base,$(notdir $(patsubst %/__init__.py,%,$(wildcard src/vqpriors/priors/*/__init__.py))))
 SWEEP := $(subst $(empty) $(empty),$(comma),$(strip $(PRIORS)))
 
-# Columns of the leaderboard, as regular expressions, and the one that it goes by, lowest first.
+# Columns of the leaderboard, as regular expressions, and the one to sort by, lowest first.
 RANKED := adherence|adherence_unseen|caption_accuracy|frechet_distance|nats_per_token|images_per_second
 RANKED := Experiment$$|prior\.arch$$|(.*evaluate.*:)?($(RANKED))$$
 RANKED := $(RANKED)|.*train_prior.*:(train_minutes|parameters)$$
 SORT ?= frechet_distance
 
-# Tests of a file share what is made for them, so that a file goes to one process.
+# Tests of one file share fixtures that are slow to make, so a file runs in one process.
 PARALLEL := --numprocesses auto --dist loadfile
 
 .PHONY: help repro test test-all plan lint types priors leaderboard codebooks plots notebook readme report verify clean distclean \
 	lock plots-page setup checkout
 
-help:  ## List what make can do
+help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
-repro: setup  ## Run the whole chain, or what changed of it
+repro: setup  ## Run the chain: all stages whose params, code or inputs changed
 	@$(BIN)/dvc repro
 	@echo
 	@echo "pictures: metrics/evaluate/*.png; one file each in data/samples/pictures"
@@ -47,58 +47,58 @@ repro: setup  ## Run the whole chain, or what changed of it
 test: setup  ## Run the tests
 	@$(BIN)/python -m pytest $(PARALLEL)
 
-test-all: setup  ## Run the tests, those that take minutes, too
+test-all: setup  ## Run all tests, including slow ones
 	@$(BIN)/python -m pytest $(PARALLEL) -m "slow or not slow"
 
-plan: setup  ## Tell what training will take on this machine
+plan: setup  ## Estimate training time and memory on this machine
 	@$(BIN)/python -m tools.plan
 
-lint: setup  ## Check style and layout
+lint: setup  ## Check style and formatting
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 
 types: setup  ## Check types
 	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 
-priors: setup  ## Train every prior there is (WITH="-S ..." for all), then rank them
+priors: setup  ## Train all priors (WITH="-S ...": with these params) and rank them
 	@$(BIN)/dvc exp run --queue $(WITH) -S 'prior.arch=$(SWEEP)'
 	@$(BIN)/dvc exp run --run-all
 	@$(MAKE) --no-print-directory leaderboard
 
-leaderboard: setup  ## Rank the experiments so far by Frechet distance, or by SORT=METRIC
+leaderboard: setup  ## Rank all experiments by Frechet distance (SORT=METRIC: by another)
 	@$(BIN)/dvc exp show --hide-workspace --no-pager --md --drop '.*' --keep '$(RANKED)' \
 		--sort-by $(SORT) --sort-order asc
 
-codebooks: setup  ## Compare quantizers by codebook size (WITH="-S ..." for all), into README.md
+codebooks: setup  ## Compare quantizers and codebook sizes (WITH="-S ..."), table in README.md
 	@$(BIN)/python -m tools.codebooks $(WITH)
 
-plots: setup  ## Draw curves and pictures on one page
+plots: setup  ## Make a page of curves and pictures, dvc_plots/index.html
 	@$(BIN)/dvc plots show
 	@echo "open dvc_plots/index.html in a browser; it needs no network"
 
-notebook: setup  ## Run the notebook on what the chain has made
+notebook: setup  ## Run the notebook on the results of the chain
 	@$(BIN)/python -m tools.notebook
 
-report: setup  ## Make report.html, one file of it all (WITH="COMMIT EXPERIMENT" to compare)
+report: setup  ## Make report.html: metrics, curves, pictures (WITH="COMMIT EXPERIMENT": compared)
 	@$(BIN)/python -m tools.report $(WITH)
 
-readme: setup  ## Put the last run's numbers into README.md
+readme: setup  ## Write the last run's metrics into README.md
 	@$(BIN)/python -m tools.readme_numbers
 
-verify: setup  ## Check artifacts and DVC's cache against their hashes
+verify: setup  ## Check artifacts, checkpoints and DVC's cache for corrupted files
 	@$(BIN)/python -m tools.verify
 
-clean:  ## Remove caches and the page of plots; data, metrics and checkpoints stay
+clean:  ## Remove caches and the page of plots; keep data, metrics and checkpoints
 	@rm -rf dvc_plots .pytest_cache .ruff_cache src/*.egg-info
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 distclean: clean  ## Also remove .venv
 	@rm -rf .venv
 
-lock: setup  ## Choose the newest packages that fit, for requirements.lock
+lock: setup  ## Update requirements.lock to the newest compatible packages
 	@$(BIN)/python -m tools.lock --torch $(TORCH)
 
-plots-page: setup  ## Bundle the plots page's scripts again
+plots-page: setup  ## Bundle the scripts of the page of plots again
 	@$(BIN)/python -m pip install --quiet vl-convert-python==1.9.0.post1
 	@$(BIN)/python -m tools.plots_page
 
