@@ -8,8 +8,8 @@ from vqpriors.core.params import Params, Section
 from vqpriors.data.images import read_images, read_source
 from vqpriors.judge.labels import class_lists, label_matrix
 from vqpriors.judge.network import Judge, JudgeConfig
+from vqpriors.training.config import TrainConfig
 from vqpriors.training.image_examples import ImageExamples
-from vqpriors.training.optimisation import TrainConfig
 from vqpriors.training.session import Job, session
 
 IMAGES = Path("data/images")

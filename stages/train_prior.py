@@ -21,7 +21,7 @@ from vqpriors.text.base.encoder import TextEncoder, load_encoder
 from vqpriors.tokenizer.base.coding import decode_codes
 from vqpriors.tokenizer.base.loading import load_tokenizer
 from vqpriors.tokenizer.base.reconstruction import psnr
-from vqpriors.training.optimisation import TrainConfig
+from vqpriors.training.config import TrainConfig
 from vqpriors.training.session import Job, session
 
 TOKENS = Path("data/tokens")

@@ -20,9 +20,9 @@ from vqpriors.tokenizer.base.loading import (
 from vqpriors.tokenizer.base.metrics import collapse_warning, measure_tokenization
 from vqpriors.tokenizer.base.tokenizer import Tokenizer
 from vqpriors.training.checkpoint import Progress
+from vqpriors.training.config import TrainConfig
 from vqpriors.training.image_examples import ImageExamples
 from vqpriors.training.loop import Trained
-from vqpriors.training.optimisation import TrainConfig
 from vqpriors.training.session import Job, session
 
 IMAGES = Path("data/images")

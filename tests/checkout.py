@@ -83,7 +83,6 @@ TINY: dict[str, Any] = {
         | {"options": {"caption_share": 0.25, "joint_share": 0.0, "latent_share": 0.5}},
     },
     **{f"prior.train.{key}": value for key, value in _TRAIN.items()},
-    "prior.train.checkpoint_seconds": 0,  # at every log, so that a kill meets many
     "sample.prompts": [],
     "sample.num_prompts": 24,
     "sample.num_per_prompt": 1,
@@ -100,6 +99,7 @@ TINY: dict[str, Any] = {
     "sample.captions.num_pictures": 10,
     "sample.captions.steps": 4,
     "evaluate.bound_samples": 2,
+    "runtime.checkpoint_seconds": 0,  # at every log, so that a kill meets many
 }
 
 

@@ -17,7 +17,7 @@ from vqpriors.judge.network import JudgeConfig
 from vqpriors.priors.base.loading import build_prior, describe_prior
 from vqpriors.sources.base.preparing import Decoding, Recipe, section_path
 from vqpriors.tokenizer.base.loading import build_tokenizer, describe_tokenizer
-from vqpriors.training.optimisation import TrainConfig
+from vqpriors.training.config import TrainConfig
 
 PRESETS = sorted(path.name for path in (ROOT / "presets").iterdir())
 GRIDS = {

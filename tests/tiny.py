@@ -11,7 +11,7 @@ from vqpriors.priors.lstm.model import LSTM
 from vqpriors.priors.transformer.model import Transformer
 from vqpriors.quantizers.ema import VectorQuantizerEMA
 from vqpriors.tokenizer.vqvae import VQVAE
-from vqpriors.training.optimisation import TrainConfig
+from vqpriors.training.config import RuntimeConfig, TrainConfig
 
 TEXT = TextShape(length=5, vocabulary=9, feature_width=0)
 NO_TEXT = TextShape(length=0, vocabulary=0, feature_width=0)
@@ -30,9 +30,12 @@ TRAIN = {
     "precision": "no",
     "compile": False,
     "log_steps": 2,
+}
+RUNTIME = {
     "checkpoint_steps": 0,
     "checkpoint_seconds": 0.0,
     "resume": "auto",
+    "tracking": {"wandb": False, "mlflow": False, "project": "tests"},
 }
 
 
@@ -42,6 +45,10 @@ def phase(**changes):
 
 def train_config(**changes):
     return check("train", TRAIN | changes, TrainConfig)
+
+
+def runtime_config(**changes):
+    return check("runtime", RUNTIME | changes, RuntimeConfig)
 
 
 def ema(**changes):

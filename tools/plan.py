@@ -12,8 +12,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from vqpriors.core.hardware import peak_memory
-from vqpriors.core.params import read_params
+from vqpriors.core.params import read_params, read_section
 from vqpriors.core.phases import Phase
+from vqpriors.training.config import RuntimeConfig
 from vqpriors.training.run import Run
 from vqpriors.training.session import Job, seed_stage
 
@@ -82,6 +83,7 @@ def plan(stage: str) -> Iterator[str]:
         job.model,
         phases=job.phases,
         config=job.config,
+        runtime=read_section("runtime", RuntimeConfig),
         seed=seed,
         num_examples=len(job.training),
     )

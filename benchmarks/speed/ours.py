@@ -15,7 +15,8 @@ from vqpriors.core.params import Params
 from vqpriors.data.text_inputs import TextInput, TextShape
 from vqpriors.sampling.base.choosing import choose_sampler
 from vqpriors.sampling.base.sampler import Noise
-from vqpriors.training.optimisation import TrainConfig, make_optimizer, weigh
+from vqpriors.training.config import TrainConfig
+from vqpriors.training.optimisation import make_optimizer, weigh
 from vqpriors.training.run import Objective
 
 ROOT = Path(__file__).resolve().parents[2]

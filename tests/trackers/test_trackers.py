@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.trackers.offline import points
 from vqpriors.trackers.base import background
-from vqpriors.trackers.base.background import Patient, Place, Tracking, tracked
+from vqpriors.trackers.base.background import Patient, Place, TrackingConfig, tracked
 
 OFF = {"wandb": False, "mlflow": False, "project": "tests"}
 PICTURE = Image.fromarray(np.zeros((4, 4), np.uint8))
@@ -59,7 +59,7 @@ def test_failing_tracker_is_named_once_and_told_no_more(failing):
     run, said = Told(failing), []
     tell(Patient("x", lambda: run, say=said.append))
     assert len(run.calls) == failing
-    assert said == ["tracking.x: OSError: the disk is full; going on without it"]
+    assert said == ["runtime.tracking.x: OSError: the disk is full; going on without it"]
 
 
 def test_tracker_that_can_not_be_opened_is_named_once():
@@ -69,7 +69,7 @@ def test_tracker_that_can_not_be_opened_is_named_once():
         raise ConnectionError("no server")
 
     tell(Patient("x", closed, say=said.append))
-    assert said == ["tracking.x: ConnectionError: no server; going on without it"]
+    assert said == ["runtime.tracking.x: ConnectionError: no server; going on without it"]
 
 
 def test_slow_tracker_is_not_waited_for_forever(monkeypatch):
@@ -83,7 +83,7 @@ def test_slow_tracker_is_not_waited_for_forever(monkeypatch):
     patient = Patient("x", slow, say=said.append)
     tell(patient)
     release.set()
-    assert said == ["tracking.x: not done 0 s after training; going on without it"]
+    assert said == ["runtime.tracking.x: not done 0 s after training; going on without it"]
 
 
 def test_tracker_that_falls_behind_is_left_out(monkeypatch):
@@ -98,11 +98,11 @@ def test_tracker_that_falls_behind_is_left_out(monkeypatch):
     for step in range(6):
         patient.log(step, {})
     release.set()
-    assert said == ["tracking.x: 3 points wait for it; going on without it"]
+    assert said == ["runtime.tracking.x: 3 points wait for it; going on without it"]
 
 
 def test_no_tracker_is_opened_unless_it_is_on(tmp_path):
-    with tracked(Tracking(**OFF), Place("tests", "train_prior", tmp_path, {})) as runs:
+    with tracked(TrackingConfig(**OFF), Place("tests", "train_prior", tmp_path, {})) as runs:
         assert runs == []
 
 
@@ -113,10 +113,10 @@ def test_no_tracker_is_opened_unless_it_is_on(tmp_path):
 def test_missing_package_is_named(tmp_path, monkeypatch, capsys, name, module, package):
     monkeypatch.setitem(sys.modules, module, None)
     place = Place("tests", "train_prior", tmp_path, {})
-    with tracked(Tracking(**OFF | {name: True}), place) as (run,):
+    with tracked(TrackingConfig(**OFF | {name: True}), place) as (run,):
         tell(run)
     assert capsys.readouterr().err == (
-        f"warning: train_prior: tracking.{name}: RuntimeError: {module} is not installed "
+        f"warning: train_prior: runtime.tracking.{name}: RuntimeError: {module} is not installed "
         f"(pip install {package}); going on without it\n"
     )
 
@@ -127,12 +127,12 @@ def test_server_that_is_down_is_named_once(tmp_path, monkeypatch, capsys):
         port = free.getsockname()[1]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     place = Place("tests", "train_prior", tmp_path, {})
-    with tracked(Tracking(**OFF | {"mlflow": True}), place) as (run,):
+    with tracked(TrackingConfig(**OFF | {"mlflow": True}), place) as (run,):
         tell(run)
     lines = capsys.readouterr().err.splitlines()
     named = [line for line in lines if line.startswith("warning: ")]
     assert len(named) == 1
-    assert named[0].startswith("warning: train_prior: tracking.mlflow: ")
+    assert named[0].startswith("warning: train_prior: runtime.tracking.mlflow: ")
     assert named[0].endswith("; going on without it")
 
 
@@ -142,7 +142,7 @@ def test_interrupted_offline_run_has_no_gap_and_no_overlap(tmp_path, monkeypatch
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     place = Place("tests", "train_prior", tmp_path, {"prior": {"arch": "lstm"}})
-    tracking = Tracking(**OFF | {"wandb": True})
+    tracking = TrackingConfig(**OFF | {"wandb": True})
     whole = [(step, {"train/loss": 1 / step}) for step in (20, 40, 60)]
     whole.insert(2, (40, {"validation/loss": 0.5}))
     with tracked(tracking, place) as (run,):

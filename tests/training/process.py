@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from tests.tiny import lstm, phase, train_config
+from tests.tiny import lstm, phase, runtime_config, train_config
 from tests.training.killing import Points
 from tests.training.test_resume import (
     look_at,
@@ -82,6 +82,7 @@ def train_one(name: str, folder: Path) -> None:
         phases=phases,
         # 4 a process, one for each thing that cftn2 learns
         config=train_config(**{"batch_size": 8} | settings),
+        runtime=runtime_config(),
         training=training,
         validation=validation,
         seed=3,

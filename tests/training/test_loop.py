@@ -4,7 +4,7 @@ from accelerate.state import AcceleratorState
 from torch import nn
 from torch.testing import assert_close
 
-from tests.tiny import phase, train_config
+from tests.tiny import RUNTIME, phase, runtime_config, train_config
 from vqpriors.training import checkpoint as checkpoints
 from vqpriors.training.loop import train
 
@@ -72,7 +72,8 @@ def run(folder, model, *phases, training=None, validation=None, log=None, look=N
     return train(
         model,
         phases={str(i): p for i, p in enumerate(phases)},
-        config=train_config(**settings),
+        config=train_config(**{k: v for k, v in settings.items() if k not in RUNTIME}),
+        runtime=runtime_config(**{k: v for k, v in settings.items() if k in RUNTIME}),
         training=training or Numbers(*torch.linspace(-1, 1, 8).tolist()),
         validation=validation or Numbers(1.0),
         seed=5,
@@ -408,7 +409,7 @@ def test_checkpoints_come_by_steps_or_seconds(tmp_path, monkeypatch):
 
 
 def test_resuming_is_required_or_refused_where_told(tmp_path):
-    with pytest.raises(ValueError, match=r"train\.resume: required, but .* has no checkpoint"):
+    with pytest.raises(ValueError, match=r"runtime\.resume: required, but .* has no checkpoint"):
         run(tmp_path, Slope(), phase(), resume="required")
     first = run(tmp_path, Slope(), phase())
     taken, fresh = Numbers(*map(float, range(8))), Numbers(*torch.linspace(-1, 1, 8).tolist())

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from tests.tiny import captions, cftn2, codes, ema, phase, train_config, transformer, vqvae
+from tests.tiny import (
+    captions,
+    cftn2,
+    codes,
+    ema,
+    phase,
+    runtime_config,
+    train_config,
+    transformer,
+    vqvae,
+)
 from vqpriors.priors.base.examples import TokenExamples
 from vqpriors.training import checkpoint as checkpoints
 from vqpriors.training.image_examples import ImageExamples
@@ -135,6 +145,7 @@ def attempt(make, folder, *, killed_in=None, calls=0, fuse=None):
         model,
         phases=phases,
         config=train_config(),
+        runtime=runtime_config(),
         training=training,
         validation=validation,
         seed=3,
@@ -248,6 +259,15 @@ def test_damaged_newest_checkpoint_costs_steps_but_changes_nothing(uninterrupted
 def test_another_seed_ends_differently(uninterrupted, tmp_path):
     make, (_, trained, _, _) = uninterrupted
     model, phases, training, validation = make()
-    data = {"training": training, "validation": validation, "folder": tmp_path}
-    other = train(model, phases=phases, config=train_config(), seed=4, log=lambda *_: None, **data)
+    other = train(
+        model,
+        phases=phases,
+        config=train_config(),
+        runtime=runtime_config(),
+        training=training,
+        validation=validation,
+        seed=4,
+        folder=tmp_path,
+        log=lambda *_: None,
+    )
     assert any(not torch.equal(other.last[name], value) for name, value in trained.last.items())

@@ -9,8 +9,8 @@ from torch import nn
 from vqpriors.core.phases import Phase
 from vqpriors.trackers.base.progress_bar import Bar
 from vqpriors.training.checkpoint import Progress, State
+from vqpriors.training.config import RuntimeConfig, TrainConfig
 from vqpriors.training.interruption import Interruption
-from vqpriors.training.optimisation import TrainConfig
 from vqpriors.training.run import Examples, Log, Run
 from vqpriors.training.weights import Look
 
@@ -37,6 +37,7 @@ def train(
     *,
     phases: Mapping[str, Phase],
     config: TrainConfig,
+    runtime: RuntimeConfig,
     training: Examples,
     validation: Examples,
     seed: int,
@@ -53,6 +54,7 @@ def train(
         model: What to train, on the CPU.
         phases: The curriculum, in order.
         config: How to train.
+        runtime: When to save checkpoints and whether to resume.
         training: Examples to learn from.
         validation: Examples that choose the best state.
         seed: Start of every random choice.
@@ -66,7 +68,14 @@ def train(
             the model lacks, or all checkpoints are damaged.
         StoppedError: If a signal asked for it; the run has been saved at the last logged step.
     """
-    run = Run(model, phases=phases, config=config, seed=seed, num_examples=len(training))
+    run = Run(
+        model,
+        phases=phases,
+        config=config,
+        runtime=runtime,
+        seed=seed,
+        num_examples=len(training),
+    )
     run.require_validation(len(validation))
     with Interruption() as interruption:
         run.resume(folder, log)

@@ -19,9 +19,9 @@ from vqpriors.training import checkpoint as checkpoints
 from vqpriors.training import launch, sharding
 from vqpriors.training.batch_size import is_out_of_memory, largest_batch
 from vqpriors.training.checkpoint import Checkpoint, Progress, State
+from vqpriors.training.config import RuntimeConfig, TrainConfig
 from vqpriors.training.interruption import Interruption, StoppedError
 from vqpriors.training.optimisation import (
-    TrainConfig,
     lr_share,
     make_optimizer,
     set_options,
@@ -64,6 +64,7 @@ class Run:
         *,
         phases: Mapping[str, Phase],
         config: TrainConfig,
+        runtime: RuntimeConfig,
         seed: int,
         num_examples: int,
     ):
@@ -72,7 +73,8 @@ class Run:
         processes()  # first, since whoever asks next may not tell of a CPU
         with launch.unasked():
             self.accelerator = Accelerator(mixed_precision=precision, cpu=device.type == "cpu")
-        self.config, self.seed, self.phases = config, seed, list(phases.values())
+        self.config, self.runtime, self.seed = config, runtime, seed
+        self.phases = list(phases.values())
         self.num_examples = num_examples
         self.weights = hold(model, config=config, accelerator=self.accelerator)
         self.model, self.averaged = self.weights.model, self.weights.averaged
@@ -146,19 +148,19 @@ class Run:
                     weigh(model.eval().losses(batch), phase.weights)  # pyright: ignore[reportCallIssue] nn.Module types attributes as tensors
 
     def resume(self, folder: Path, log: Log) -> None:
-        """Take up the newest whole checkpoint, as far as `train.resume` allows; log its history.
+        """Take up the newest whole checkpoint, as far as `runtime.resume` allows; log its history.
 
         Raises:
             ValueError: If there is none where one is required, or none that is whole.
         """
-        if self.config.resume == "never" and self.accelerator.is_main_process:
+        if self.runtime.resume == "never" and self.accelerator.is_main_process:
             checkpoints.clear(folder)
         self.accelerator.wait_for_everyone()
         found = checkpoints.load(folder)
-        if found is None and self.config.resume == "required":
+        if found is None and self.runtime.resume == "required":
             raise ValueError(
-                f"train.resume: required, but {folder} has no checkpoint, and one of other params, "
-                "data or code is not taken; set it to auto to start over"
+                f"runtime.resume: required, but {folder} has no checkpoint (one of other params, "
+                "data or code is not used); set it to auto to start over"
             )
         if found is None:
             return
@@ -289,8 +291,8 @@ class Run:
 
     def save_if_due(self, folder: Path) -> None:
         """Save a checkpoint when `checkpoint_seconds` or `checkpoint_steps` are over."""
-        is_old = time.monotonic() - self.saved_at >= self.config.checkpoint_seconds
-        steps = self.config.checkpoint_steps
+        is_old = time.monotonic() - self.saved_at >= self.runtime.checkpoint_seconds
+        steps = self.runtime.checkpoint_steps
         if is_old or (steps and self.progress.step - self.saved_step >= steps):
             self.save(folder)
 

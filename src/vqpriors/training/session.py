@@ -18,12 +18,12 @@ from vqpriors.core.params import Params, Seed, read_section
 from vqpriors.core.phases import Phase
 from vqpriors.core.runs import run_folder_of
 from vqpriors.core.seeds import derived_seed
-from vqpriors.trackers.base.background import Patient, Place, Tracking, tracked
+from vqpriors.trackers.base.background import Patient, Place, tracked
 from vqpriors.training import launch
+from vqpriors.training.config import RuntimeConfig, TrainConfig
 from vqpriors.training.dvclive_logger import Curves
 from vqpriors.training.interruption import EXIT_CODE, StoppedError
 from vqpriors.training.loop import Trained, train
-from vqpriors.training.optimisation import TrainConfig
 from vqpriors.training.run import Examples
 from vqpriors.training.weights import Look
 
@@ -35,6 +35,7 @@ class Session:
     Attributes:
         seed: Of the run's order and randomness.
         folder: Its checkpoints.
+        runtime: `runtime` of params.yaml.
         curves: What it logs; none where the run is over.
         trackers: What else is told of it.
         is_main: Whether this process writes results; one process of a launch does.
@@ -42,6 +43,7 @@ class Session:
 
     seed: int
     folder: Path
+    runtime: RuntimeConfig
     curves: Curves | None
     trackers: list[Patient]
     is_main: bool
@@ -108,6 +110,7 @@ class Job:
             self.model,
             phases=self.phases,
             config=self.config,
+            runtime=work.runtime,
             training=self.training,
             validation=self.validation,
             seed=work.seed,
@@ -150,15 +153,16 @@ def _session(stage: str, params: Params) -> Iterator[Session]:
     launch.load_whole()
     seed = seed_stage(stage, params)
     is_main = processes().is_main_process
+    runtime = read_section("runtime", RuntimeConfig)
     with run_folder_of(stage, params) as folder:
         if not is_main:
-            yield Session(seed, folder, None, [], is_main)
+            yield Session(seed, folder, runtime, None, [], is_main)
             return
         metrics = Path("metrics") / stage
-        tracking = read_section("tracking", Tracking)
+        tracking = runtime.tracking
         place = Place(tracking.project, stage, folder, params.values)
         with _put_back_on_error(metrics, aside=folder), tracked(tracking, place) as trackers:
-            work = Session(seed, folder, Curves(metrics), trackers, is_main)
+            work = Session(seed, folder, runtime, Curves(metrics), trackers, is_main)
             yield work
             work.close({})
 

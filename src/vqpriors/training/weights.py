@@ -14,7 +14,8 @@ from torch.optim.swa_utils import AveragedModel
 from vqpriors.core.phases import Phase
 from vqpriors.training import launch, sharding
 from vqpriors.training.checkpoint import State
-from vqpriors.training.optimisation import TrainConfig, averaging, set_options, set_train_mode
+from vqpriors.training.config import TrainConfig
+from vqpriors.training.optimisation import averaging, set_options, set_train_mode
 
 Look = Callable[[nn.Module], Mapping[str, float]]
 

@@ -23,8 +23,14 @@ WAITING = 10_000  # points that may wait for a slow tracker; with more it is lef
 LEAVING_SECONDS = 15.0  # how long a stage waits for it at its end
 
 
-class Tracking(Section):
-    """`tracking` of params.yaml: which trackers are on, and what they call it."""
+class TrackingConfig(Section):
+    """`runtime.tracking` of params.yaml.
+
+    Attributes:
+        wandb: Whether Weights & Biases is on.
+        mlflow: Whether MLflow is on.
+        project: Name of the project in the tracker.
+    """
 
     wandb: bool
     mlflow: bool
@@ -113,11 +119,11 @@ class Patient:
     def _give_up(self, problem: str) -> None:
         if not self._is_given_up:
             self._is_given_up = True
-            self._say(f"tracking.{self.name}: {problem}; going on without it")
+            self._say(f"runtime.tracking.{self.name}: {problem}; going on without it")
 
 
 @contextmanager
-def tracked(tracking: Tracking, place: Place) -> Iterator[list[Patient]]:
+def tracked(tracking: TrackingConfig, place: Place) -> Iterator[list[Patient]]:
     """Open a run with each tracker that is on; wait for them at the end of the block."""
 
     def say(text: str) -> None:
@@ -125,7 +131,7 @@ def tracked(tracking: Tracking, place: Place) -> Iterator[list[Patient]]:
 
     def opener(name: str) -> Callable[[], Run]:
         def open_run() -> Run:
-            module = load_kind("vqpriors.trackers", name, param=f"tracking.{name}")
+            module = load_kind("vqpriors.trackers", name, param=f"runtime.tracking.{name}")
             try:
                 return module.open_run(place)
             except ModuleNotFoundError as error:
