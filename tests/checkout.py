@@ -30,12 +30,14 @@ STAGES = (
 FORGOTTEN = ("DVC", "GIT_", "PYTHON", "LAUNCH", "ACCELERATE", "FSDP", "WANDB", "MLFLOW")
 
 _PHASE = {"epochs": 1, "lr": 0.01, "frozen": [], "weights": {}, "options": {}}
-_TRAIN = {"batch_size": 16, "warmup_steps": 2, "precision": "no", "log_steps": 2}
+_TRAIN = {"batch_size": 16, "warmup_steps": 2}
 TINY: dict[str, Any] = {
     "seed": 3,
     "data.name": "digits",
     "data.digits.limit": 80,
     "data.decoding.rows_per_shard": 50,
+    "train.precision": "no",
+    "train.log_steps": 2,
     "tokenizer.arch": "vqvae",
     "tokenizer.quantizer": "ema",
     "tokenizer.vqvae.width": 8,

@@ -12,7 +12,7 @@ from vqpriors.core.registry import kind_names, load_kind
 from vqpriors.inference.stage_sampler import SampleConfig
 from vqpriors.judge.network import JudgeConfig
 from vqpriors.sources.base.preparing import Decoding, Recipe
-from vqpriors.training.config import RuntimeConfig, TrainConfig
+from vqpriors.training.config import RuntimeConfig, SharedTrainConfig, StageTrainConfig
 
 VALUES = yaml.safe_load((ROOT / "params.yaml").read_text())
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -36,11 +36,12 @@ def schemas():
     """Return the schema of each section of params.yaml, and the keys beside those of the schema."""
     found = {
         "data.decoding": (Decoding, []),
-        "tokenizer.train": (TrainConfig, []),
+        "train": (SharedTrainConfig, []),
+        "tokenizer.train": (StageTrainConfig, []),
         "encode": (EncodeConfig, []),
         "judge.network": (JudgeConfig, []),
-        "judge.train": (TrainConfig, []),
-        "prior.train": (TrainConfig, []),
+        "judge.train": (StageTrainConfig, []),
+        "prior.train": (StageTrainConfig, []),
         "sample": (SampleConfig, kind_names("vqpriors.sampling")),
         "evaluate": (EvaluateConfig, []),
         "runtime": (RuntimeConfig, []),
