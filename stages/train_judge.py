@@ -8,9 +8,9 @@ from vqpriors.core.params import Params, Section
 from vqpriors.data.images import read_images, read_source
 from vqpriors.judge.labels import class_lists, label_matrix
 from vqpriors.judge.network import Judge, JudgeConfig
+from vqpriors.training.config import StageTrainConfig, read_train_config
 from vqpriors.training.image_examples import ImageExamples
-from vqpriors.training.optimisation import TrainConfig
-from vqpriors.training.session import Job, session
+from vqpriors.training.session import TrainingTask, open_session
 
 IMAGES = Path("data/images")
 JUDGE = Path("data/judge")
@@ -20,29 +20,28 @@ class JudgeParams(Section):
     """`judge` of params.yaml."""
 
     network: JudgeConfig
-    train: TrainConfig
+    train: StageTrainConfig
 
 
 def main(params: Params) -> None:
     """Train on real images only; a data set without attributes gets a judge that judges nothing."""
     classes = class_lists(read_images(IMAGES, "train").attributes)
-    with session("train_judge", params) as work:
+    with open_session("train_judge", params) as session:
         if not classes:
-            work.log(0, {"attributes": 0})  # DVC misses the curves where there is none at all
+            session.log(0, {"attributes": 0})  # DVC misses the curves where there is none at all
             save_model(JUDGE, config={"classes": {}}, weights={})
             print("the images have no attributes: there is nothing to judge")
             return
-        job = prepare(params)
-        trained = job.run(work)
-        if work.is_main:
-            work.report(trained, {})
-            save_model(JUDGE, config=job.description, weights=trained.best, last=trained.last)
+        task = prepare(params)
+        trained = task.run(session)
+        if session.is_main:
+            session.report(trained, {})
+            save_model(JUDGE, config=task.description, weights=trained.best, last=trained.last)
 
 
-def prepare(params: Params) -> Job:
+def prepare(params: Params) -> TrainingTask:
     """Build the judge and its examples."""
-    judging = params.section("judge", JudgeParams)
-    network = judging.network
+    network = params.section("judge", JudgeParams).network
     images = {split: read_images(IMAGES, split) for split in ("train", "validation")}
     classes = class_lists(images["train"].attributes)
     judge = Judge(
@@ -56,10 +55,10 @@ def prepare(params: Params) -> Job:
         )
         for split, part in images.items()
     }
-    return Job(
+    return TrainingTask(
         judge,
         phases=network.phases,
-        config=judging.train,
+        config=read_train_config(params, "judge.train"),
         training=examples["train"],
         validation=examples["validation"],
         description=judge.config,

@@ -21,8 +21,8 @@ from vqpriors.text.base.encoder import TextEncoder, load_encoder
 from vqpriors.tokenizer.base.coding import decode_codes
 from vqpriors.tokenizer.base.loading import load_tokenizer
 from vqpriors.tokenizer.base.reconstruction import psnr
-from vqpriors.training.optimisation import TrainConfig
-from vqpriors.training.session import Job, session
+from vqpriors.training.config import read_train_config
+from vqpriors.training.session import TrainingTask, open_session
 
 TOKENS = Path("data/tokens")
 TEXT = Path("data/text")
@@ -74,22 +74,22 @@ class CompletionPreview:
 
 def main(params: Params) -> None:
     """Train and save the best weights and the last."""
-    with session("train_prior", params) as work:
-        job = prepare(params)
-        trained = job.run(work)
-        if work.is_main:
-            model, look = job.model, job.look
-            assert look is not None
+    with open_session("train_prior", params) as session:
+        task = prepare(params)
+        trained = task.run(session)
+        if session.is_main:
+            model, callback = task.model, task.callback
+            assert callback is not None
             model.load_state_dict(trained.best)
             model.to(best_device())
             size = sum(p.numel() for p in model.parameters())
-            work.report(trained, {"parameters": size, **look(model.eval())})
+            session.report(trained, {"parameters": size, **callback(model.eval())})
             save_model(
-                Path("data/prior"), config=job.description, weights=trained.best, last=trained.last
+                Path("data/prior"), config=task.description, weights=trained.best, last=trained.last
             )
 
 
-def prepare(params: Params) -> Job:
+def prepare(params: Params) -> TrainingTask:
     """Build the prior, its examples, and what watches it."""
     arch = params.kind("prior.arch", "vqpriors.priors")
     encoder = load_encoder(TEXT)
@@ -116,14 +116,14 @@ def prepare(params: Params) -> Job:
         split: token_examples(part.codes, part.captions, **settings)
         for split, part in tokens.items()
     }
-    return Job(
+    return TrainingTask(
         model,
         phases=arch.config.phases,
-        config=params.section("prior.train", TrainConfig),
+        config=read_train_config(params, "prior.train"),
         training=examples["train"],
         validation=examples["validation"],
         description=description,
-        look=_preview(decoder, spec, tokens["validation"], encoder),
+        callback=_preview(decoder, spec, tokens["validation"], encoder),
     )
 
 

@@ -20,10 +20,10 @@ from vqpriors.tokenizer.base.loading import (
 from vqpriors.tokenizer.base.metrics import collapse_warning, measure_tokenization
 from vqpriors.tokenizer.base.tokenizer import Tokenizer
 from vqpriors.training.checkpoint import Progress
+from vqpriors.training.config import read_train_config
 from vqpriors.training.image_examples import ImageExamples
 from vqpriors.training.loop import Trained
-from vqpriors.training.optimisation import TrainConfig
-from vqpriors.training.session import Job, session
+from vqpriors.training.session import TrainingTask, open_session
 
 IMAGES = Path("data/images")
 MEASURED_AT_A_TIME = 64  # pictures, of a tokenizer that is not trained
@@ -34,27 +34,27 @@ def main(params: Params) -> None:
 
     Without phases the tokenizer stays as it was built, which makes sense for one that is adopted.
     """
-    with session("train_tokenizer", params) as work:
-        job = prepare(params)
-        trained = job.run(work) if job.phases else _untrained(job.model)
-        if work.is_main:
-            model: Any = job.model
+    with open_session("train_tokenizer", params) as session:
+        task = prepare(params)
+        trained = task.run(session) if task.phases else _untrained(task.model)
+        if session.is_main:
+            model: Any = task.model
             model.load_state_dict(trained.best)
             model.to(best_device()).eval()
             size = trained.progress.batch_size or MEASURED_AT_A_TIME
-            values = _measure_splits(model, batch_size=size, precision=job.config.precision)
-            if not job.phases:
-                work.log(0, values)  # DVC misses the curves where there is none at all
-            work.report(trained, values)
+            values = _measure_splits(model, batch_size=size, precision=task.config.shared.precision)
+            if not task.phases:
+                session.log(0, values)  # DVC misses the curves where there is none at all
+            session.report(trained, values)
             save_model(
                 Path("data/tokenizer"),
-                config=complete_description(job.description, model),
+                config=complete_description(task.description, model),
                 weights=trained.best,
-                last=trained.last if job.phases else None,
+                last=trained.last if task.phases else None,
             )
 
 
-def prepare(params: Params) -> Job:
+def prepare(params: Params) -> TrainingTask:
     """Build the tokenizer and its examples."""
     arch = params.kind("tokenizer.arch", "vqpriors.tokenizer")
     quantizer = params.kind("tokenizer.quantizer", "vqpriors.quantizers")
@@ -68,10 +68,10 @@ def prepare(params: Params) -> Job:
         channels=source["channels"],
     )
     model: Any = build_tokenizer(description)
-    return Job(
+    return TrainingTask(
         model,
         phases=arch.config.phases,
-        config=params.section("tokenizer.train", TrainConfig),
+        config=read_train_config(params, "tokenizer.train"),
         training=ImageExamples(read_images(IMAGES, "train").pixels),
         validation=ImageExamples(read_images(IMAGES, "validation").pixels),
         description=description,

@@ -30,12 +30,14 @@ STAGES = (
 FORGOTTEN = ("DVC", "GIT_", "PYTHON", "LAUNCH", "ACCELERATE", "FSDP", "WANDB", "MLFLOW")
 
 _PHASE = {"epochs": 1, "lr": 0.01, "frozen": [], "weights": {}, "options": {}}
-_TRAIN = {"batch_size": 16, "warmup_steps": 2, "precision": "no", "log_steps": 2}
+_TRAIN = {"batch_size": 16, "warmup_steps": 2}
 TINY: dict[str, Any] = {
     "seed": 3,
     "data.name": "digits",
     "data.digits.limit": 80,
     "data.decoding.rows_per_shard": 50,
+    "train.precision": "no",
+    "train.log_steps": 2,
     "tokenizer.arch": "vqvae",
     "tokenizer.quantizer": "ema",
     "tokenizer.vqvae.width": 8,
@@ -83,7 +85,6 @@ TINY: dict[str, Any] = {
         | {"options": {"caption_share": 0.25, "joint_share": 0.0, "latent_share": 0.5}},
     },
     **{f"prior.train.{key}": value for key, value in _TRAIN.items()},
-    "prior.train.checkpoint_seconds": 0,  # at every log, so that a kill meets many
     "sample.prompts": [],
     "sample.num_prompts": 24,
     "sample.num_per_prompt": 1,
@@ -100,6 +101,7 @@ TINY: dict[str, Any] = {
     "sample.captions.num_pictures": 10,
     "sample.captions.steps": 4,
     "evaluate.bound_samples": 2,
+    "runtime.checkpoint_seconds": 0,  # at every log, so that a kill meets many
 }
 
 

@@ -25,7 +25,8 @@ from vqpriors.tokenizer.base.loading import (
     complete_description,
     describe_tokenizer,
 )
-from vqpriors.training.optimisation import set_options, set_train_mode, weigh
+from vqpriors.training.losses import weighted_sum
+from vqpriors.training.phase_setup import set_options, set_train_mode
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 SMALL = {"width": 16, "depth": 2, "heads": 2, "text_depth": 1, "num_codes": 12, "dim": 3}
@@ -257,7 +258,7 @@ def test_phases_of_params_fit_their_prior(kind):
     for part in phases.values():
         set_options(prior, part.options)
         set_train_mode(prior, part.frozen)
-        assert weigh(prior.losses(batch), part.weights).isfinite()
+        assert weighted_sum(prior.losses(batch), part.weights).isfinite()
 
 
 @of("vqpriors.sampling")

@@ -17,7 +17,7 @@ from vqpriors.judge.network import JudgeConfig
 from vqpriors.priors.base.loading import build_prior, describe_prior
 from vqpriors.sources.base.preparing import Decoding, Recipe, section_path
 from vqpriors.tokenizer.base.loading import build_tokenizer, describe_tokenizer
-from vqpriors.training.optimisation import TrainConfig
+from vqpriors.training.config import read_train_config
 
 PRESETS = sorted(path.name for path in (ROOT / "presets").iterdir())
 GRIDS = {
@@ -62,7 +62,7 @@ def test_every_stage_accepts_it(preset):
     params.section("encode", EncodeConfig)
     params.section("judge.network", JudgeConfig)
     for stage in ("tokenizer", "judge", "prior"):
-        params.section(f"{stage}.train", TrainConfig)
+        read_train_config(params, f"{stage}.train")
     samplers = kind_names("vqpriors.sampling")
     params.section("sample", SampleConfig, besides=samplers)
     for name in samplers:

@@ -11,7 +11,12 @@ from vqpriors.priors.lstm.model import LSTM
 from vqpriors.priors.transformer.model import Transformer
 from vqpriors.quantizers.ema import VectorQuantizerEMA
 from vqpriors.tokenizer.vqvae import VQVAE
-from vqpriors.training.optimisation import TrainConfig
+from vqpriors.training.config import (
+    RuntimeConfig,
+    SharedTrainConfig,
+    StageTrainConfig,
+    TrainConfig,
+)
 
 TEXT = TextShape(length=5, vocabulary=9, feature_width=0)
 NO_TEXT = TextShape(length=0, vocabulary=0, feature_width=0)
@@ -22,17 +27,22 @@ TRAIN = {
     "batch_size": 4,
     "grad_accum_steps": 1,
     "warmup_steps": 2,
-    "min_lr_ratio": 0.1,
     "weight_decay": 0.01,
     "betas": [0.9, 0.99],
-    "clip_norm": 1.0,
     "ema_decay": 0.9,
+}
+SHARED_TRAIN = {
+    "clip_norm": 1.0,
+    "min_lr_ratio": 0.1,
     "precision": "no",
     "compile": False,
     "log_steps": 2,
+}
+RUNTIME = {
     "checkpoint_steps": 0,
     "checkpoint_seconds": 0.0,
     "resume": "auto",
+    "tracking": {"wandb": False, "mlflow": False, "project": "tests"},
 }
 
 
@@ -41,7 +51,17 @@ def phase(**changes):
 
 
 def train_config(**changes):
-    return check("train", TRAIN | changes, TrainConfig)
+    stage = {key: value for key, value in changes.items() if key not in SHARED_TRAIN}
+    shared = SHARED_TRAIN | {k: v for k, v in changes.items() if k in SHARED_TRAIN}
+    return TrainConfig(
+        check("train", shared, SharedTrainConfig),
+        check("tiny.train", TRAIN | stage, StageTrainConfig),
+        "tiny.train",
+    )
+
+
+def runtime_config(**changes):
+    return check("runtime", RUNTIME | changes, RuntimeConfig)
 
 
 def ema(**changes):

@@ -1,4 +1,4 @@
-"""Tell what training will take with these params on this machine, from a few measured steps."""
+"""Estimate the cost of training with these params on this machine, from a few measured steps."""
 
 import argparse
 import importlib
@@ -14,8 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from vqpriors.core.hardware import peak_memory
 from vqpriors.core.params import read_params
 from vqpriors.core.phases import Phase
-from vqpriors.training.run import Run
-from vqpriors.training.session import Job, seed_stage
+from vqpriors.training.run import TrainingRun
+from vqpriors.training.session import TrainingTask, seed_stage
 
 STAGES = ("train_tokenizer", "train_judge", "train_prior")
 WARM_UP, MEASURED = 2, 4  # steps
@@ -23,14 +23,14 @@ WARM_UP, MEASURED = 2, 4  # steps
 
 @dataclass(frozen=True)
 class Cost:
-    """What a phase costs.
+    """Estimated cost of a phase.
 
     Attributes:
-        steps: Updates in all.
-        flops: Of an update, forward and backward; what is no product of matrices is not counted.
-        seconds: Of an update.
-        validation_seconds: Of a pass over the validation split.
-        epochs: Such passes.
+        steps: Updates of the phase.
+        flops: FLOPs of the matrix products of an update, forward and backward.
+        seconds: Time of an update.
+        validation_seconds: Time of a pass over the validation split.
+        epochs: Epochs of the phase, with such a pass after each.
     """
 
     steps: int
@@ -46,12 +46,12 @@ class Cost:
 
 
 def main() -> None:
-    """Print the plan of each training stage; one whose inputs are not there yet says so."""
+    """Print the plan of each training stage, or an error if its inputs are missing."""
     parser = argparse.ArgumentParser(prog="python -m tools.plan", description=__doc__)
-    parser.add_argument("stage", nargs="*", help=f"of {', '.join(STAGES)}; all by default")
+    parser.add_argument("stage", nargs="*", help=f"{', '.join(STAGES)} (default: all)")
     wanted = parser.parse_args().stage or list(STAGES)
     if unknown := set(wanted) - set(STAGES):
-        sys.exit(f"error: plan: {min(unknown)}: no training stage; choose of {', '.join(STAGES)}")
+        sys.exit(f"error: plan: {min(unknown)}: no training stage; choose from {', '.join(STAGES)}")
     failed = False
     for stage in wanted:
         try:
@@ -65,34 +65,34 @@ def main() -> None:
 
 
 def plan(stage: str) -> Iterator[str]:
-    """Yield the lines of a stage's plan, with what lies in `data/` now.
+    """Yield the lines of a stage's plan, for the current data in `data/`.
 
     Raises:
-        ValueError: If the params do not fit, or what the stage reads is missing.
+        ValueError: If params are invalid, or an input of the stage is missing.
     """
     params = read_params(stage)
     seed = seed_stage(stage, params)
-    job: Job = importlib.import_module(f"stages.{stage}").prepare(params)
-    size = sum(p.numel() for p in job.model.parameters())
+    task: TrainingTask = importlib.import_module(f"stages.{stage}").prepare(params)
+    size = sum(p.numel() for p in task.model.parameters())
     yield f"parameters  {size / 1e6:.2f} million"
-    if not job.phases:
+    if not task.phases:
         yield "time        none: it is not trained"
         return
-    run = Run(
-        job.model,
-        phases=job.phases,
-        config=job.config,
+    run = TrainingRun(
+        task.model,
+        phases=task.phases,
+        config=task.config,
         seed=seed,
-        num_examples=len(job.training),
+        num_examples=len(task.training),
     )
-    run.choose_batch_size(job.training)
+    run.choose_batch_size(task.training)
     batch = run.progress.batch_size
-    yield f"examples    {len(job.training):,} to train on, batches of {batch:,}"
-    if codes := _tokens(job):
-        yield f"tokens      {len(job.training) * codes:,} in an epoch, {codes:,} a picture"
+    yield f"examples    {len(task.training):,} to train on, batches of {batch:,}"
+    if codes := _tokens(task):
+        yield f"tokens      {len(task.training) * codes:,} in an epoch, {codes:,} a picture"
     device, costs = run.accelerator.device, {}
-    for name, phase in job.phases.items():
-        costs[name] = measure(run, job, phase)
+    for name, phase in task.phases.items():
+        costs[name] = measure(run, task, phase)
     for name, cost in costs.items():
         rate = cost.flops / cost.seconds / 1e9
         yield (
@@ -104,11 +104,11 @@ def plan(stage: str) -> Iterator[str]:
     yield f"time        {total:.1f} minutes with {run.accelerator.num_processes} process(es)"
 
 
-def measure(run: Run, job: Job, phase: Phase) -> Cost:
-    """Make a few updates as training would, on a model that is thrown away."""
+def measure(run: TrainingRun, task: TrainingTask, phase: Phase) -> Cost:
+    """Measure a few updates of a phase and a validation; they change the model."""
     run.begin(phase)
     run.progress.epoch = run.progress.batch = 0
-    batches = _forever(run, job, phase)
+    batches = _endless_batches(run, task, phase)
     for _ in range(WARM_UP):
         run.update(next(batches), phase)
     began = time.perf_counter()
@@ -116,30 +116,32 @@ def measure(run: Run, job: Job, phase: Phase) -> Cost:
         run.update(next(batches), phase)
     _wait_for(run.accelerator.device)
     seconds = (time.perf_counter() - began) / MEASURED
-    # Fused attention on CPUs is counted as nothing.
+    # The counter misses fused attention on CPUs.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         run.update(next(batches), phase)
     began = time.perf_counter()
-    run.validate(job.validation, phase, most=run.global_batch)
-    share = len(job.validation) / min(len(job.validation), run.global_batch)
+    run.validate(task.validation, phase, limit=run.global_batch_size)
+    factor = len(task.validation) / min(len(task.validation), run.global_batch_size)
     return Cost(
         steps=phase.epochs * run.steps_per_epoch,
         flops=counter.get_total_flops(),
         seconds=seconds,
-        validation_seconds=(time.perf_counter() - began) * share,
+        validation_seconds=(time.perf_counter() - began) * factor,
         epochs=phase.epochs,
     )
 
 
-def _forever(run: Run, job: Job, phase: Phase) -> Iterator[dict[str, torch.Tensor]]:
+def _endless_batches(
+    run: TrainingRun, task: TrainingTask, phase: Phase
+) -> Iterator[dict[str, torch.Tensor]]:
     while True:
-        for batch in run.batches(job.training, phase):
+        for batch in run.batches(task.training, phase):
             yield batch
-            run.progress.batch = 0  # `batches` counts on by itself
+            run.progress.batch = 0  # `update` counts up
 
 
-def _tokens(job: Job) -> int:
-    codes = job.training.batch(torch.arange(1), None).get("codes")
+def _tokens(task: TrainingTask) -> int:
+    codes = task.training.batch(torch.arange(1), None).get("codes")
     return 0 if codes is None else codes.shape[1]
 
 

@@ -15,8 +15,9 @@ from vqpriors.core.params import Params
 from vqpriors.data.text_inputs import TextInput, TextShape
 from vqpriors.sampling.base.choosing import choose_sampler
 from vqpriors.sampling.base.sampler import Noise
-from vqpriors.training.optimisation import TrainConfig, make_optimizer, weigh
-from vqpriors.training.run import Objective
+from vqpriors.training.config import StageTrainConfig
+from vqpriors.training.losses import Objective, weighted_sum
+from vqpriors.training.optimizers import make_optimizer
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
@@ -102,10 +103,10 @@ def training(
     model: nn.Module, batch: dict[str, Tensor], precision: Precision
 ) -> Callable[[], None]:
     """Return our training step: the objective, and AdamW as it stands in params.yaml."""
-    config = params({"prior.train.optimizer": "adamw"}).section("prior.train", TrainConfig)
+    config = params({"prior.train.optimizer": "adamw"}).section("prior.train", StageTrainConfig)
     objective = Objective(model.train())
     optimizer = make_optimizer(model, lr=LR, config=config)
-    return step(lambda: weigh(objective(batch), {}), optimizer, precision)
+    return step(lambda: weighted_sum(objective(batch), {}), optimizer, precision)
 
 
 def peer_training(

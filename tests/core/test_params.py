@@ -12,8 +12,7 @@ from vqpriors.core.registry import kind_names, load_kind
 from vqpriors.inference.stage_sampler import SampleConfig
 from vqpriors.judge.network import JudgeConfig
 from vqpriors.sources.base.preparing import Decoding, Recipe
-from vqpriors.trackers.base.background import Tracking
-from vqpriors.training.optimisation import TrainConfig
+from vqpriors.training.config import RuntimeConfig, SharedTrainConfig, StageTrainConfig
 
 VALUES = yaml.safe_load((ROOT / "params.yaml").read_text())
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -37,14 +36,15 @@ def schemas():
     """Return the schema of each section of params.yaml, and the keys beside those of the schema."""
     found = {
         "data.decoding": (Decoding, []),
-        "tokenizer.train": (TrainConfig, []),
+        "train": (SharedTrainConfig, []),
+        "tokenizer.train": (StageTrainConfig, []),
         "encode": (EncodeConfig, []),
         "judge.network": (JudgeConfig, []),
-        "judge.train": (TrainConfig, []),
-        "prior.train": (TrainConfig, []),
+        "judge.train": (StageTrainConfig, []),
+        "prior.train": (StageTrainConfig, []),
         "sample": (SampleConfig, kind_names("vqpriors.sampling")),
         "evaluate": (EvaluateConfig, []),
-        "tracking": (Tracking, []),
+        "runtime": (RuntimeConfig, []),
     }
     for section, packages in PACKAGES.items():
         for package in packages:
@@ -115,7 +115,7 @@ def declared():
 
 
 def test_every_leaf_of_params_yaml_is_declared_by_a_stage_or_changes_no_result():
-    known = [*declared(), "tracking"]
+    known = [*declared(), "runtime"]
     forgotten = [
         leaf
         for leaf in leaves(VALUES)

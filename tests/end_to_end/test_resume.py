@@ -102,7 +102,9 @@ def test_run_told_to_stop_saves_says_so_in_one_line_and_resumes(reproduced, untr
     )
     assert found is not None, lines
     assert hint == (
-        ["saving, then leaving; Ctrl-C again leaves at once"] if number == signal.SIGINT else []
+        ["saving a checkpoint, then stopping; press Ctrl-C again to stop at once"]
+        if number == signal.SIGINT
+        else []
     )
     assert (untrained / "metrics/train_prior/metrics.json").read_bytes() == kept
     done = run(untrained, "python", "-m", "stages.train_prior")

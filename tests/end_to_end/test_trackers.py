@@ -22,7 +22,7 @@ SECONDS = 120  # for a server to start on a crowded machine
 def turn_on(folder, *names):
     params = load_yaml(str(folder / "params.yaml"))
     for name in names:
-        set_value(params, f"tracking.{name}", True)
+        set_value(params, f"runtime.tracking.{name}", True)
     dump_yaml(str(folder / "params.yaml"), params)
 
 
@@ -66,7 +66,7 @@ def test_interrupted_run_is_tracked_whole_beside_a_server_that_is_down(reproduce
     for stderr in errors:
         warned = [line for line in stderr.splitlines() if line.startswith("warning: ")]
         assert len(warned) == 1
-        assert warned[0].startswith("warning: train_prior: tracking.mlflow: ")
+        assert warned[0].startswith("warning: train_prior: runtime.tracking.mlflow: ")
         assert "Traceback" not in stderr
     assert trained(untrained) == trained(reproduced.folder)
     tracked = points(untrained / "wandb")

@@ -170,7 +170,7 @@ def test_unknown_key_is_named(refusal, stage, params, key):
         ("train_tokenizer", "tokenizer.ema.decay", 1.0),
         ("train_tokenizer", "tokenizer.train.betas", [0.9]),
         ("train_tokenizer", "tokenizer.train.betas", [0.9, 1.0]),
-        ("train_tokenizer", "tokenizer.train.precision", "fp8"),
+        ("train_tokenizer", "train.precision", "fp8"),
         ("encode", "encode.batch_size", 0),
         ("prepare_text", "text.wordpiece.max_length", 1),
         ("train_judge", "judge.network.width", 12),
@@ -248,9 +248,9 @@ def test_folder_that_is_missing_is_named(refusal):
 @pytest.mark.parametrize(
     ("written", "key", "expected"),
     [
-        ("clip_norm: 1e-4", "prior.train.clip_norm", 0.0001),
-        ("clip_norm: 2e1", "prior.train.clip_norm", 20.0),
-        ("precision: no", "prior.train.precision", "no"),
+        ("clip_norm: 1e-4", "train.clip_norm", 0.0001),
+        ("clip_norm: 2e1", "train.clip_norm", 20.0),
+        ("precision: no", "train.precision", "no"),
     ],
 )
 def test_stages_see_the_value_that_dvc_records(checkout, monkeypatch, written, key, expected):

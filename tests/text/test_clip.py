@@ -220,6 +220,7 @@ def test_prior_learns_from_features(made, tmp_path):
         prior,
         phases={"main": tiny.phase()},
         config=tiny.train_config(warmup_steps=0),
+        runtime=tiny.runtime_config(),
         training=examples,
         validation=examples,
         seed=0,

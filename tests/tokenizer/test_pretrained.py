@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from tests.tiny import ema, phase, train_config, vq_model
+from tests.tiny import ema, phase, runtime_config, train_config, vq_model
 from vqpriors.core.artifact import save_model
 from vqpriors.core.params import check
 from vqpriors.quantizers.ema import Config as EmaConfig
@@ -166,6 +166,7 @@ def test_training_goes_on_from_the_weights(folder, tmp_path):
         model,
         phases={"main": phase(epochs=8, frozen=["network.encoder"])},
         config=train_config(),
+        runtime=runtime_config(),
         training=ImageExamples(pixels),
         validation=ImageExamples(pixels),
         seed=0,

@@ -1,4 +1,4 @@
-"""What offline runs of Weights & Biases hold: records in the log format of LevelDB."""
+"""Reader of offline runs of Weights & Biases: records in the log format of LevelDB."""
 
 import json
 import struct

@@ -1,4 +1,4 @@
-"""Trackers are told all that a run logs, and can't stop it."""
+"""Trackers get everything that a run logs, and cannot stop it."""
 
 import socket
 import sys
@@ -10,14 +10,19 @@ from PIL import Image
 
 from tests.trackers.offline import points
 from vqpriors.trackers.base import background
-from vqpriors.trackers.base.background import Patient, Place, Tracking, tracked
+from vqpriors.trackers.base.background import (
+    BackgroundTracker,
+    RunInfo,
+    TrackingConfig,
+    open_trackers,
+)
 
 OFF = {"wandb": False, "mlflow": False, "project": "tests"}
-PICTURE = Image.fromarray(np.zeros((4, 4), np.uint8))
+IMAGE = Image.fromarray(np.zeros((4, 4), np.uint8))
 
 
-class Told:
-    """A run that remembers; fails at the n-th call."""
+class FakeRun:
+    """A run that records its calls; fails at the n-th call."""
 
     def __init__(self, failing=None):
         self.calls, self.failing = [], failing
@@ -30,79 +35,81 @@ class Told:
     def log(self, step, values):
         self._call("log", step, values)
 
-    def show(self, step, name, picture):
-        self._call("show", step, name, picture)
+    def log_image(self, step, name, image):
+        self._call("log_image", step, name, image)
 
     def close(self, summary):
         self._call("close", summary)
 
 
-def tell(patient):
-    patient.log(1, {"train/loss": 2.0})
-    patient.show(1, "sheet", PICTURE)
-    patient.close({"size": 3.0})
-    patient.leave()
+def send_all(tracker):
+    tracker.log(1, {"train/loss": 2.0})
+    tracker.log_image(1, "sheet", IMAGE)
+    tracker.close({"size": 3.0})
+    tracker.flush()
 
 
-def test_run_is_told_everything_in_its_order():
-    run, said = Told(), []
-    tell(Patient("x", lambda: run, say=said.append))
-    log, show, close = run.calls
+def test_run_gets_all_calls_in_order():
+    run, warnings = FakeRun(), []
+    send_all(BackgroundTracker("x", lambda: run, warn=warnings.append))
+    log, log_image, close = run.calls
     assert log == ("log", 1, {"train/loss": 2.0})
-    assert show == ("show", 1, "sheet", PICTURE)
+    assert log_image == ("log_image", 1, "sheet", IMAGE)
     assert close == ("close", {"size": 3.0})
-    assert said == []
+    assert warnings == []
 
 
 @pytest.mark.parametrize("failing", [0, 1, 2])
-def test_failing_tracker_is_named_once_and_told_no_more(failing):
-    run, said = Told(failing), []
-    tell(Patient("x", lambda: run, say=said.append))
+def test_failing_tracker_is_disabled_with_one_warning(failing):
+    run, warnings = FakeRun(failing), []
+    send_all(BackgroundTracker("x", lambda: run, warn=warnings.append))
     assert len(run.calls) == failing
-    assert said == ["tracking.x: OSError: the disk is full; going on without it"]
+    assert warnings == ["runtime.tracking.x: OSError: the disk is full; going on without it"]
 
 
-def test_tracker_that_can_not_be_opened_is_named_once():
-    said = []
+def test_tracker_that_cannot_be_opened_causes_one_warning():
+    warnings = []
 
     def closed():
         raise ConnectionError("no server")
 
-    tell(Patient("x", closed, say=said.append))
-    assert said == ["tracking.x: ConnectionError: no server; going on without it"]
+    send_all(BackgroundTracker("x", closed, warn=warnings.append))
+    assert warnings == ["runtime.tracking.x: ConnectionError: no server; going on without it"]
 
 
-def test_slow_tracker_is_not_waited_for_forever(monkeypatch):
-    monkeypatch.setattr(background, "LEAVING_SECONDS", 0.1)
-    said, release = [], threading.Event()
+def test_flush_of_a_slow_tracker_times_out(monkeypatch):
+    monkeypatch.setattr(background, "FLUSH_SECONDS", 0.1)
+    warnings, release = [], threading.Event()
 
     def slow():
         release.wait()
-        return Told()
+        return FakeRun()
 
-    patient = Patient("x", slow, say=said.append)
-    tell(patient)
+    tracker = BackgroundTracker("x", slow, warn=warnings.append)
+    send_all(tracker)
     release.set()
-    assert said == ["tracking.x: not done 0 s after training; going on without it"]
+    assert warnings == ["runtime.tracking.x: not done 0 s after training; going on without it"]
 
 
-def test_tracker_that_falls_behind_is_left_out(monkeypatch):
-    monkeypatch.setattr(background, "WAITING", 3)
-    said, release = [], threading.Event()
+def test_tracker_with_a_full_queue_is_disabled(monkeypatch):
+    monkeypatch.setattr(background, "MAX_QUEUED", 3)
+    warnings, release = [], threading.Event()
 
     def slow():
         release.wait()
-        return Told()
+        return FakeRun()
 
-    patient = Patient("x", slow, say=said.append)
+    tracker = BackgroundTracker("x", slow, warn=warnings.append)
     for step in range(6):
-        patient.log(step, {})
+        tracker.log(step, {})
     release.set()
-    assert said == ["tracking.x: 3 points wait for it; going on without it"]
+    assert warnings == ["runtime.tracking.x: 3 points wait for it; going on without it"]
 
 
 def test_no_tracker_is_opened_unless_it_is_on(tmp_path):
-    with tracked(Tracking(**OFF), Place("tests", "train_prior", tmp_path, {})) as runs:
+    with open_trackers(
+        TrackingConfig(**OFF), RunInfo("tests", "train_prior", tmp_path, {})
+    ) as runs:
         assert runs == []
 
 
@@ -110,48 +117,50 @@ def test_no_tracker_is_opened_unless_it_is_on(tmp_path):
     ("name", "module", "package"),
     [("wandb", "wandb", "wandb"), ("mlflow", "mlflow", "mlflow-skinny")],
 )
-def test_missing_package_is_named(tmp_path, monkeypatch, capsys, name, module, package):
+def test_missing_package_is_named_in_the_warning(
+    tmp_path, monkeypatch, capsys, name, module, package
+):
     monkeypatch.setitem(sys.modules, module, None)
-    place = Place("tests", "train_prior", tmp_path, {})
-    with tracked(Tracking(**OFF | {name: True}), place) as (run,):
-        tell(run)
+    info = RunInfo("tests", "train_prior", tmp_path, {})
+    with open_trackers(TrackingConfig(**OFF | {name: True}), info) as (run,):
+        send_all(run)
     assert capsys.readouterr().err == (
-        f"warning: train_prior: tracking.{name}: RuntimeError: {module} is not installed "
+        f"warning: train_prior: runtime.tracking.{name}: RuntimeError: {module} is not installed "
         f"(pip install {package}); going on without it\n"
     )
 
 
-def test_server_that_is_down_is_named_once(tmp_path, monkeypatch, capsys):
+def test_server_that_is_down_causes_one_warning(tmp_path, monkeypatch, capsys):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
-    place = Place("tests", "train_prior", tmp_path, {})
-    with tracked(Tracking(**OFF | {"mlflow": True}), place) as (run,):
-        tell(run)
+    info = RunInfo("tests", "train_prior", tmp_path, {})
+    with open_trackers(TrackingConfig(**OFF | {"mlflow": True}), info) as (run,):
+        send_all(run)
     lines = capsys.readouterr().err.splitlines()
     named = [line for line in lines if line.startswith("warning: ")]
     assert len(named) == 1
-    assert named[0].startswith("warning: train_prior: tracking.mlflow: ")
+    assert named[0].startswith("warning: train_prior: runtime.tracking.mlflow: ")
     assert named[0].endswith("; going on without it")
 
 
 def test_interrupted_offline_run_has_no_gap_and_no_overlap(tmp_path, monkeypatch):
-    monkeypatch.setattr(background, "LEAVING_SECONDS", 300)  # for a crowded machine
+    monkeypatch.setattr(background, "FLUSH_SECONDS", 300)  # for a crowded machine
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    place = Place("tests", "train_prior", tmp_path, {"prior": {"arch": "lstm"}})
-    tracking = Tracking(**OFF | {"wandb": True})
+    info = RunInfo("tests", "train_prior", tmp_path, {"prior": {"arch": "lstm"}})
+    tracking = TrackingConfig(**OFF | {"wandb": True})
     whole = [(step, {"train/loss": 1 / step}) for step in (20, 40, 60)]
     whole.insert(2, (40, {"validation/loss": 0.5}))
-    with tracked(tracking, place) as (run,):
+    with open_trackers(tracking, info) as (run,):
         for point in whole[:3]:
             run.log(*point)
-    with tracked(tracking, place) as (run,):  # from a checkpoint at 20
+    with open_trackers(tracking, info) as (run,):  # from a checkpoint at 20
         for point in whole:
             run.log(*point)
-        run.show(60, "sheet", PICTURE)
+        run.log_image(60, "sheet", IMAGE)
         run.close({"size": 3.0})
     found = points(tmp_path)
     assert found["train/loss"] == [(20, 1 / 20), (40, 1 / 40), (60, 1 / 60)]

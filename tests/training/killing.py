@@ -1,4 +1,4 @@
-"""Dies by SIGKILL at the n-th point of what a process does to files: before and after each act."""
+"""SIGKILL at the n-th point of a process: the points are before and after each file operation."""
 
 import os
 import shutil
@@ -7,15 +7,15 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-ACTS = ((os, "fsync"), (os, "rename"), (os, "replace"), (os, "unlink"), (os, "mkdir"))
-ACTS += ((shutil, "rmtree"),)
+OPERATIONS = ((os, "fsync"), (os, "rename"), (os, "replace"), (os, "unlink"), (os, "mkdir"))
+OPERATIONS += ((shutil, "rmtree"),)
 
 
 class Points:
-    """Counts points; at the one that is fatal, the process is gone.
+    """A counter of points that kills the process at the fatal one.
 
     Attributes:
-        passed: What has been done so far: "before fsync", "after fsync", ...
+        passed: Names of the points passed: "before fsync", "after fsync", ...
     """
 
     def __init__(self, fatal: int | None):
@@ -28,8 +28,8 @@ class Points:
         self.passed.append(name)
 
     def watch(self) -> None:
-        """Put a point before and after every act on files, in this process for good."""
-        for module, name in ACTS:
+        """Put a point before and after every file operation of this process, permanently."""
+        for module, name in OPERATIONS:
             setattr(module, name, self._between(name, getattr(module, name)))
 
     def _between(self, name: str, act: Callable[..., Any]) -> Callable[..., Any]:
@@ -44,7 +44,7 @@ class Points:
 
 
 def in_child(work: Callable[[], None]) -> int:
-    """Do something in a forked process; return its exit code, negative where a signal ended it."""
+    """Run a function in a forked process; return its exit code, negative if a signal ended it."""
     child = os.fork()
     if child == 0:
         code = 1

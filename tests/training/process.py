@@ -1,8 +1,8 @@
-"""One process of several: trains a model on its share of each batch and keeps what it made.
+"""One of several processes that train a model; saves its results.
 
 Run as `python -m tests.training.process NAME FOLDER`, in the environment that torchrun sets. FATAL
-names the rank that dies, and at which point; SETTINGS, in JSON, changes how it trains; LOOKS has
-the main process look at its weights.
+is the rank that dies and the point at which it does; SETTINGS, in JSON, changes training params;
+CALLBACK turns on the callback after each epoch.
 """
 
 import json
@@ -17,22 +17,23 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from tests.tiny import lstm, phase, train_config
+from tests.tiny import lstm, phase, runtime_config, train_config
 from tests.training.killing import Points
 from tests.training.test_resume import (
-    look_at,
     masked_prior_run,
     prior_run,
     token_splits,
     tokenizer_run,
+    weight_norm,
 )
 from vqpriors.core.hardware import processes
 from vqpriors.training import loop
-from vqpriors.training.run import Run
+from vqpriors.training.checkpoint import Checkpoint
+from vqpriors.training.run import TrainingRun
 
 
 def recurrent_prior_run() -> Any:
-    """Make the prior whose layers hold an LSTM."""
+    """Return a run of the LSTM prior."""
     torch.manual_seed(1)
     phases = {"all": phase(), "head": phase(frozen=["layers.0"])}
     return lstm(), phases, *token_splits(num_draws=0)
@@ -46,21 +47,21 @@ RUNS = {
 }
 
 
-class Weighed(Run):
-    """Keeps count of the numbers that this process holds.
+class CountingRun(TrainingRun):
+    """Counts the numbers that this process holds.
 
     Attributes:
-        held: At the last save, in the model, in its average and in the optimizer.
+        held: Numbers in the model, its average and the optimizer, at the last checkpoint.
     """
 
     held: tuple[int, ...] = ()
 
-    def save(self, folder: Path) -> None:
-        """Count, then save."""
+    def checkpoint(self) -> Checkpoint:
+        """Count, then return the checkpoint."""
         states = [v for state in self.optimizer.state.values() for v in state.values()]
         kinds = (self.model.parameters(), self.averaged.parameters(), states)
-        Weighed.held = tuple(sum(_local(value).numel() for value in kind) for kind in kinds)
-        super().save(folder)
+        CountingRun.held = tuple(sum(_local(value).numel() for value in kind) for kind in kinds)
+        return super().checkpoint()
 
 
 def _local(value: Tensor) -> Tensor:
@@ -68,30 +69,31 @@ def _local(value: Tensor) -> Tensor:
 
 
 def train_one(name: str, folder: Path) -> None:
-    """Train the model of that name; leave each process's weights and the curves in a folder."""
+    """Train the model of that name; save this process's weights and history."""
     torch.set_num_threads(1)
     model, phases, training, validation = RUNS[name]()
     rank = processes().process_index
-    doomed, _, fatal = os.environ.get("FATAL", "").partition(":")
-    if doomed == str(rank):
+    killed, _, fatal = os.environ.get("FATAL", "").partition(":")
+    if killed == str(rank):
         Points(int(fatal)).watch()
     settings: dict[str, Any] = json.loads(os.environ.get("SETTINGS", "{}"))
-    loop.Run = Weighed
+    loop.TrainingRun = CountingRun
     trained = loop.train(
         model,
         phases=phases,
-        # 4 a process, one for each thing that cftn2 learns
+        # 4 a process, one for each task of cftn2
         config=train_config(**{"batch_size": 8} | settings),
+        runtime=runtime_config(),
         training=training,
         validation=validation,
         seed=3,
         folder=folder / "run",
         log=lambda step, values: None,
-        look=look_at if "LOOKS" in os.environ else None,
+        callback=weight_norm if "CALLBACK" in os.environ else None,
     )
     save_file(trained.last, folder / f"last-{rank}.safetensors")
     save_file(trained.best, folder / f"best-{rank}.safetensors")
-    (folder / f"held-{rank}.json").write_text(json.dumps(Weighed.held))
+    (folder / f"held-{rank}.json").write_text(json.dumps(CountingRun.held))
     history = replace(trained.progress, seconds=0.0).history
     (folder / f"history-{rank}.json").write_text(json.dumps(history))
 

@@ -18,7 +18,7 @@ class Rows:
 
 
 class Square(nn.Module):
-    """Keeps its input, 256 numbers of 4 bytes, and as many results for each row."""
+    """Saves its input, 256 numbers of 4 bytes a row, and as many results, for backward."""
 
     def __init__(self):
         super().__init__()
@@ -34,11 +34,11 @@ def found(monkeypatch, *, free, count=10**6, world=1):
     monkeypatch.setattr(batch_size, "_free_bytes", lambda device: free)
     model = Square()
     size = largest_batch(model, Rows(count), device=torch.device("cpu"), world=world)
-    assert model.calls == 0, "the model itself was tried"
+    assert model.calls == 0, "the model itself was run"
     return size
 
 
-def test_memory_decides(monkeypatch):
+def test_batch_size_follows_free_memory(monkeypatch):
     each = 2 * 256 * 4 * batch_size.HEADROOM
     overhead = 256 * 4 * batch_size.HEADROOM
     assert found(monkeypatch, free=100 * each + 9 * overhead) == 64
@@ -46,12 +46,12 @@ def test_memory_decides(monkeypatch):
     assert found(monkeypatch, free=300 * each, world=2) == 128
 
 
-def test_no_memory_is_no_reason_not_to_try_one(monkeypatch):
+def test_batch_size_is_at_least_one(monkeypatch):
     assert found(monkeypatch, free=0) == 1
 
 
-def test_more_is_not_taken_than_makes_sense(monkeypatch):
-    assert found(monkeypatch, free=1e15) == batch_size.MOST
+def test_batch_size_is_limited_by_steps_and_maximum(monkeypatch):
+    assert found(monkeypatch, free=1e15) == batch_size.MAX_EXAMPLES
     assert found(monkeypatch, free=1e15, count=80) == 8  # 10 steps an epoch
     assert found(monkeypatch, free=1e15, count=80, world=2) == 4
 
@@ -64,5 +64,5 @@ def test_more_is_not_taken_than_makes_sense(monkeypatch):
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
     ],
 )
-def test_out_of_memory_is_told_from_other_errors(error, expected):
+def test_out_of_memory_errors_are_recognised(error, expected):
     assert is_out_of_memory(error) is expected

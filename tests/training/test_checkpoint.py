@@ -8,7 +8,7 @@ import torch
 from vqpriors.core.run_folder import run_folder
 from vqpriors.training.checkpoint import Checkpoint, Progress, load, save
 
-HOLD = """
+HOLD_LOCK = """
 import sys
 from pathlib import Path
 from vqpriors.core.run_folder import run_folder
@@ -72,7 +72,7 @@ def test_no_checkpoint_is_none(tmp_path):
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt", "progress.json"])
-def test_damaged_newest_falls_back_to_the_one_before(tmp_path, file):
+def test_damaged_newest_falls_back_to_the_previous_one(tmp_path, file):
     save(tmp_path, checkpoint(1))
     save(tmp_path, checkpoint(2))
     damage(tmp_path / "step-000000002" / file)
@@ -80,12 +80,14 @@ def test_damaged_newest_falls_back_to_the_one_before(tmp_path, file):
         assert load(tmp_path).progress.step == 1
 
 
-def test_only_damaged_checkpoints_are_refused_rather_than_started_over(tmp_path):
+def test_damaged_checkpoints_only_are_an_error(tmp_path):
     save(tmp_path, checkpoint(1))
     damage(tmp_path / "step-000000001" / "model.safetensors")
     with (
         pytest.warns(UserWarning, match="damaged"),
-        pytest.raises(ValueError, match="no checkpoint is whole; remove the folder to start over"),
+        pytest.raises(
+            ValueError, match="all checkpoints are damaged; remove the folder to start over"
+        ),
     ):
         load(tmp_path)
 
@@ -98,7 +100,7 @@ def test_progress_is_readable_json(tmp_path):
 
 def test_run_folder_refuses_a_second_process(tmp_path):
     path = tmp_path / "stage" / "run"
-    command = [sys.executable, "-c", HOLD, str(path)]
+    command = [sys.executable, "-c", HOLD_LOCK, str(path)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"PYTHONPATH": "src"}
     ) as holder:

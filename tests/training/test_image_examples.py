@@ -6,27 +6,27 @@ from vqpriors.training.image_examples import ImageExamples, shifted
 PIXELS = np.arange(2 * 3 * 4 * 4, dtype=np.uint8).reshape(2, 3, 4, 4)
 
 
-def test_pixels_become_minus_1_to_1():
+def test_pixels_are_scaled_to_minus_1_to_1():
     pixels = np.array([0, 51, 255], dtype=np.uint8).reshape(3, 1, 1, 1)
     images = ImageExamples(pixels).batch(torch.tensor([2, 0, 1]), None)["images"]
     assert images.dtype == torch.float32
     torch.testing.assert_close(images.flatten(), torch.tensor([1.0, -1.0, -0.6]))
 
 
-def test_labels_come_along_where_there_are_any():
+def test_labels_are_optional():
     labels = np.array([[1, -1], [0, 5]])
     batch = ImageExamples(PIXELS, labels=labels).batch(torch.tensor([1]), None)
     assert batch["labels"].tolist() == [[0, 5]]
     assert ImageExamples(PIXELS).batch(torch.tensor([1]), None).keys() == {"images"}
 
 
-def test_evaluation_shifts_nothing():
+def test_evaluation_has_no_shift():
     moving, still = ImageExamples(PIXELS, shift=2), ImageExamples(PIXELS)
     rows = torch.tensor([0, 1])
     assert torch.equal(moving.batch(rows, None)["images"], still.batch(rows, None)["images"])
 
 
-def test_shift_moves_every_channel_alike_and_repeats_edges():
+def test_shift_is_equal_over_channels_and_repeats_edges():
     images = torch.arange(9.0).reshape(1, 1, 3, 3).expand(50, 2, 3, 3)
     offsets = torch.randint(3, (2, 50), generator=torch.Generator().manual_seed(0))
     moved = shifted(images, offsets, limit=1)
@@ -40,7 +40,7 @@ def test_shift_moves_every_channel_alike_and_repeats_edges():
     assert {tuple(picture[0].flatten().int().tolist()) for picture in moved} == expected
 
 
-def test_parts_of_a_batch_are_shifted_as_in_the_whole():
+def test_parts_of_a_batch_have_the_shifts_of_the_full_batch():
     pixels = np.arange(5 * 3 * 4, dtype=np.uint8).reshape(5, 1, 3, 4)
     examples, rows = ImageExamples(pixels, labels=np.arange(5)[:, None], shift=1), torch.arange(5)
     whole = examples.batch(rows, torch.Generator().manual_seed(1))

@@ -7,7 +7,7 @@ from vqpriors.training.interruption import SIGNALS, Interruption
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_signal_is_remembered_and_handlers_are_put_back(number):
+def test_signal_is_recorded_and_handlers_are_restored(number):
     before = signal.getsignal(number)
     with Interruption() as interruption:
         assert interruption.name is None
@@ -17,22 +17,22 @@ def test_signal_is_remembered_and_handlers_are_put_back(number):
     assert signal.getsignal(number) == before
 
 
-def test_first_signal_is_the_one_that_is_named():
+def test_first_signal_is_recorded():
     with Interruption() as interruption:
         signal.raise_signal(signal.SIGUSR1)
         signal.raise_signal(signal.SIGTERM)
         assert interruption.name == "SIGUSR1"
 
 
-def test_second_interrupt_is_obeyed_at_once(capsys):
+def test_second_interrupt_raises_at_once(capsys):
     with Interruption():
         signal.raise_signal(signal.SIGINT)
-        assert "Ctrl-C again leaves at once" in capsys.readouterr().err
+        assert "Ctrl-C again to stop at once" in capsys.readouterr().err
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
 
 
-def test_other_threads_go_without():
+def test_other_threads_record_no_signal():
     names = []
 
     def enter():

@@ -1,4 +1,4 @@
-"""Killed before or after any act on files, a run taken up again ends as an uninterrupted one."""
+"""A run killed before or after any file operation resumes and ends as an uninterrupted one."""
 
 import json
 import signal
@@ -19,9 +19,9 @@ PLACES = [
 
 @pytest.fixture(scope="module", params=RUNS)
 def uninterrupted(request, tmp_path_factory):
-    """How to make the run, what it ends with, and how many points it passes."""
+    """A function that makes the run, its results, and how many points it passes."""
     folder, make = tmp_path_factory.mktemp(request.param), RUNS[request.param]
-    whole = attempt(make, folder / "whole")  # first: children inherit what is set up but once
+    whole = attempt(make, folder / "whole")  # first, since forked children inherit one-time setup
     (folder / "counted").mkdir()
 
     def count():
@@ -53,8 +53,8 @@ def test_killed_run_ends_as_an_uninterrupted_one(uninterrupted, tmp_path, place)
     assert not list(tmp_path.glob(".tmp-*"))
 
 
-def test_run_killed_at_one_point_after_the_other_ends_the_same(uninterrupted, tmp_path):
-    """Each life gets a bit further than the one before, over what that left behind."""
+def test_run_killed_at_one_point_after_another_ends_the_same(uninterrupted, tmp_path):
+    """Each attempt starts from the files of the previous one and dies later."""
     make, expected, count = uninterrupted
 
     def die(fatal):

@@ -4,28 +4,28 @@ from accelerate.state import AcceleratorState
 from torch import nn
 from torch.testing import assert_close
 
-from tests.tiny import phase, train_config
+from tests.tiny import RUNTIME, phase, runtime_config, train_config
 from vqpriors.training import checkpoint as checkpoints
 from vqpriors.training.loop import train
 
 
 class Numbers:
-    """Rows of one number each; remembers what was asked for."""
+    """Rows of one number each; records the batches that are requested."""
 
     def __init__(self, *values):
-        self.values, self.asked = torch.tensor(values), []
+        self.values, self.requested = torch.tensor(values), []
 
     def __len__(self):
         return len(self.values)
 
     def batch(self, rows, generator, *, part=slice(None)):
         rows = rows[part]
-        self.asked.append((rows.tolist(), generator is None))
+        self.requested.append((rows.tolist(), generator is None))
         return {"x": self.values[rows]}
 
 
 class Slope(nn.Module):
-    """Learns two factors of x; counts its training steps; keeps the weights it saw."""
+    """Two factors of x; counts its training steps and records its weights."""
 
     def __init__(self):
         super().__init__()
@@ -50,7 +50,7 @@ class Slope(nn.Module):
 
 
 class Scripted(Slope):
-    """Has the validation losses that it is told, one an epoch."""
+    """Has the given validation losses, one an epoch."""
 
     def __init__(self, *validation):
         super().__init__()
@@ -68,17 +68,20 @@ class Scripted(Slope):
         return copied
 
 
-def run(folder, model, *phases, training=None, validation=None, log=None, look=None, **settings):
+def run(
+    folder, model, *phases, training=None, validation=None, log=None, callback=None, **settings
+):
     return train(
         model,
         phases={str(i): p for i, p in enumerate(phases)},
-        config=train_config(**settings),
+        config=train_config(**{k: v for k, v in settings.items() if k not in RUNTIME}),
+        runtime=runtime_config(**{k: v for k, v in settings.items() if k in RUNTIME}),
         training=training or Numbers(*torch.linspace(-1, 1, 8).tolist()),
         validation=validation or Numbers(1.0),
         seed=5,
         folder=folder,
         log=log or (lambda step, values: None),
-        look=look,
+        callback=callback,
     )
 
 
@@ -89,21 +92,21 @@ def named(trained, group):
 def test_every_epoch_visits_each_example_once_in_its_own_order(tmp_path):
     training = Numbers(*map(float, range(8)))
     run(tmp_path, Slope(), phase(epochs=2), phase(), training=training)
-    batches = [rows for rows, _ in training.asked]
+    batches = [rows for rows, _ in training.requested]
     assert [len(rows) for rows in batches] == [4] * 6
     epochs = [batches[i] + batches[i + 1] for i in (0, 2, 4)]
     assert [sorted(rows) for rows in epochs] == [list(range(8))] * 3
     assert epochs[0] != epochs[1] != epochs[2]
 
 
-def test_only_training_draws(tmp_path):
+def test_only_training_has_a_generator(tmp_path):
     training, validation = Numbers(*map(float, range(8))), Numbers(1.0, 2.0)
     run(tmp_path, Slope(), phase(), training=training, validation=validation)
-    assert [is_fixed for _, is_fixed in training.asked] == [False, False]
-    assert validation.asked == [([0, 1], True)]
+    assert [is_fixed for _, is_fixed in training.requested] == [False, False]
+    assert validation.requested == [([0, 1], True)]
 
 
-def test_averaged_weights_follow_by_hand(tmp_path):
+def test_averaged_weights_match_values_by_hand(tmp_path):
     model = Slope()
     trained = run(tmp_path, model, phase(epochs=2), ema_decay=0.9)
     weights = [*model.seen[1:], model.first.weight.item()]  # after each of 4 updates
@@ -115,14 +118,14 @@ def test_averaged_weights_follow_by_hand(tmp_path):
     assert trained.last["steps"].item() == 4  # buffers are copied, not averaged
 
 
-def test_frozen_parts_do_not_move(tmp_path):
+def test_frozen_submodules_do_not_change(tmp_path):
     model = Slope()
     run(tmp_path, model, phase(epochs=3, frozen=["first"], lr=0.1), weight_decay=0.5)
     assert model.first.weight.item() == 1.0
     assert model.second.weight.item() != 1.0
 
 
-def test_weights_of_losses_multiply(tmp_path):
+def test_losses_are_weighted(tmp_path):
     trained = run(tmp_path, Slope(), phase(weights={"size": 0.5}), log_steps=1)
     for group in ("train", "validation"):
         for values in named(trained, group):
@@ -136,10 +139,63 @@ def test_loss_of_weight_0_does_not_train(tmp_path):
     assert model.second.weight.item() == 1.0
 
 
-def test_options_reach_each_phase_and_default_where_absent(tmp_path):
+def test_options_are_set_in_each_phase_and_default_otherwise(tmp_path):
     model = Slope()
     run(tmp_path, model, phase(options={"mood": "wild"}), phase())
     assert model.options == ["wild", "calm"]
+
+
+class Annealed(Slope):
+    """Records the options and the progress of each step; their values scale the loss."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale, self.progress, self.calls = 1.0, 0.0, 0
+        self.steps_seen, self.validated = [], []
+
+    def begin_phase(self, *, scale=1.0):
+        self.scale, self.calls = scale, self.calls + 1
+
+    def set_progress(self, fraction):
+        self.progress = fraction
+
+    def losses(self, batch):
+        seen = self.steps_seen if self.training else self.validated
+        seen.append((self.scale, self.progress))
+        losses = super().losses(batch)
+        return {**losses, "error": losses["error"] * self.scale * (1 + self.progress)}
+
+
+def test_pair_is_annealed_over_the_steps_of_its_phase(tmp_path):
+    model = Annealed()
+    run(tmp_path, model, phase(epochs=2, options={"scale": [4.0, 1.0]}), phase())
+    expected = [4.0, 3.0, 2.0, 1.0, 1.0, 1.0]
+    assert [scale for scale, _ in model.steps_seen] == pytest.approx(expected)
+    assert model.calls == (1 + 4) + 1  # single values are set once a phase
+
+
+def test_set_progress_gets_the_fraction_of_all_updates_before_each_step(tmp_path):
+    model = Annealed()
+    run(tmp_path, model, phase(epochs=2), phase(epochs=3))
+    assert [progress for _, progress in model.steps_seen] == [step / 10 for step in range(10)]
+
+
+def test_pair_of_a_phase_of_one_step_starts(tmp_path):
+    model = Annealed()
+    run(tmp_path, model, phase(options={"scale": [4.0, 1.0]}), batch_size=8)
+    assert [scale for scale, _ in model.steps_seen] == [4.0]
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"mood": [0.0, 1.0]}, "option mood must be str, got 0.0"),
+        ({"temper": [0.0, 1.0]}, "no option 'temper'"),
+    ],
+)
+def test_pair_of_a_wrong_option_is_refused(tmp_path, options, problem):
+    with pytest.raises(ValueError, match=problem):
+        run(tmp_path, Slope(), phase(options=options))
 
 
 def test_options_of_a_model_without_any_are_refused(tmp_path):
@@ -157,13 +213,13 @@ def test_best_is_the_state_of_lowest_validation_loss(tmp_path):
     assert trained.last["steps"].item() == 6
 
 
-def test_validation_loss_that_is_not_a_number_is_the_worst(tmp_path):
+def test_nan_validation_loss_is_the_worst(tmp_path):
     trained = run(tmp_path, Scripted(float("nan"), 1.0, float("nan")), phase(epochs=3))
     assert trained.progress.best == 1.0
     assert trained.best["steps"].item() == 4
 
 
-def test_next_phase_starts_from_the_best_of_the_one_before(tmp_path):
+def test_next_phase_starts_from_the_best_state_of_the_previous_one(tmp_path):
     model = Scripted(1.0, 2.0, 5.0)
     averages = []
 
@@ -211,7 +267,7 @@ def test_gradients_are_clipped(tmp_path):
 
 
 class Broken(Slope):
-    """Gives `value` for a loss at one step, with that gradient."""
+    """Returns `value` as a loss after some steps, with its gradient."""
 
     def __init__(self, value, *, at):
         super().__init__()
@@ -256,7 +312,7 @@ class Nothing(Numbers):
 def test_split_smaller_than_a_batch_is_one_batch(tmp_path):
     training = Numbers(1.0, 2.0, 3.0)
     run(tmp_path, Slope(), phase(), training=training)
-    assert [sorted(rows) for rows, _ in training.asked] == [[0, 1, 2]]
+    assert [sorted(rows) for rows, _ in training.requested] == [[0, 1, 2]]
 
 
 def test_training_in_bfloat16_keeps_weights_in_float32(tmp_path):
@@ -269,17 +325,17 @@ def test_training_in_bfloat16_keeps_weights_in_float32(tmp_path):
     assert_close(exact.last["first.weight"], rounded.last["first.weight"], rtol=0.01, atol=0)
 
 
-class Measured(Slope):
-    """Measures the mean of x beside its losses."""
+class WithMetric(Slope):
+    """Has the mean of x as a further metric."""
 
     def losses(self, batch):
         self.measured = {"mean_x": batch["x"].mean()}
         return super().losses(batch)
 
 
-def test_what_a_model_measures_is_logged_as_means_and_trains_nothing(tmp_path):
+def test_extra_metrics_are_logged_as_means_and_have_no_gradient(tmp_path):
     training, validation = Numbers(*map(float, range(8))), Numbers(1.0, 1.0, 1.0, 1.0, 6.0)
-    trained = run(tmp_path / "a", Measured(), phase(), training=training, validation=validation)
+    trained = run(tmp_path / "a", WithMetric(), phase(), training=training, validation=validation)
     (point,), (checked,) = named(trained, "train"), named(trained, "validation")
     assert point["train/mean_x"] == pytest.approx(3.5)
     assert checked["validation/mean_x"] == pytest.approx(2.0)  # of a batch of 4 and one of 1
@@ -288,49 +344,57 @@ def test_what_a_model_measures_is_logged_as_means_and_trains_nothing(tmp_path):
     assert torch.equal(plain.last["first.weight"], trained.last["first.weight"])
 
 
-def test_look_sees_the_averaged_weights_after_each_epoch(tmp_path):
+def test_callback_gets_the_averaged_weights_after_each_epoch(tmp_path):
     seen, logged, model = [], [], Slope()
 
-    def look(averaged):
+    def callback(averaged):
         assert not averaged.training
         assert not torch.is_grad_enabled()
         assert averaged is not model
         seen.append((averaged.first.weight.item(), averaged.second.weight.item()))
-        return {"looks": float(len(seen))}
+        return {"calls": float(len(seen))}
 
     def log(step, values):
         logged.append((step, values))
 
-    trained = run(tmp_path, model, phase(epochs=2), phase(), look=look, log=log)
-    points = [(step, v["validation/looks"]) for step, v in logged if "validation/looks" in v]
+    trained = run(tmp_path, model, phase(epochs=2), phase(), callback=callback, log=log)
+    points = [(step, v["validation/calls"]) for step, v in logged if "validation/calls" in v]
     assert points == [(2, 1.0), (4, 2.0), (6, 3.0)]
     assert all("validation/loss" in v for v in named(trained, "validation"))
     assert seen[-1][0] == trained.last["first.weight"].item() != model.first.weight.item()
     assert len(set(seen)) == 3
 
 
-def test_look_changes_neither_training_nor_the_choice_of_the_best(tmp_path):
+def test_callback_changes_neither_training_nor_the_choice_of_the_best(tmp_path):
     model = Scripted(3.0, 1.0, 2.0)
-    looks = iter((1.0, 5.0, 0.0))
-    trained = run(tmp_path, model, phase(epochs=3), look=lambda _: {"looks": next(looks)})
+    values = iter((1.0, 5.0, 0.0))
+    trained = run(tmp_path, model, phase(epochs=3), callback=lambda _: {"calls": next(values)})
     assert trained.progress.best == 1.0
     assert model.training
 
 
-def test_looks_are_logged_again_by_a_resumed_run_without_looking(tmp_path):
+def test_callback_values_are_logged_again_by_a_resumed_run_without_a_call(tmp_path):
     logged = [], []
-    for log, look in zip(logged, (lambda _: {"looks": 7.0}, None), strict=True):
+    for log, callback in zip(logged, (lambda _: {"calls": 7.0}, None), strict=True):
         keep = log.append
-        run(tmp_path, Slope(), phase(), look=look, log=lambda *point, keep=keep: keep(point))
+        run(
+            tmp_path,
+            Slope(),
+            phase(),
+            callback=callback,
+            log=lambda *point, keep=keep: keep(point),
+        )
     assert logged[0] == logged[1]
     assert [
-        values["validation/looks"] for _, values in logged[1] if "validation/looks" in values
+        values["validation/calls"] for _, values in logged[1] if "validation/calls" in values
     ] == [7.0]
 
 
-def test_parts_of_a_batch_add_up_to_the_whole(tmp_path):
-    whole = run(tmp_path / "a", Measured(), phase(epochs=2))
-    parts = run(tmp_path / "b", Measured(), phase(epochs=2), grad_accum_steps=3)  # 2, 1 and 1 rows
+def test_accumulated_gradients_equal_those_of_the_full_batch(tmp_path):
+    whole = run(tmp_path / "a", WithMetric(), phase(epochs=2))
+    parts = run(
+        tmp_path / "b", WithMetric(), phase(epochs=2), grad_accum_steps=3
+    )  # 2, 1 and 1 rows
     for name in ("first.weight", "second.weight"):
         assert_close(parts.last[name], whole.last[name])
     assert parts.last["steps"] == 3 * whole.last["steps"]
@@ -340,12 +404,14 @@ def test_parts_of_a_batch_add_up_to_the_whole(tmp_path):
 
 
 def test_more_parts_than_examples_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"batch_size: 4 of 8 examples .* in 5 parts .*; raise it"):
+    with pytest.raises(
+        ValueError, match=r"tiny\.train\.batch_size: 4 of 8 examples .* in 5 parts .*; raise it"
+    ):
         run(tmp_path, Slope(), phase(), grad_accum_steps=5)
 
 
-class Hungry(Slope):
-    """Runs out of memory above so many rows."""
+class OutOfMemory(Slope):
+    """Raises an error for batches of more than `most` rows."""
 
     def __init__(self, most, error):
         super().__init__()
@@ -365,25 +431,27 @@ class Hungry(Slope):
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
     ],
 )
-def test_running_out_of_memory_names_the_param_to_lower(tmp_path, error):
-    told = r"train\.batch_size: out of memory on cpu at 4 examples at a time; lower it, or raise"
-    with pytest.raises(ValueError, match=told):
-        run(tmp_path, Hungry(2, error), phase())
-    run(tmp_path, Hungry(2, error), phase(), grad_accum_steps=2)
+def test_out_of_memory_error_names_the_param_to_lower(tmp_path, error):
+    message = (
+        r"tiny\.train\.batch_size: out of memory on cpu at 4 examples at a time; lower it, or raise"
+    )
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path, OutOfMemory(2, error), phase())
+    run(tmp_path, OutOfMemory(2, error), phase(), grad_accum_steps=2)
 
 
-def test_other_errors_are_not_taken_for_it(tmp_path):
+def test_other_errors_are_not_reported_as_out_of_memory(tmp_path):
     with pytest.raises(RuntimeError, match=r"^shapes differ$"):
-        run(tmp_path, Hungry(2, RuntimeError("shapes differ")), phase())
+        run(tmp_path, OutOfMemory(2, RuntimeError("shapes differ")), phase())
 
 
-def test_batch_size_is_found_and_kept_by_a_resumed_run(tmp_path, monkeypatch, capsys):
+def test_automatic_batch_size_is_kept_by_a_resumed_run(tmp_path, monkeypatch, capsys):
     training = Numbers(*torch.linspace(-1, 1, 64).tolist())
     trained = run(tmp_path, Slope(), phase(), training=training, batch_size="auto")
     assert trained.progress.batch_size == 8  # of 64 examples, for 8 steps an epoch
-    assert [len(rows) for rows, is_fixed in training.asked if not is_fixed][-8:] == [8] * 8
-    assert "train.batch_size: 8, as much as fits into memory" in capsys.readouterr().err
-    monkeypatch.setattr("vqpriors.training.run.largest_batch", lambda *_, **__: 2)
+    assert [len(rows) for rows, is_fixed in training.requested if not is_fixed][-8:] == [8] * 8
+    assert "tiny.train.batch_size: 8, the most that fits into memory" in capsys.readouterr().err
+    monkeypatch.setattr("vqpriors.training.batch_size.largest_batch", lambda *_, **__: 2)
     again = run(tmp_path, Slope(), phase(), training=training, batch_size="auto")
     assert again.progress.batch_size == 8
 
@@ -391,30 +459,30 @@ def test_batch_size_is_found_and_kept_by_a_resumed_run(tmp_path, monkeypatch, ca
 def steps_saved(folder, monkeypatch, **settings):
     saved, save = [], checkpoints.save
 
-    def remember(folder, checkpoint):
+    def record(folder, checkpoint):
         saved.append(checkpoint.progress.step)
         save(folder, checkpoint)
 
-    monkeypatch.setattr(checkpoints, "save", remember)
+    monkeypatch.setattr(checkpoints, "save", record)
     run(folder, Slope(), phase(epochs=5), log_steps=1, **settings)
     return saved
 
 
-def test_checkpoints_come_by_steps_or_seconds(tmp_path, monkeypatch):
+def test_checkpoints_are_saved_by_steps_or_seconds(tmp_path, monkeypatch):
     rare = {"checkpoint_seconds": 1e9}
     assert steps_saved(tmp_path / "a", monkeypatch, **rare) == [10]  # at the end of the phase
     by_steps = steps_saved(tmp_path / "b", monkeypatch, checkpoint_steps=3, **rare)
     assert by_steps == [3, 6, 9, 10]
 
 
-def test_resuming_is_required_or_refused_where_told(tmp_path):
-    with pytest.raises(ValueError, match=r"train\.resume: required, but .* has no checkpoint"):
+def test_resume_can_be_required_or_off(tmp_path):
+    with pytest.raises(ValueError, match=r"runtime\.resume: required, but .* has no checkpoint"):
         run(tmp_path, Slope(), phase(), resume="required")
     first = run(tmp_path, Slope(), phase())
     taken, fresh = Numbers(*map(float, range(8))), Numbers(*torch.linspace(-1, 1, 8).tolist())
     again = run(tmp_path, Slope(), phase(), training=taken, resume="required")
-    assert taken.asked == []  # all was done
+    assert taken.requested == []  # all was done
     over = run(tmp_path, Slope(), phase(), training=fresh, resume="never")
-    assert len(fresh.asked) == 2
+    assert len(fresh.requested) == 2
     for other in (again, over):
         assert torch.equal(other.last["first.weight"], first.last["first.weight"])

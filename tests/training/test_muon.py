@@ -5,7 +5,7 @@ from torch.testing import assert_close
 
 from tests.tiny import train_config
 from vqpriors.training.muon import Muon, orthogonal
-from vqpriors.training.optimisation import make_optimizer
+from vqpriors.training.optimizers import make_optimizer
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def test_singular_values_come_near_one(shape):
     assert found.max() < 1.2
 
 
-def test_singular_vectors_stay():
+def test_singular_vectors_are_kept():
     left, _ = torch.linalg.qr(torch.randn(4, 4, dtype=torch.float64))
     right, _ = torch.linalg.qr(torch.randn(4, 4, dtype=torch.float64))
     values = torch.tensor([1.0, 0.8, 0.5, 0.3], dtype=torch.float64)
@@ -42,23 +42,23 @@ def test_singular_vectors_stay():
     assert_close(found, found.diagonal().diag())
 
 
-def test_size_of_a_gradient_does_not_matter():
+def test_scale_of_a_gradient_does_not_matter():
     gradient = torch.randn(1, 3, 5)
     assert_close(orthogonal(gradient), orthogonal(1000 * gradient), atol=1e-5, rtol=1e-4)
 
 
-def test_zero_gradient_moves_nothing():
+def test_zero_gradient_changes_nothing():
     weight = torch.randn(3, 5)
     assert torch.equal(stepped(weight, [torch.zeros(3, 5)]), weight)
 
 
-def test_first_step_is_along_the_gradient_and_of_adamws_size():
+def test_first_step_is_the_orthogonalised_gradient_at_adamws_scale():
     gradient = torch.randn(3, 5)
     found = -stepped(torch.zeros(3, 5), [gradient], lr=0.1)
     assert_close(found, 0.1 * 0.2 * 5**0.5 * orthogonal(gradient[None])[0])
 
 
-def test_momentum_is_nesterovs():
+def test_momentum_is_nesterov_momentum():
     first, second = torch.randn(3, 5), torch.randn(3, 5)
     momentum = 0.95 * 0.05 * first + 0.05 * second
     ahead = 0.05 * second + 0.95 * momentum
@@ -73,13 +73,13 @@ def test_weights_decay_by_the_learning_rate():
     assert_close(plain - decayed, 0.05 * weight)
 
 
-def test_kernels_are_matrices_of_a_row_an_output():
+def test_kernels_are_matrices_with_a_row_for_each_output():
     weight, gradient = torch.zeros(4, 2, 3, 3), torch.randn(4, 2, 3, 3)
     found = stepped(weight, [gradient])
     assert_close(found.flatten(1), stepped(weight.flatten(1), [gradient.flatten(1)]))
 
 
-def test_matrices_of_one_shape_do_not_mix():
+def test_matrices_of_one_shape_are_updated_independently():
     gradients = [torch.randn(3, 5), torch.randn(3, 5)]
     weights = [nn.Parameter(torch.zeros(3, 5)) for _ in gradients]
     group = {"params": weights, "weight_decay": 0.0, "is_orthogonal": True}
@@ -90,12 +90,12 @@ def test_matrices_of_one_shape_do_not_mix():
         assert_close(weight.detach(), stepped(torch.zeros(3, 5), [gradient], lr=0.1))
 
 
-def test_everything_else_takes_adamws_steps():
+def test_other_parameters_match_adamw():
     torch.manual_seed(0)
     models = [nn.Sequential(nn.Embedding(7, 4), nn.RMSNorm(4)) for _ in range(2)]
     models[1].load_state_dict(models[0].state_dict())
     optimizers = [
-        make_optimizer(model, lr=0.1, config=train_config(optimizer=name))
+        make_optimizer(model, lr=0.1, config=train_config(optimizer=name).stage)
         for model, name in zip(models, ("muon", "adamw"), strict=True)
     ]
     for _ in range(3):
@@ -106,7 +106,7 @@ def test_everything_else_takes_adamws_steps():
     assert_close(models[0].state_dict(), models[1].state_dict(), rtol=0, atol=0)
 
 
-def test_state_survives_saving():
+def test_state_can_be_saved_and_loaded():
     weight, gradients = torch.randn(3, 5), torch.randn(4, 3, 5)
     uninterrupted = stepped(weight, gradients, lr=0.1)
     first = nn.Parameter(weight.clone())
@@ -123,7 +123,7 @@ def test_state_survives_saving():
     assert torch.equal(second.detach(), uninterrupted)
 
 
-def test_parameters_without_a_gradient_stay():
+def test_parameters_without_a_gradient_do_not_change():
     weight = nn.Parameter(torch.randn(3, 5))
     before = weight.detach().clone()
     muon(weight).step()

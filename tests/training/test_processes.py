@@ -1,4 +1,4 @@
-"""Two processes train as one does on the same batches, and agree with each other."""
+"""Two processes train as one does on the same batches, with equal weights."""
 
 import json
 import subprocess
@@ -53,7 +53,7 @@ def test_processes_agree_bit_for_bit(trained):
     assert history == other
 
 
-# Not the masked prior: each process shares out its own part of a batch among what cftn2 learns.
+# Not the masked prior: each process divides its own part of a batch among the tasks of cftn2.
 @pytest.mark.parametrize("trained", ["tokenizer", "prior"], indirect=True)
 def test_two_processes_end_as_one_does(trained):
     (expected, curves), (found, history), _ = trained

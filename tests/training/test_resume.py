@@ -1,4 +1,4 @@
-"""A run that was killed and taken up again ends exactly as one that was not."""
+"""A killed and resumed run ends exactly as an uninterrupted one."""
 
 import gc
 import os
@@ -7,8 +7,19 @@ import signal
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from tests.tiny import captions, cftn2, codes, ema, phase, train_config, transformer, vqvae
+from tests.tiny import (
+    captions,
+    cftn2,
+    codes,
+    ema,
+    phase,
+    runtime_config,
+    train_config,
+    transformer,
+    vqvae,
+)
 from vqpriors.priors.base.examples import TokenExamples
 from vqpriors.training import checkpoint as checkpoints
 from vqpriors.training.image_examples import ImageExamples
@@ -17,8 +28,8 @@ from vqpriors.training.loop import train
 
 
 @pytest.fixture(autouse=True, scope="module")
-def hurried():
-    """Leave files in the system's memory, which outlives these deaths, and garbage where it is."""
+def no_fsync():
+    """Skip fsync, since the system outlives the killed runs, and garbage collection."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: None)
         patch.setattr(gc, "collect", lambda: 0)
@@ -30,7 +41,7 @@ class KilledError(Exception):
 
 
 class Fuse:
-    """Raises at the n-th call."""
+    """Raises an error at the n-th call."""
 
     def __init__(self, calls):
         self.calls = calls
@@ -42,7 +53,7 @@ class Fuse:
 
 
 class Signal(Fuse):
-    """Sends this process a signal at each of some calls, twice where one is given twice."""
+    """Sends this process a signal at some of the calls; twice if a call is given twice."""
 
     def __init__(self, number, *calls):
         self.number, self.at, self.count = number, calls, 0
@@ -53,8 +64,8 @@ class Signal(Fuse):
             signal.raise_signal(self.number)
 
 
-class Fused:
-    """Examples that burn a fuse with each batch."""
+class FusedExamples:
+    """Examples that call a fuse at each batch."""
 
     def __init__(self, examples, fuse):
         self.examples, self.fuse = examples, fuse
@@ -74,7 +85,7 @@ def tokenizer_run():
         "warm_up": phase(epochs=2, options={"quantize": False}),
         "quantize": phase(epochs=2, weights={"commitment": 2.0}),
     }
-    # So few vectors a batch that codes die and are revived, which draws.
+    # So few vectors a batch that codes die and are revived, which uses random numbers.
     model = vqvae(ema(num_codes=32, dead_code_threshold=0.9, decay=0.5))
     return model, phases, ImageExamples(pixels[:12], shift=1), ImageExamples(pixels[12:])
 
@@ -99,6 +110,36 @@ def masked_prior_run(dropout=0.1):
     return prior, phases, *token_splits(num_draws=prior.num_draws)
 
 
+class Annealed(nn.Module):
+    """A factor of the examples whose losses depend on an annealed option and on progress."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.Linear(64, 1)
+        self.scale, self.progress = 1.0, 0.0
+
+    def begin_phase(self, *, scale=1.0):
+        self.scale = scale
+
+    def set_progress(self, fraction):
+        self.progress = fraction
+
+    def losses(self, batch):
+        self.measured = {"scale": torch.tensor(self.scale), "at": torch.tensor(self.progress)}
+        error = (self.factor(batch["images"].flatten(1)) - self.progress).square().mean()
+        return {"error": error * self.scale}
+
+
+def annealed_run():
+    torch.manual_seed(1)
+    pixels = np.random.default_rng(0).integers(0, 256, (17, 1, 8, 8), dtype=np.uint8)
+    phases = {
+        "fixed": phase(epochs=1),
+        "annealed": phase(epochs=2, options={"scale": [0.25, 2.0]}),
+    }
+    return Annealed(), phases, ImageExamples(pixels[:12], shift=1), ImageExamples(pixels[12:])
+
+
 def token_splits(*, num_draws):
     texts = captions([], [2, 3], [4], [5, 6, 7])
     rows = torch.arange(17) % 3 + 1
@@ -114,17 +155,17 @@ def token_splits(*, num_draws):
     ]
 
 
-def look_at(model):
-    """Return a value of the averaged weights for the curves."""
+def weight_norm(model):
+    """Return a metric of the averaged weights."""
     return {"norm": sum(float(p.square().sum()) for p in model.parameters())}
 
 
 def attempt(make, folder, *, killed_in=None, calls=0, fuse=None):
-    """Train; where asked, raise at a call of the log or of a batch; return all that it made."""
+    """Train, calling a fuse at each log or batch; return all results."""
     fuse, logged = fuse or Fuse(calls), []
     model, phases, training, validation = make()
     if killed_in == "batch":
-        training, validation = Fused(training, fuse), Fused(validation, fuse)
+        training, validation = FusedExamples(training, fuse), FusedExamples(validation, fuse)
 
     def log(step, values):
         if killed_in == "log":
@@ -135,12 +176,13 @@ def attempt(make, folder, *, killed_in=None, calls=0, fuse=None):
         model,
         phases=phases,
         config=train_config(),
+        runtime=runtime_config(),
         training=training,
         validation=validation,
         seed=3,
         folder=folder,
         log=log,
-        look=look_at,
+        callback=weight_norm,
     )
     return model, trained, logged, checkpoints.load(folder)
 
@@ -193,11 +235,25 @@ def test_resumed_run_of_a_masked_prior_equals_an_uninterrupted_one(tmp_path, kil
     assert_same(attempt(masked_prior_run, tmp_path / "cut"), expected)
 
 
+# 9 steps: points after the 2nd and 3rd of an epoch, and after its validation.
+@pytest.mark.parametrize(
+    ("killed_in", "calls"),
+    [*(("log", call) for call in range(1, 10)), *(("batch", call) for call in (2, 5, 7, 9, 12))],
+)
+def test_resumed_run_with_annealed_options_equals_an_uninterrupted_one(tmp_path, killed_in, calls):
+    expected = attempt(annealed_run, tmp_path / "whole")
+    values = dict(point for point in expected[2] if "validation/scale" in point[1])
+    assert values[6]["validation/scale"] == pytest.approx(0.25 + 1.75 * 2 / 5)
+    assert values[9]["validation/scale"] == 2.0
+    assert values[9]["validation/at"] == pytest.approx(8 / 9)
+    with pytest.raises(KilledError):
+        attempt(annealed_run, tmp_path / "cut", killed_in=killed_in, calls=calls)
+    assert_same(attempt(annealed_run, tmp_path / "cut"), expected)
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("calls", [1, 3, 5, 14, 20])
-def test_run_that_is_told_to_stop_saves_and_goes_on_as_if_never_stopped(
-    uninterrupted, tmp_path, number, calls
-):
+def test_run_stopped_by_a_signal_saves_and_resumes_exactly(uninterrupted, tmp_path, number, calls):
     make, expected = uninterrupted
     before = signal.getsignal(number)
     with pytest.raises(StoppedError, match=rf"stopped by {number.name} at step \d+") as stopped:
@@ -208,14 +264,14 @@ def test_run_that_is_told_to_stop_saves_and_goes_on_as_if_never_stopped(
     assert_same(attempt(make, tmp_path), expected)
 
 
-def test_second_interrupt_does_not_wait(uninterrupted, tmp_path):
+def test_second_interrupt_stops_at_once(uninterrupted, tmp_path):
     make, expected = uninterrupted
     with pytest.raises(KeyboardInterrupt):
         attempt(make, tmp_path, killed_in="batch", fuse=Signal(signal.SIGINT, 4, 4))
     assert_same(attempt(make, tmp_path), expected)
 
 
-def test_run_killed_again_and_again_ends_the_same(uninterrupted, tmp_path):
+def test_run_killed_many_times_ends_the_same(uninterrupted, tmp_path):
     make, expected = uninterrupted
     for _ in range(100):
         try:
@@ -226,13 +282,13 @@ def test_run_killed_again_and_again_ends_the_same(uninterrupted, tmp_path):
     assert_same(found, expected)
 
 
-def test_finished_run_is_taken_up_without_training(uninterrupted, tmp_path):
+def test_finished_run_resumes_without_training(uninterrupted, tmp_path):
     make, expected = uninterrupted
     attempt(make, tmp_path)
     assert_same(attempt(make, tmp_path, killed_in="batch", calls=1), expected)
 
 
-def test_damaged_newest_checkpoint_costs_steps_but_changes_nothing(uninterrupted, tmp_path):
+def test_damaged_newest_checkpoint_changes_no_result(uninterrupted, tmp_path):
     make, expected = uninterrupted
     with pytest.raises(KilledError):
         attempt(make, tmp_path, killed_in="log", calls=8)
@@ -240,7 +296,7 @@ def test_damaged_newest_checkpoint_costs_steps_but_changes_nothing(uninterrupted
     damaged = newest / "model.safetensors"
     content = damaged.read_bytes()
     damaged.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.warns(UserWarning, match=f"{newest.name}.*damaged.*the checkpoint before it"):
+    with pytest.warns(UserWarning, match=f"{newest.name}.*damaged.*the previous checkpoint"):
         found = attempt(make, tmp_path)
     assert_same(found, expected)
 
@@ -248,6 +304,15 @@ def test_damaged_newest_checkpoint_costs_steps_but_changes_nothing(uninterrupted
 def test_another_seed_ends_differently(uninterrupted, tmp_path):
     make, (_, trained, _, _) = uninterrupted
     model, phases, training, validation = make()
-    data = {"training": training, "validation": validation, "folder": tmp_path}
-    other = train(model, phases=phases, config=train_config(), seed=4, log=lambda *_: None, **data)
+    other = train(
+        model,
+        phases=phases,
+        config=train_config(),
+        runtime=runtime_config(),
+        training=training,
+        validation=validation,
+        seed=4,
+        folder=tmp_path,
+        log=lambda *_: None,
+    )
     assert any(not torch.equal(other.last[name], value) for name, value in trained.last.items())

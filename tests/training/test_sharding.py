@@ -1,4 +1,4 @@
-"""Two processes that share out a model by FSDP train as one does that holds all of it."""
+"""Two processes with FSDP train as one process with the full model."""
 
 import json
 import re
@@ -6,22 +6,25 @@ import sys
 
 import pytest
 import torch
+from torch import nn
 
+from tests.tiny import lstm, train_config, transformer, vqvae
 from tests.training.test_processes import TOLERANCE, launch, made
-from vqpriors.training.launch import Request, requested, require_supported
+from vqpriors.training.launch import FSDPSettings, fsdp_settings_from_env, require_supported
+from vqpriors.training.sharding import fsdp_units
 
 FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
 OPTIONS = ["--use_fsdp", "--fsdp_version", "2", "--num_processes", "2", "--num_machines", "1"]
 OPTIONS += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
 ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", *OPTIONS]
-# Orthogonalising raises small singular values, and with them what was rounded, a hundredfold.
+# Orthogonalisation raises small singular values, and rounding errors with them, a hundredfold.
 MUON = {"rtol": 1e-3, "atol": 1e-4}
-# The weights' size at an end of an epoch, as both see it, is that of all of them.
+# The callback's weight norm is that of the full model in both cases.
 CURVES = {"rel": 1e-3, "abs": 1e-5}
 
 
 def trained(name, folder, *, count, settings=None, **variables):
-    variables |= {"SETTINGS": json.dumps(settings or {}), "LOOKS": "yes"}
+    variables |= {"SETTINGS": json.dumps(settings or {}), "CALLBACK": "yes"}
     done = launch(name, folder, count=count, **variables)
     return *made(folder, 0), done.stderr
 
@@ -45,7 +48,7 @@ def assert_same(found, expected):
 
 
 def distance(found, expected):
-    """Return how far the last weights are apart, at most."""
+    """Return the largest difference between the last weights."""
     last, wanted = found[0]["last"], expected[0]["last"]
     return max(float((last[name] - value).abs().max()) for name, value in wanted.items())
 
@@ -54,7 +57,7 @@ def held(folder, rank):
     return json.loads((folder / f"held-{rank}.json").read_text())
 
 
-def test_model_shared_out_by_accelerates_launcher_trains_as_a_whole_one(tmp_path):
+def test_model_sharded_by_accelerates_launcher_trains_as_a_full_one(tmp_path):
     settings = {"grad_accum_steps": 2}
     expected = trained("prior", tmp_path / "1", count=1, settings=settings)
     found = trained("prior", tmp_path / "2", count=2, settings=settings, starter=ACCELERATE)
@@ -77,7 +80,7 @@ def test_model_shared_out_by_accelerates_launcher_trains_as_a_whole_one(tmp_path
         ("masked_prior", {"optimizer": "muon", "grad_accum_steps": 1}, {}, MUON),
     ],
 )
-def test_parts_train_as_copies_do(tmp_path, name, settings, options, tolerance):
+def test_sharded_weights_train_as_replicated_ones(tmp_path, name, settings, options, tolerance):
     expected = trained(name, tmp_path / "copies", count=2, settings=settings)
     found = trained(name, tmp_path / "parts", count=2, settings=settings, **FSDP | options)
     assert_near(found, expected, tolerance)
@@ -85,7 +88,7 @@ def test_parts_train_as_copies_do(tmp_path, name, settings, options, tolerance):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["prior", "recurrent_prior", "masked_prior"])
-def test_parts_in_bfloat16_are_as_near_to_copies_as_those_to_float32(tmp_path, name):
+def test_sharded_bfloat16_is_as_near_to_replicated_as_that_to_float32(tmp_path, name):
     exact = trained(name, tmp_path / "exact", count=2)
     settings = {"precision": "bf16"}
     copies = trained(name, tmp_path / "copies", count=2, settings=settings)
@@ -99,7 +102,7 @@ def test_parts_in_bfloat16_are_as_near_to_copies_as_those_to_float32(tmp_path, n
     ("name", "settings"), [("prior", {"optimizer": "muon"}), ("masked_prior", {})]
 )
 @pytest.mark.parametrize("fatal", [30, 80])
-def test_killed_parts_end_as_undisturbed_ones(tmp_path, name, settings, fatal):
+def test_killed_sharded_run_ends_as_an_uninterrupted_one(tmp_path, name, settings, fatal):
     expected = trained(name, tmp_path / "whole", count=2, settings=settings, **FSDP)
     with pytest.raises(AssertionError, match="Signal 9"):
         trained(name, tmp_path / "cut", count=2, settings=settings, FATAL=f"0:{fatal}", **FSDP)
@@ -110,7 +113,7 @@ def test_killed_parts_end_as_undisturbed_ones(tmp_path, name, settings, fatal):
 @pytest.mark.parametrize(
     ("before", "after"), [((2, FSDP), (2, {})), ((2, {}), (2, FSDP)), ((2, FSDP), (1, {}))]
 )
-def test_checkpoint_goes_on_in_a_launch_of_another_kind(tmp_path, before, after):
+def test_checkpoint_resumes_in_a_launch_of_another_kind(tmp_path, before, after):
     expected = trained("prior", tmp_path / "whole", count=2)
     with pytest.raises(AssertionError, match="Signal 9"):
         trained("prior", tmp_path / "cut", count=before[0], FATAL="0:50", **before[1])
@@ -143,9 +146,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("variables", "problem"), REFUSED.values(), ids=REFUSED)
-def test_launch_that_asks_in_vain_is_refused(variables, problem):
+def test_unsupported_launch_is_refused(variables, problem):
     with pytest.raises(ValueError, match=f"^LAUNCH: {re.escape(problem)}"):
-        requested(variables)
+        fsdp_settings_from_env(variables)
 
 
 @pytest.mark.parametrize(
@@ -153,27 +156,44 @@ def test_launch_that_asks_in_vain_is_refused(variables, problem):
     [
         ({}, None),
         ({"ACCELERATE_USE_FSDP": "false", "FSDP_OFFLOAD_PARAMS": "true"}, None),
-        (FSDP, Request(reshard_after_forward=True)),
-        (FSDP | {"FSDP_RESHARD_AFTER_FORWARD": "false"}, Request(reshard_after_forward=False)),
-        (FSDP | {"FSDP_TRANSFORMER_CLS_TO_WRAP": "Block"}, Request(reshard_after_forward=True)),
+        (FSDP, FSDPSettings(reshard_after_forward=True)),
+        (FSDP | {"FSDP_RESHARD_AFTER_FORWARD": "false"}, FSDPSettings(reshard_after_forward=False)),
+        (
+            FSDP | {"FSDP_TRANSFORMER_CLS_TO_WRAP": "Block"},
+            FSDPSettings(reshard_after_forward=True),
+        ),
     ],
 )
-def test_launch_says_whether_to_share_out(variables, expected):
-    assert requested(variables) == expected
-
-
-SUPPORTED = {"is_compiled": False, "batch_size": 8, "precision": "bf16"}
+def test_launch_environment_gives_fsdp_settings(variables, expected):
+    assert fsdp_settings_from_env(variables) == expected
 
 
 @pytest.mark.parametrize(
     ("changes", "param"),
     [
-        ({"is_compiled": True}, "compile"),
-        ({"batch_size": "auto"}, "batch_size"),
-        ({"precision": "fp16"}, "precision"),
+        ({"compile": True}, r"train\.compile"),
+        ({"batch_size": "auto"}, r"tiny\.train\.batch_size"),
+        ({"precision": "fp16"}, r"train\.precision"),
     ],
 )
-def test_params_that_do_not_go_with_parts_are_refused(changes, param):
-    require_supported(**SUPPORTED)
-    with pytest.raises(ValueError, match=rf"^train\.{param}: .*; (set|give)"):
-        require_supported(**SUPPORTED | changes)
+def test_params_that_exclude_fsdp_are_refused(changes, param):
+    require_supported(train_config(), precision="bf16")
+    config = train_config(**changes)
+    with pytest.raises(ValueError, match=rf"^{param}: .*; set"):
+        require_supported(config, precision=config.shared.precision)
+
+
+class Unit(nn.Module):
+    is_fsdp_unit = True
+
+
+def test_units_are_modules_with_the_attribute_inner_ones_first():
+    outer, inner = Unit(), Unit()
+    outer.inner = inner
+    model = nn.Sequential(nn.Linear(1, 1), outer, nn.Linear(1, 1))
+    assert fsdp_units(model) == [inner, outer]
+
+
+@pytest.mark.parametrize(("make", "expected"), [(transformer, 4), (lstm, 4), (vqvae, 0)])
+def test_models_have_units(make, expected):
+    assert len(fsdp_units(make())) == expected

@@ -4,7 +4,7 @@ from vqpriors.core.seeds import derived_seed
 from vqpriors.training.shuffling import epoch_order, seed_step
 
 
-def test_order_visits_every_example_once():
+def test_order_is_a_permutation():
     assert epoch_order(100, seed=3, epoch=2).sort().values.tolist() == list(range(100))
 
 
@@ -32,7 +32,7 @@ def test_random_state_is_a_function_of_seed_step_and_rank():
         assert other[1] != first[1]
 
 
-def test_processes_have_their_own_dropout_but_draw_one_batch():
+def test_processes_differ_in_dropout_but_not_in_the_batch():
     first, second = (draws(seed=1, step=2, rank=rank) for rank in (0, 1))
     assert first[0] != second[0]
     assert first[1] == second[1]

@@ -1,23 +1,47 @@
-"""A curriculum as data: the phases of a training run, in the order of params.yaml."""
+"""Training phases (a curriculum), as they stand in params.yaml."""
+
+from typing import Annotated
 
 from pydantic import Field
 
 from vqpriors.core.params import Section
 
+Option = bool | int | float | str
+StartEnd = Annotated[list[float], Field(min_length=2, max_length=2)]
+
 
 class Phase(Section):
-    """One stretch of training with its own learning rate schedule.
+    """A stage of training with its own learning rate schedule.
 
     Attributes:
         epochs: Passes over the training split.
         lr: Peak learning rate.
-        frozen: Names of submodules that do not learn.
-        weights: Weight of each named loss; 1 where none is given.
-        options: Keyword arguments of the model's `begin_phase`.
+        frozen: Names of submodules that are not trained.
+        weights: Weights of named losses; 1 for losses without one.
+        options: Keyword arguments of the model's `begin_phase`. A pair [start, end] of numbers is
+            annealed: interpolated linearly from the first to the last step of the phase.
     """
 
     epochs: int = Field(ge=1)
     lr: float = Field(gt=0)
     frozen: list[str]
     weights: dict[str, float]
-    options: dict[str, bool | int | float | str]
+    options: dict[str, Option | StartEnd]
+
+    @property
+    def is_annealed(self) -> bool:
+        """Whether an option changes from step to step."""
+        return any(isinstance(value, list) for value in self.options.values())
+
+    def options_at(self, fraction: float) -> dict[str, Option]:
+        """Return the options at a point of the phase.
+
+        Args:
+            fraction: 0 at the first step of the phase, 1 at the last.
+        """
+        return {
+            name: value[0] * (1 - fraction) + value[1] * fraction
+            if isinstance(value, list)
+            else value
+            for name, value in self.options.items()
+        }

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 import torch
@@ -14,9 +13,6 @@ import torch
 from vqpriors.core.hardware import processes
 from vqpriors.core.params import Params
 from vqpriors.core.run_folder import run_folder
-
-# Params of training that say when it is saved and taken up, not what it makes.
-IDLE = ("checkpoint_steps", "checkpoint_seconds", "resume")
 
 
 @contextmanager
@@ -61,13 +57,6 @@ def _dvc_process() -> tuple[int, float] | None:
     return None
 
 
-def _deciding(values: Any) -> Any:
-    """Return params without those that do not change what a run ends with."""
-    if not isinstance(values, dict):
-        return values
-    return {name: _deciding(value) for name, value in values.items() if name not in IDLE}
-
-
 def _fingerprint(stage: str, params: Params) -> str:
     """Hash the stage's params, the contents of what it depends on, and the torch that runs it."""
     from dvc.repo import Repo  # here, because it is slow to import and stages can be imported alone
@@ -79,5 +68,5 @@ def _fingerprint(stage: str, params: Params) -> str:
         ]
         # What is missing the stage itself will name, by the param that asks for it where one does.
         contents = {dep.def_path: dep.get_hash().value if dep.exists else None for dep in deps}
-    parts = {"params": _deciding(params.values), "deps": contents, "torch": torch.__version__}
+    parts = {"params": params.values, "deps": contents, "torch": torch.__version__}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -50,6 +50,8 @@ class Block(nn.Module):
     batch size give the same network.
     """
 
+    is_fsdp_unit = True
+
     def __init__(self, *, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.halve = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1, bias=False)

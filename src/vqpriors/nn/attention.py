@@ -188,6 +188,9 @@ class SelfAttention(nn.Module):
 class CrossAttention(nn.Module):
     """Attention from image positions to caption tokens; keys and values are made once a picture."""
 
+    is_fsdp_unit = True
+    fsdp_methods = ("keys_values",)
+
     def __init__(self, *, width: int, heads: int, dropout: float):
         super().__init__()
         self.heads = heads

@@ -30,6 +30,8 @@ class SwiGLU(nn.Module):
 class Block(nn.Module):
     """One layer; with `has_text` it also attends to the caption."""
 
+    is_fsdp_unit = True
+
     def __init__(self, *, width: int, heads: int, dropout: float, has_text: bool):
         super().__init__()
         self.self_norm = RMSNorm(width)

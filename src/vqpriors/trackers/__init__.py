@@ -1,1 +1,1 @@
-"""Trackers beside DVC, each a kind; they observe a run and change no result."""
+"""Experiment trackers beside DVC, each a kind; they change no result."""

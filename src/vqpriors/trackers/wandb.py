@@ -1,4 +1,4 @@
-"""Weights & Biases; WANDB_MODE=offline keeps runs in `wandb/` or WANDB_DIR, to be synced later."""
+"""Weights & Biases; WANDB_MODE=offline writes runs to `wandb/` or WANDB_DIR, for a later sync."""
 
 import json
 import uuid
@@ -8,56 +8,56 @@ from typing import Any
 
 from PIL.Image import Image
 
-from vqpriors.trackers.base.background import Place
+from vqpriors.trackers.base.background import RunInfo
 
 PACKAGE = "wandb"
 
 
 class WandbRun:
-    """A run; taken up again by its id, from the first point that it does not have yet.
+    """A run in Weights & Biases; continued by its id, after the last point that it has.
 
-    How many points it has lies beside the id, since an offline run has no server to ask.
+    The number of its points is stored beside the id, since an offline run has no server.
     """
 
-    def __init__(self, run: Any, kept: Path):
-        self.run, self.kept = run, kept
-        self.state = json.loads(kept.read_text())
-        self.seen = 0
+    def __init__(self, run: Any, id_file: Path):
+        self.run, self.id_file = run, id_file
+        self.state = json.loads(id_file.read_text())
+        self.num_logged = 0
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Add a point to the curve of each name, unless it was added before an interruption."""
-        self.seen += 1
-        if self.seen <= self.state["points"]:
+        self.num_logged += 1
+        if self.num_logged <= self.state["points"]:
             return
         self.run.log(dict(values), step=step)
-        self.state["points"] = self.seen
-        self.kept.write_text(json.dumps(self.state))
+        self.state["points"] = self.num_logged
+        self.id_file.write_text(json.dumps(self.state))
 
-    def show(self, step: int, name: str, picture: Image) -> None:
-        """Add a picture."""
+    def log_image(self, step: int, name: str, image: Image) -> None:
+        """Add an image."""
         import wandb
 
-        self.run.log({name: wandb.Image(picture)}, step=step)
+        self.run.log({name: wandb.Image(image)}, step=step)
 
     def close(self, summary: Mapping[str, float]) -> None:
-        """Add last values to the summary and end the run."""
+        """Add final values to the summary and end the run."""
         self.run.summary.update(dict(summary))
         self.run.finish()
 
 
-def open_run(place: Place) -> WandbRun:
-    """Open the run whose id lies in the folder, or a new one."""
+def open_run(info: RunInfo) -> WandbRun:
+    """Open the run whose id is stored in the folder, or a new one."""
     import wandb
 
-    kept = place.folder / "wandb.json"
-    if not kept.is_file():
-        kept.write_text(json.dumps({"id": uuid.uuid4().hex[:12], "points": 0}))
+    id_file = info.folder / "wandb.json"
+    if not id_file.is_file():
+        id_file.write_text(json.dumps({"id": uuid.uuid4().hex[:12], "points": 0}))
     run = wandb.init(
-        project=place.project,
-        group=place.stage,
-        id=json.loads(kept.read_text())["id"],
+        project=info.project,
+        group=info.stage,
+        id=json.loads(id_file.read_text())["id"],
         resume="allow",
-        config=dict(place.config),
+        config=dict(info.config),
         settings=wandb.Settings(silent=True, init_timeout=10),
     )
-    return WandbRun(run, kept)
+    return WandbRun(run, id_file)

@@ -1,63 +1,95 @@
-"""How many examples at a time fit into memory, and what it looks like when they do not."""
+"""Batch size: chosen by memory, and detection of out-of-memory errors."""
 
 import copy
-from typing import Any
 
 import psutil
 import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-MOST = 1024  # examples a process; larger batches learn less from an epoch and are hardly faster
-FEWEST_STEPS = 8  # of an epoch
-FEW = (8, 16)  # examples whose memory is measured
-HEADROOM = 4.0  # memory needed over what is kept: gradients, optimizer, fragments
+from vqpriors.training.config import TrainConfig
+from vqpriors.training.examples import Examples, to_device
+
+MAX_EXAMPLES = 1024  # a process; larger batches learn less per epoch and are hardly faster
+MIN_STEPS = 8  # an epoch
+MEASURED_BATCHES = (8, 16)  # examples whose memory is measured
+HEADROOM = 4.0  # total memory over that of saved tensors: gradients, optimizer, fragmentation
 _MESSAGES = ("out of memory", "not enough memory", "can't allocate memory")
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Tell whether an error of torch says that memory ran out, on whichever device."""
+    """Return whether an error of torch means that a device or the host ran out of memory."""
     text = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError) or any(part in text for part in _MESSAGES)
 
 
-def largest_batch(model: nn.Module, examples: Any, *, device: torch.device, world: int) -> int:
+def choose_batch_size(
+    model: nn.Module, examples: Examples, *, config: TrainConfig, accelerator: Accelerator
+) -> int:
+    """Return the number of examples in a batch of all processes, at most all of them.
+
+    "auto" is resolved by the first process for all.
+    """
+    wanted, world = config.stage.batch_size, accelerator.num_processes
+    if wanted == "auto":
+        with accelerator.autocast():
+            local = largest_batch(model, examples, device=accelerator.device, world=world)
+        (wanted,) = broadcast_object_list([world * local])
+    return min(wanted, len(examples))
+
+
+def require_full_parts(
+    batch_size: int, *, num_examples: int, num_processes: int, config: TrainConfig
+) -> None:
+    """Raise a ValueError if a process or a part of its batch would have no example."""
+    parts, section = config.stage.grad_accum_steps, config.section
+    if batch_size // num_processes < parts:
+        raise ValueError(
+            f"{section}.batch_size: {batch_size} of {num_examples} examples over {num_processes} "
+            f"processes in {parts} parts leaves some empty; raise it, or lower "
+            f"{section}.grad_accum_steps or the number of processes"
+        )
+
+
+def largest_batch(model: nn.Module, examples: Examples, *, device: torch.device, world: int) -> int:
     """Return the largest power of 2 of examples that a process can train on at a time.
 
-    Estimated, without running into the limit, from what is kept for the backward pass of a few
-    examples; at most `MOST`, and few enough for some steps an epoch.
+    Estimated, without reaching the limit, from the memory that a few examples keep for the
+    backward pass; at most `MAX_EXAMPLES`, and small enough for `MIN_STEPS` steps an epoch.
 
     Args:
-        model: Has `losses(batch)`; a copy is tried.
-        examples: `Examples` of which the first are taken.
-        device: Where the model is.
-        world: Number of processes that share this memory or have their own of the same size.
+        model: Has `losses(batch)`; a copy of it is run.
+        examples: The first ones are used.
+        device: Of the model.
+        world: Number of processes, which share a CPU's memory but have a GPU each.
     """
     free = _free_bytes(device) / (world if device.type == "cpu" else 1)
-    tried = copy.deepcopy(model).train()
-    few, some = (_kept_bytes(tried, examples, count, device) for count in FEW)
-    each = max(1.0, (some - few) / (FEW[1] - FEW[0]))
-    wanted = (free / HEADROOM - few) / each
+    copied = copy.deepcopy(model).train()
+    few, more = (_saved_bytes(copied, examples, count, device) for count in MEASURED_BATCHES)
+    each = max(1.0, (more - few) / (MEASURED_BATCHES[1] - MEASURED_BATCHES[0]))
+    limit = (free / HEADROOM - few) / each
     size = 1
-    while size * 2 <= min(MOST, wanted, len(examples) / world / FEWEST_STEPS):
+    while size * 2 <= min(MAX_EXAMPLES, limit, len(examples) / world / MIN_STEPS):
         size *= 2
     return size
 
 
-def _kept_bytes(model: nn.Module, examples: Any, count: int, device: torch.device) -> int:
-    kept: dict[int, int] = {}
+def _saved_bytes(model: nn.Module, examples: Examples, count: int, device: torch.device) -> int:
+    saved: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
+        saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     rows = torch.arange(count) % len(examples)
-    batch = {k: v.to(device) for k, v in examples.batch(rows, torch.Generator()).items()}
+    batch = to_device(examples.batch(rows, torch.Generator()), device)
     with torch.random.fork_rng(), saved_tensors_hooks(pack, lambda tensor: tensor):
         losses = model.losses(batch)  # pyright: ignore[reportCallIssue] nn.Module types attributes as tensors
     del losses
-    return sum(kept.values())
+    return sum(saved.values())
 
 
 def _free_bytes(device: torch.device) -> int:

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: whole or absent, verified when read, the newest two kept."""
+"""Checkpoints: written atomically, verified by hash when read, the newest two kept."""
 
 import json
 import os
@@ -14,22 +14,22 @@ from torch import Tensor
 
 from vqpriors.core.artifact import new_folder, verify
 
-State = dict[str, Tensor]
+StateDict = dict[str, Tensor]
 
 
 @dataclass
 class Progress:
-    """Where a run stands; JSON values only.
+    """Position and history of a run; JSON values only.
 
     Attributes:
         phase: Index of the phase.
-        epoch: Epochs finished in that phase.
-        batch: Batches finished in the epoch under way.
-        step: Updates made in all.
+        epoch: Finished epochs of that phase.
+        batch: Finished batches of the current epoch.
+        step: Updates made, over all phases.
         best: Lowest validation loss of this phase so far; None before the first.
-        history: What was logged: a step and values by name, in order.
-        seconds: Time spent training, over all interruptions.
-        batch_size: Examples in a batch, over all processes; 0 before it is known.
+        history: Logged points in order: a step and values by name.
+        seconds: Time spent training, without interruptions.
+        batch_size: Examples in a batch, over all processes; 0 until it is chosen.
     """
 
     phase: int = 0
@@ -44,24 +44,24 @@ class Progress:
 
 @dataclass
 class Checkpoint:
-    """Everything that the rest of a run depends on.
+    """The complete state of a run.
 
     Attributes:
-        progress: Where the run stands.
+        progress: Position and history.
         states: Weights and buffers by name: "model", "averaged" and "best".
         optimizer: The optimizer's state; empty between phases.
         scaler: The state of fp16's loss scaler; empty in other precisions.
     """
 
     progress: Progress
-    states: dict[str, State]
+    states: dict[str, StateDict]
     optimizer: dict[str, Any]
     scaler: dict[str, Any]
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, verify it, and only then remove all but it and the one before."""
-    for leftover in folder.glob(".tmp-step-*"):  # of a killed process: this one holds the lock
+    for leftover in folder.glob(".tmp-step-*"):  # of a killed process; this one holds the lock
         shutil.rmtree(leftover)
     path = folder / f"step-{checkpoint.progress.step:09d}"
     with new_folder(path) as target:
@@ -76,19 +76,19 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Remove all checkpoints, whole or not."""
+    """Remove all checkpoints, complete or not."""
     for path in [*_newest_first(folder), *folder.glob(".tmp-step-*")]:
         shutil.rmtree(path)
 
 
 def load(folder: Path) -> Checkpoint | None:
-    """Read the newest checkpoint that is whole; None where there is none at all.
+    """Read the newest undamaged checkpoint; None if there is no checkpoint.
 
     Warns:
-        UserWarning: For each damaged checkpoint passed over.
+        UserWarning: For each damaged checkpoint that is skipped.
 
     Raises:
-        ValueError: If all are damaged, rather than to start over without a word.
+        ValueError: If all are damaged; starting over silently would lose the run.
     """
     paths = _newest_first(folder)
     for path in paths:
@@ -96,11 +96,11 @@ def load(folder: Path) -> Checkpoint | None:
             verify(path)
         except ValueError as error:
             problem = str(error).partition(";")[0]
-            warnings.warn(f"{problem}; trying the checkpoint before it", stacklevel=2)
+            warnings.warn(f"{problem}; trying the previous checkpoint", stacklevel=2)
             continue
         return _read(path)
     if paths:
-        raise ValueError(f"{folder}: no checkpoint is whole; remove the folder to start over")
+        raise ValueError(f"{folder}: all checkpoints are damaged; remove the folder to start over")
     return None
 
 
@@ -108,7 +108,7 @@ def _read(path: Path) -> Checkpoint:
     values = json.loads((path / "progress.json").read_text())
     values["history"] = [(step, logged) for step, logged in values["history"]]
     states = {file.stem: load_file(file) for file in path.glob("*.safetensors")}
-    # On the CPU, or every process would fill the first GPU.
+    # Otherwise every process would load it onto the first GPU.
     saved = torch.load(path / "optimizer.pt", weights_only=True, map_location="cpu")
     return Checkpoint(Progress(**values), states, saved["optimizer"], saved["scaler"])
 

@@ -1,4 +1,4 @@
-"""What a run logs, as DVCLive files that DVC shows as metrics and plots."""
+"""Curves of a training run as DVCLive files, which DVC shows as metrics and plots."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 from dvclive import Live  # pyright: ignore[reportPrivateImportUsage]
 
 
-class Curves:
-    """Curves in `folder`: a TSV for each name, the newest values in metrics.json."""
+class DVCLiveLogger:
+    """A logger to `folder`: a TSV for each name, the last values in metrics.json."""
 
     def __init__(self, folder: Path):
         self.folder = folder
-        # DVCLive by default rewrites dvc.yaml and saves an experiment in mid-run.
+        # DVCLive by default rewrites dvc.yaml and saves an experiment during a run.
         self._live = Live(str(folder), save_dvc_exp=False, dvcyaml=None, monitor_system=False)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -21,7 +21,7 @@ class Curves:
             self._live.log_metric(name, value)
 
     def close(self, summary: Mapping[str, float]) -> None:
-        """Write metrics.json with the last points and further values."""
+        """Write metrics.json with the last points and the values of `summary`."""
         for name, value in summary.items():
             self._live.log_metric(name, value, plot=False)
         self._live.make_summary()

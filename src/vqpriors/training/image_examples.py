@@ -1,4 +1,4 @@
-"""Pictures as training examples."""
+"""Images as training examples, with random shifts as augmentation."""
 
 import numpy as np
 import torch
@@ -6,16 +6,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqpriors.data.pixels import to_unit_range
-from vqpriors.training.shuffling import WHOLE
+from vqpriors.training.shuffling import ALL_ROWS
 
 
 class ImageExamples:
-    """Pictures in memory as uint8, turned to -1..1 batch by batch, with labels where they have any.
+    """Images in memory as uint8, converted to -1..1 batch by batch, with optional labels.
 
     Args:
         pixels: (M, C, H, W) uint8.
-        labels: (M, A) int64 class indices, -1 where unknown; None for pictures alone.
-        shift: Largest random displacement in training, pixels; edges are repeated.
+        labels: (M, A) int64 class indices, -1 where unknown; None for images only.
+        shift: Largest random shift in training, pixels; edges are repeated.
     """
 
     def __init__(self, pixels: np.ndarray, *, labels: np.ndarray | None = None, shift: int = 0):
@@ -27,11 +27,11 @@ class ImageExamples:
         return len(self.pixels)
 
     def batch(
-        self, rows: Tensor, generator: torch.Generator | None, *, part: slice = WHOLE
+        self, rows: Tensor, generator: torch.Generator | None, *, part: slice = ALL_ROWS
     ) -> dict[str, Tensor]:
         """Return "images", (B, C, H, W) float32 in -1..1, and "labels", (B, A) int64, if any.
 
-        Of a part of some rows; see `Examples`.
+        See `Examples` for the arguments.
         """
         images = to_unit_range(self.pixels[rows[part]])
         if generator is not None and self.shift:
@@ -42,17 +42,17 @@ class ImageExamples:
 
 
 def shifted(images: Tensor, offsets: Tensor, *, limit: int) -> Tensor:
-    """Displace each picture by its own whole number of pixels, up to `limit` either way.
+    """Shift each image by its own whole number of pixels, up to `limit` in each direction.
 
     Args:
         images: (B, C, H, W) float.
-        offsets: Row and column of each picture's window in its padded self, (2, B) int64 in
-            0..2 `limit`; `limit` leaves a picture where it is.
-        limit: Pixels by which edges are repeated.
+        offsets: Row and column of each image's window in the padded image, (2, B) int64 in
+            0..2 `limit`; `limit` means no shift.
+        limit: Pixels of edge padding.
     """
     batch, channels, height, width = images.shape
     padded = F.pad(images, (limit,) * 4, mode="replicate")
     rows = (offsets[0, :, None] + torch.arange(height))[:, None, :, None]
     columns = (offsets[1, :, None] + torch.arange(width))[:, None, None, :]
-    picture = torch.arange(batch)[:, None, None, None]
-    return padded[picture, torch.arange(channels)[None, :, None, None], rows, columns]
+    image = torch.arange(batch)[:, None, None, None]
+    return padded[image, torch.arange(channels)[None, :, None, None], rows, columns]

@@ -1,4 +1,4 @@
-"""Being asked to stop: by Ctrl-C, by a terminating system, or by Slurm before time is up."""
+"""Graceful shutdown on signals: Ctrl-C, SIGTERM, and SIGUSR1, which Slurm sends before a limit."""
 
 import os
 import signal
@@ -11,17 +11,17 @@ EXIT_CODE = os.EX_TEMPFAIL  # "try again later": 75
 
 
 class StoppedError(Exception):
-    """A run was asked to stop and has saved where it stands."""
+    """A run was stopped by a signal, after it saved a checkpoint."""
 
 
 class Interruption:
-    """While entered, remembers the first signal instead of dying of it.
+    """A context manager that records the first signal instead of ending the process.
 
-    A second Ctrl-C ends the process at once. Outside the main thread, where Python takes no
-    signals, nothing is remembered.
+    A second Ctrl-C ends the process at once. Outside the main thread Python allows no signal
+    handlers, so signals are not recorded.
 
     Attributes:
-        name: Of the signal that came, such as "SIGTERM"; None before one does.
+        name: Of the first signal, such as "SIGTERM"; None before there is one.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Interruption:
 
     def __enter__(self) -> "Interruption":
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._remember) for number in SIGNALS}
+            self._before = {number: signal.signal(number, self._record) for number in SIGNALS}
         return self
 
     def __exit__(
@@ -40,11 +40,14 @@ class Interruption:
         traceback: TracebackType | None,
     ) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # pyright: ignore[reportArgumentType] what signal() gave
+            signal.signal(number, handler)  # pyright: ignore[reportArgumentType] as returned by signal()
 
-    def _remember(self, number: int, frame: FrameType | None) -> None:
+    def _record(self, number: int, frame: FrameType | None) -> None:
         if self.name is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         if self.name is None and number == signal.SIGINT:
-            print("saving, then leaving; Ctrl-C again leaves at once", file=sys.stderr)
+            print(
+                "saving a checkpoint, then stopping; press Ctrl-C again to stop at once",
+                file=sys.stderr,
+            )
         self.name = self.name or signal.Signals(number).name

@@ -1,7 +1,6 @@
-"""What accelerate's launcher asks of a run: to share out the model by FSDP, version 2.
+"""FSDP settings of accelerate's launcher, read from the environment variables that it sets.
 
-Its answer is read from the variables that the launcher sets. What is asked for in vain is refused
-rather than passed over.
+Unsupported launcher options raise an error instead of being ignored.
 """
 
 import os
@@ -9,13 +8,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-ASKS = "ACCELERATE_USE_FSDP"
-_OTHERS = {"ACCELERATE_USE_DEEPSPEED": "DeepSpeed", "ACCELERATE_USE_MEGATRON_LM": "Megatron"}
+from vqpriors.training.config import TrainConfig
+
+FSDP_ENV = "ACCELERATE_USE_FSDP"
+_UNSUPPORTED = {"ACCELERATE_USE_DEEPSPEED": "DeepSpeed", "ACCELERATE_USE_MEGATRON_LM": "Megatron"}
 _FIX = "use FSDP version 2 (--use_fsdp --fsdp_version 2) or plain data parallelism"
 
-# Options of the launcher, and the only values with which a run does what they say. Those about how
-# accelerate saves (--fsdp_state_dict_type) and loads do not apply: checkpoints are of whole models.
-_ONLY = {
+# Options of the launcher and their supported values. Options about how accelerate saves
+# (--fsdp_state_dict_type) and loads have no effect: checkpoints hold full models.
+_SUPPORTED = {
     "FSDP_OFFLOAD_PARAMS": ("false",),
     "FSDP_ACTIVATION_CHECKPOINTING": ("false",),
     "FSDP_ACTIVATION_CHECKPOINTING_OFFLOAD": ("false",),
@@ -33,76 +34,83 @@ _ONLY = {
 
 
 @dataclass(frozen=True)
-class Request:
-    """A launch's wish to share out the model.
+class FSDPSettings:
+    """How to shard a model.
 
     Attributes:
-        reshard_after_forward: Whether gathered weights are let go between a layer's forward and
-            its backward pass.
+        reshard_after_forward: Whether to free gathered weights between a layer's forward and its
+            backward pass.
     """
 
     reshard_after_forward: bool
 
 
-def requested(variables: Mapping[str, str]) -> Request | None:
-    """Read what a launch asks for; None where each process is to hold the whole model.
+def fsdp_settings_from_env(variables: Mapping[str, str]) -> FSDPSettings | None:
+    """Read the launcher's FSDP settings; None without FSDP.
 
     Args:
         variables: The environment.
 
     Raises:
-        ValueError: If it asks for what is not offered.
+        ValueError: If an option is not supported.
     """
-    for name, title in _OTHERS.items():
+    for name, title in _UNSUPPORTED.items():
         if _is_on(variables, name):
             raise ValueError(f"LAUNCH: {title} is not supported; {_FIX}")
-    if not _is_on(variables, ASKS):
+    if not _is_on(variables, FSDP_ENV):
         return None
     if (version := variables.get("FSDP_VERSION", "1")) != "2":
         raise ValueError(f"LAUNCH: FSDP version {version} is not supported; add --fsdp_version 2")
-    for name, values in _ONLY.items():
+    for name, values in _SUPPORTED.items():
         if (found := variables.get(name, "")) and found.lower() not in values:
             expected = " or ".join(values) or "unset"
             raise ValueError(
                 f"LAUNCH: {name} must be {expected} with FSDP here, got {found!r}; "
                 "change it in accelerate's config or options"
             )
-    return Request(variables.get("FSDP_RESHARD_AFTER_FORWARD", "true").lower() == "true")
+    return FSDPSettings(variables.get("FSDP_RESHARD_AFTER_FORWARD", "true").lower() == "true")
 
 
-def require_supported(*, is_compiled: bool, batch_size: int | str, precision: str) -> None:
-    """Raise a ValueError where a `train` section asks for what does not go with FSDP."""
-    if is_compiled:
-        raise ValueError("train.compile: does not go with FSDP; set it to false")
-    if batch_size == "auto":
+def require_supported(config: TrainConfig, *, precision: str) -> None:
+    """Raise a ValueError if training params do not work with FSDP.
+
+    Args:
+        config: The training params.
+        precision: As resolved on this device.
+    """
+    if config.shared.compile:
+        raise ValueError("train.compile: does not work with FSDP; set it to false")
+    if config.stage.batch_size == "auto":
         raise ValueError(
-            "train.batch_size: auto measures a whole model, which FSDP shares out; give a number"
+            f"{config.section}.batch_size: auto does not work with FSDP, because it measures an "
+            "unsharded model; set a number"
         )
     if precision == "fp16":
         raise ValueError(
-            "train.precision: fp16 and its scaled losses do not go with FSDP; set it to bf16 or no"
+            "train.precision: fp16 does not work with FSDP, because it scales losses; set it to "
+            "bf16 or no"
         )
 
 
 @contextmanager
-def unasked() -> Iterator[None]:
-    """Hide the wish from accelerate, which then takes the processes for plain ones.
+def hide_fsdp_env() -> Iterator[None]:
+    """Temporarily unset ACCELERATE_USE_FSDP, so that Accelerate does not wrap the model.
 
-    It would share out the model itself, on GPUs alone, and by means that know nothing of averaged
-    weights: so GPUs and CPUs take the same path, one that can be tried without a GPU.
+    Accelerate shards models only on GPUs and leaves averaged weights out. sharding.py shards both,
+    on GPUs and CPUs alike, so that the tests can run the same code without a GPU.
     """
-    found = os.environ.pop(ASKS, None)
+    found = os.environ.pop(FSDP_ENV, None)
     try:
         yield
     finally:
         if found is not None:
-            os.environ[ASKS] = found
+            os.environ[FSDP_ENV] = found
 
 
-def load_whole() -> None:
-    """Have transformers read frozen models in every process.
+def disable_ram_efficient_loading() -> None:
+    """Have transformers load frozen models in every process.
 
-    By the launcher's default it leaves those of all but the first empty, for accelerate to fill.
+    By the launcher's default it loads them only in the first and expects accelerate to broadcast.
     """
     os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
 

@@ -7,28 +7,31 @@ from pathlib import Path
 from torch import nn
 
 from vqpriors.core.phases import Phase
-from vqpriors.trackers.base.progress_bar import Bar
-from vqpriors.training.checkpoint import Progress, State
+from vqpriors.trackers.base.progress_bar import ProgressBar
+from vqpriors.training.checkpoint import Progress, StateDict
+from vqpriors.training.checkpointing import Checkpointer
+from vqpriors.training.config import RuntimeConfig, TrainConfig
+from vqpriors.training.examples import Examples
 from vqpriors.training.interruption import Interruption
-from vqpriors.training.optimisation import TrainConfig
-from vqpriors.training.run import Examples, Log, Run
-from vqpriors.training.weights import Look
+from vqpriors.training.run import Log, TrainingRun
+from vqpriors.training.validation import require_examples
+from vqpriors.training.weights import EpochCallback
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run leaves.
+    """The result of a training run.
+
+    With FSDP only the main process has the state dicts.
 
     Attributes:
-        best: State with the lowest validation loss of the last phase, averaged weights.
-        last: State after the last update, averaged weights.
-        progress: Where the run stands: its history and time.
-
-    Where the model is shared out by FSDP, the main process alone has the states.
+        best: Averaged weights with the lowest validation loss of the last phase.
+        last: Averaged weights after the last update.
+        progress: History and time of the run.
     """
 
-    best: State
-    last: State
+    best: StateDict
+    last: StateDict
     progress: Progress
 
 
@@ -37,57 +40,64 @@ def train(
     *,
     phases: Mapping[str, Phase],
     config: TrainConfig,
+    runtime: RuntimeConfig,
     training: Examples,
     validation: Examples,
     seed: int,
     folder: Path,
     log: Log,
-    look: Look | None = None,
+    callback: EpochCallback | None = None,
 ) -> Trained:
-    """Train a model through its phases, from where the checkpoints in `folder` stand.
+    """Train a model through its phases, from the newest checkpoint in `folder`.
 
-    The model has `losses(batch) -> {name: scalar}` and, if it takes options,
-    `begin_phase(**options)`, whose defaults stand for the options that a phase does not name.
+    The model has `losses(batch) -> {name: scalar}`. It may also have:
+        `begin_phase(**options)`: Called at the start of each phase, and before each step of a phase
+            with annealed options; its defaults apply to options that a phase does not name.
+        `set_progress(fraction)`: Called before each step with the fraction of all updates that are
+            done.
+        `measured`: Further scalars by name that the last `losses` left there; they are logged.
 
     Args:
-        model: What to train, on the CPU.
-        phases: The curriculum, in order.
-        config: How to train.
-        training: Examples to learn from.
+        model: The model, on the CPU.
+        phases: The phases by name, in order.
+        config: The training params.
+        runtime: When to save checkpoints and whether to resume.
+        training: Examples to train on.
         validation: Examples that choose the best state.
-        seed: Start of every random choice.
-        folder: Where checkpoints are kept, used by no one else.
+        seed: Seed of order and randomness.
+        folder: Folder of the checkpoints, used by this run only.
         log: Receives values by name at a step; on resume, all that was logged before.
-        look: Looks at the averaged weights after each epoch, on the main process; what it returns
-            is logged beside the validation losses.
+        callback: Called with the averaged model after each epoch, in the main process; the values
+            that it returns are logged beside the validation losses.
 
     Raises:
-        ValueError: If a loss or gradient is not finite, a split is too small, a phase names what
-            the model lacks, or all checkpoints are damaged.
-        StoppedError: If a signal asked for it; the run has been saved at the last logged step.
+        ValueError: If a loss or gradient is not finite, a split is too small, a phase names
+            something that the model lacks, or all checkpoints are damaged.
+        StoppedError: If a signal stopped the run; a checkpoint has been saved.
     """
-    run = Run(model, phases=phases, config=config, seed=seed, num_examples=len(training))
-    run.require_validation(len(validation))
+    run = TrainingRun(model, phases=phases, config=config, seed=seed, num_examples=len(training))
+    checkpointer = Checkpointer(run, folder, runtime)
+    require_examples(len(validation), num_processes=run.accelerator.num_processes)
     with Interruption() as interruption:
-        run.resume(folder, log)
+        checkpointer.resume(log)
         run.choose_batch_size(training)
-        run.rehearse(validation)
+        run.check_phases(validation)
         for name, phase in list(phases.items())[run.progress.phase :]:
             run.begin(phase)
             total, is_shown = phase.epochs * run.steps_per_epoch, run.accelerator.is_main_process
-            bar = Bar(name, total=total, done=run.steps_in_phase, is_shown=is_shown)
+            bar = ProgressBar(name, total=total, done=run.steps_in_phase, is_shown=is_shown)
             while run.progress.epoch < phase.epochs:
                 for batch in run.batches(training, phase):
                     values = run.update(batch, phase)
                     bar.advance(values)
                     if values:
-                        run.note(values, log)
-                        run.save_if_due(folder)
-                        run.stop_if_asked(folder, interruption)
-                run.end_epoch(validation, phase, log, look)
-                run.save_if_due(folder)
-                run.stop_if_asked(folder, interruption)
+                        run.log(values, log)
+                        checkpointer.save_if_due()
+                        checkpointer.stop_if_asked(interruption)
+                run.end_epoch(validation, phase, log, callback)
+                checkpointer.save_if_due()
+                checkpointer.stop_if_asked(interruption)
             bar.close()
             run.end_phase()
-            run.save(folder)
+            checkpointer.save()
     return Trained(run.best, run.averaged_state(), run.progress)

@@ -1,9 +1,9 @@
-"""Muon: steps along matrices made orthogonal, and AdamW for everything else.
+"""Muon: orthogonalised momentum for matrices, and AdamW for all other parameters.
 
 References:
     Jordan et al. 2024, Muon: An optimizer for hidden layers in neural networks;
     Liu et al. 2025, Muon is Scalable for LLM Training, arXiv:2502.16982 (weight decay, and steps
-    of matrices as large as AdamW's, so that both share one learning rate).
+    scaled to the size of AdamW's, so that both share one learning rate).
 """
 
 from collections import defaultdict
@@ -13,23 +13,23 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW
 
-from vqpriors.training.sharding import is_in_parts, like, whole
+from vqpriors.training.sharding import full_tensor, is_sharded, shard_like
 
 MOMENTUM = 0.95
 COEFFICIENTS = (
     3.4445,
     -4.7750,
     2.0315,
-)  # of x, x^3 and x^5: steepest at 0; what is well above 0 ends in 0.68..1.14
-ROUNDS = 5
+)  # of x, x^3 and x^5: steepest at 0; singular values well above 0 end in 0.68..1.14
+NUM_ITERATIONS = 5
 ADAMW_RMS = 0.2  # typical root mean square of AdamW's steps, in learning rates
 
 
 class Muon(AdamW):
-    """AdamW whose groups marked `is_orthogonal` take Muon's steps instead.
+    """AdamW, with Muon's steps for the groups marked `is_orthogonal`.
 
-    `torch.optim.Muon` computes in bfloat16, which a CPU without such instructions emulates: ten
-    to twenty times this one's time there.
+    `torch.optim.Muon` computes in bfloat16, which a CPU without such instructions emulates; it
+    takes ten to twenty times as long there.
     """
 
     def __init__(self, groups: list[dict[str, Any]], *, lr: float, betas: tuple[float, float]):
@@ -37,12 +37,12 @@ class Muon(AdamW):
 
         Args:
             groups: Parameter groups; those with `is_orthogonal` true hold matrices, or kernels
-                (O, ...), which are taken as matrices of O rows.
+                (O, ...), which are treated as matrices of O rows.
             lr: Learning rate of all groups.
             betas: Of AdamW.
         """
         super().__init__(groups, lr=lr, betas=betas, fused=True)
-        self._step_supports_amp_scaling = False  # so that a scaler leaves overflown steps out
+        self._step_supports_amp_scaling = False  # so that a scaler skips overflown steps
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] no closure, as accelerate calls it
@@ -56,41 +56,41 @@ class Muon(AdamW):
                 self._step_matrices(group)
 
     def _step_matrices(self, group: dict[str, Any]) -> None:
-        alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+        by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for weight in group["params"]:
             if weight.grad is None:
                 continue
             state = self.state[weight]
             if not state:
-                state["step"] = torch.zeros((), device=weight.device)  # AdamW looks for it
+                state["step"] = torch.zeros((), device=weight.device)  # AdamW expects it
                 state["momentum"] = torch.zeros_like(weight)
             state["step"] += 1
             state["momentum"].lerp_(weight.grad, 1 - MOMENTUM)
             ahead = weight.grad.lerp(state["momentum"], MOMENTUM)  # Nesterov's
-            alike[_as_matrix(ahead.shape)].append((weight, ahead))
-        for shape, pairs in alike.items():
-            # Together they are faster; what lies in parts is gathered one matrix at a time.
-            count = 1 if is_in_parts(pairs[0][0]) else len(pairs)
+            by_shape[_as_matrix(ahead.shape)].append((weight, ahead))
+        for shape, pairs in by_shape.items():
+            # Stacked matrices are faster; sharded ones are gathered one at a time to save memory.
+            count = 1 if is_sharded(pairs[0][0]) else len(pairs)
             for start in range(0, len(pairs), count):
-                _step_alike(group, shape, pairs[start : start + count])
+                _step_same_shape(group, shape, pairs[start : start + count])
 
 
 def _as_matrix(shape: torch.Size) -> torch.Size:
     return torch.Size((shape[0], shape[1:].numel()))
 
 
-def _step_alike(
+def _step_same_shape(
     group: dict[str, Any], shape: torch.Size, pairs: list[tuple[Tensor, Tensor]]
 ) -> None:
-    steps = orthogonal(torch.stack([whole(ahead).flatten(1) for _, ahead in pairs]))
+    steps = orthogonal(torch.stack([full_tensor(ahead).flatten(1) for _, ahead in pairs]))
     size = group["lr"] * ADAMW_RMS * max(shape) ** 0.5
     for (weight, _), step in zip(pairs, steps, strict=True):
         weight.mul_(1 - group["lr"] * group["weight_decay"])
-        weight.sub_(like(weight, step.view(weight.shape)), alpha=size)
+        weight.sub_(shard_like(weight, step.view(weight.shape)), alpha=size)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """Bring all singular values near 1, into 0.68 to 1.14, by Newton and Schulz's iteration.
+    """Bring all singular values near 1, into 0.68 to 1.14, by the Newton-Schulz iteration.
 
     Args:
         matrices: (M, R, C) float.
@@ -102,7 +102,7 @@ def orthogonal(matrices: Tensor) -> Tensor:
     x = matrices.mT if is_tall else matrices
     x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=1e-7)
     a, b, c = COEFFICIENTS
-    for _ in range(ROUNDS):
+    for _ in range(NUM_ITERATIONS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if is_tall else x

@@ -1,4 +1,4 @@
-"""Where a training stage keeps what lets it resume, and where its curves go."""
+"""A training session: the run folder, the curves and the trackers of a training stage."""
 
 import os
 import shutil
@@ -18,80 +18,82 @@ from vqpriors.core.params import Params, Seed, read_section
 from vqpriors.core.phases import Phase
 from vqpriors.core.runs import run_folder_of
 from vqpriors.core.seeds import derived_seed
-from vqpriors.trackers.base.background import Patient, Place, Tracking, tracked
+from vqpriors.trackers.base.background import BackgroundTracker, RunInfo, open_trackers
 from vqpriors.training import launch
-from vqpriors.training.dvclive_logger import Curves
+from vqpriors.training.config import RuntimeConfig, TrainConfig
+from vqpriors.training.dvclive_logger import DVCLiveLogger
+from vqpriors.training.examples import Examples
 from vqpriors.training.interruption import EXIT_CODE, StoppedError
 from vqpriors.training.loop import Trained, train
-from vqpriors.training.optimisation import TrainConfig
-from vqpriors.training.run import Examples
-from vqpriors.training.weights import Look
+from vqpriors.training.weights import EpochCallback
 
 
 @dataclass
 class Session:
-    """One training stage at work.
+    """The surroundings of one training run.
 
     Attributes:
-        seed: Of the run's order and randomness.
-        folder: Its checkpoints.
-        curves: What it logs; none where the run is over.
-        trackers: What else is told of it.
-        is_main: Whether this process writes results; one process of a launch does.
+        seed: Seed of order and randomness.
+        folder: Folder of the checkpoints.
+        runtime: `runtime` of params.yaml.
+        logger: Writes the curves; None in processes that write nothing, and once it is closed.
+        trackers: Trackers beside it.
+        is_main: Whether this is the main process, which writes the results.
     """
 
     seed: int
     folder: Path
-    curves: Curves | None
-    trackers: list[Patient]
+    runtime: RuntimeConfig
+    logger: DVCLiveLogger | None
+    trackers: list[BackgroundTracker]
     is_main: bool
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Add a point to the curves, and the sheets that were drawn with it."""
-        if self.curves is None:
+        """Add a point to the curves; after a validation, send the stage's figures to trackers."""
+        if self.logger is None:
             return
-        for sink in (self.curves, *self.trackers):
+        for sink in (self.logger, *self.trackers):
             sink.log(step, values)
         if self.trackers and any(name.startswith("validation/") for name in values):
-            for sheet in sorted(self.curves.folder.glob("*.png")):
-                with Image.open(sheet) as picture:
-                    picture.load()
+            for figure in sorted(self.logger.folder.glob("*.png")):
+                with Image.open(figure) as image:
+                    image.load()
                 for tracker in self.trackers:
-                    tracker.show(step, sheet.stem, picture)
+                    tracker.log_image(step, figure.stem, image)
 
     def report(self, trained: Trained, values: Mapping[str, float]) -> None:
-        """Close the curves and write what the trained model is worth to metrics.json."""
+        """Close the curves and write final metrics, time and memory to metrics.json."""
         progress, device = trained.progress, best_device()
-        trained_on = progress.step * progress.batch_size
+        num_examples = progress.step * progress.batch_size
         self.close(
             {
                 **values,
                 "train_minutes": round(progress.seconds / 60, 2),
-                "examples_per_second": round(trained_on / max(progress.seconds, 1e-9), 1),
+                "examples_per_second": round(num_examples / max(progress.seconds, 1e-9), 1),
                 "peak_memory_gb": round(peak_memory(device) / 1e9, 2),
             }
         )
 
     def close(self, summary: Mapping[str, float]) -> None:
-        """Close the curves, if they are not closed, and write metrics.json."""
-        curves, self.curves = self.curves, None
-        if curves is not None:
-            for sink in (curves, *self.trackers):
+        """Close the curves, unless they are closed, and write metrics.json."""
+        logger, self.logger = self.logger, None
+        if logger is not None:
+            for sink in (logger, *self.trackers):
                 sink.close(summary)
 
 
 @dataclass(frozen=True)
-class Job:
-    """What a training stage trains, and on what.
+class TrainingTask:
+    """A model and what it is trained on.
 
     Attributes:
-        model: On the CPU, not trained yet.
-        phases: The curriculum.
-        config: How to train.
-        training: Examples to learn from.
+        model: The untrained model, on the CPU.
+        phases: The phases by name, in order.
+        config: The training params.
+        training: Examples to train on.
         validation: Examples that choose the best state.
-        description: What builds the model again, for `save_model`.
-        look: Looks at the averaged weights after each epoch.
+        description: JSON values from which the model is built again, for `save_model`.
+        callback: Called with the averaged model after each epoch.
     """
 
     model: nn.Module
@@ -100,32 +102,33 @@ class Job:
     training: Examples
     validation: Examples
     description: dict[str, Any]
-    look: Look | None = None
+    callback: EpochCallback | None = None
 
-    def run(self, work: "Session") -> Trained:
-        """Train, from where the session's checkpoints stand."""
+    def run(self, session: Session) -> Trained:
+        """Train the model, from the session's newest checkpoint."""
         return train(
             self.model,
             phases=self.phases,
             config=self.config,
+            runtime=session.runtime,
             training=self.training,
             validation=self.validation,
-            seed=work.seed,
-            folder=work.folder,
-            log=work.log,
-            look=self.look,
+            seed=session.seed,
+            folder=session.folder,
+            log=session.log,
+            callback=self.callback,
         )
 
 
 @contextmanager
-def session(stage: str, params: Params) -> Iterator[Session]:
+def open_session(stage: str, params: Params) -> Iterator[Session]:
     """Set up a training stage; on success close its curves and remove its checkpoints.
 
-    Checkpoints lie under DVC's root in a folder named after all that the run depends on, so that
-    another run's are never taken up, and outside DVC's outputs, so that DVC does not delete them.
-    They stay where the DVC that started the stage is gone, since nobody will take its results:
-    the next run takes them up at their end. If the block fails, the metrics of the run before are
-    put back, and the curves so far lie with the checkpoints.
+    Checkpoints lie under DVC's root in a folder named after everything that the run depends on, so
+    that no other run resumes from them, and outside DVC's outputs, so that DVC does not delete
+    them. They stay if the DVC process that started the stage has ended, since it will not collect
+    the results: the next run then resumes at their end. If the block fails, the metrics of the
+    previous run are put back, and the curves of this one are moved to the checkpoints.
 
     Args:
         stage: The stage's name in dvc.yaml.
@@ -133,11 +136,11 @@ def session(stage: str, params: Params) -> Iterator[Session]:
 
     Raises:
         ValueError: If another process runs the same stage.
-        SystemExit: With `EXIT_CODE` after one line, if the run was asked to stop.
+        SystemExit: With `EXIT_CODE` after one line, if a signal stopped the run.
     """
     try:
-        with _session(stage, params) as work:
-            yield work
+        with _open_session(stage, params) as session:
+            yield session
     except StoppedError as stop:
         if processes().is_main_process:
             print(f"error: {stage}: {stop}; run it again to go on", file=sys.stderr)
@@ -145,26 +148,29 @@ def session(stage: str, params: Params) -> Iterator[Session]:
 
 
 @contextmanager
-def _session(stage: str, params: Params) -> Iterator[Session]:
-    launch.requested(os.environ)  # at once, before a launch that is refused reads anything
-    launch.load_whole()
+def _open_session(stage: str, params: Params) -> Iterator[Session]:
+    launch.fsdp_settings_from_env(os.environ)  # refuses an unsupported launch before any work
+    launch.disable_ram_efficient_loading()
     seed = seed_stage(stage, params)
     is_main = processes().is_main_process
+    runtime = read_section("runtime", RuntimeConfig)
     with run_folder_of(stage, params) as folder:
         if not is_main:
-            yield Session(seed, folder, None, [], is_main)
+            yield Session(seed, folder, runtime, None, [], is_main)
             return
         metrics = Path("metrics") / stage
-        tracking = read_section("tracking", Tracking)
-        place = Place(tracking.project, stage, folder, params.values)
-        with _put_back_on_error(metrics, aside=folder), tracked(tracking, place) as trackers:
-            work = Session(seed, folder, Curves(metrics), trackers, is_main)
-            yield work
-            work.close({})
+        info = RunInfo(runtime.tracking.project, stage, folder, params.values)
+        with (
+            _put_back_on_error(metrics, aside=folder),
+            open_trackers(runtime.tracking, info) as trackers,
+        ):
+            session = Session(seed, folder, runtime, DVCLiveLogger(metrics), trackers, is_main)
+            yield session
+            session.close({})
 
 
 def seed_stage(stage: str, params: Params) -> int:
-    """Set the random state that a stage's model starts from; return the seed in params.yaml."""
+    """Set the random state that a stage's model is initialised from; return `seed`."""
     seed = params.value("seed", Seed)
     torch.manual_seed(derived_seed(seed, stage))
     return seed

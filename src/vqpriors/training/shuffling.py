@@ -1,7 +1,7 @@
 """Random order and random state as functions of the position in training.
 
-A resumed run draws what an uninterrupted one would have drawn, because nothing depends on what was
-drawn before.
+A resumed run has the same random numbers as an uninterrupted one, since they do not depend on
+earlier ones.
 """
 
 import torch
@@ -9,20 +9,20 @@ from torch import Tensor
 
 from vqpriors.core.seeds import derived_seed
 
-WHOLE = slice(None)  # of the rows of a batch: all of them, as one process takes them
+ALL_ROWS = slice(None)  # of a batch, for a single process
 
 
 def epoch_order(num_examples: int, *, seed: int, epoch: int) -> Tensor:
-    """Return the order in which an epoch visits the examples, (num_examples,) int64."""
+    """Return the random order of the examples in an epoch, (num_examples,) int64."""
     generator = torch.Generator().manual_seed(derived_seed(seed, "order", epoch))
     return torch.randperm(num_examples, generator=generator)
 
 
 def seed_step(*, seed: int, step: int, rank: int) -> torch.Generator:
-    """Set the random state of one training step, dropout's included, a process's own.
+    """Set the global random state of a training step, such as dropout's, for one process.
 
     Returns:
-        A CPU generator for what the batch draws, the same on all processes.
+        A CPU generator for the batch's random numbers, the same on all processes.
     """
     torch.manual_seed(derived_seed(seed, "step", step, rank))
     return torch.Generator().manual_seed(derived_seed(seed, "batch", step, 0))

@@ -1,4 +1,4 @@
-"""A model in training and the average of its weights: a copy in each process, or parts of one."""
+"""A model in training and the moving average of its weights, replicated or sharded by FSDP."""
 
 import copy
 import os
@@ -13,72 +13,87 @@ from torch.optim.swa_utils import AveragedModel
 
 from vqpriors.core.phases import Phase
 from vqpriors.training import launch, sharding
-from vqpriors.training.checkpoint import State
-from vqpriors.training.optimisation import TrainConfig, averaging, set_options, set_train_mode
+from vqpriors.training.checkpoint import StateDict
+from vqpriors.training.config import TrainConfig
+from vqpriors.training.phase_setup import set_options, set_progress, set_train_mode
 
-Look = Callable[[nn.Module], Mapping[str, float]]
+EpochCallback = Callable[[nn.Module], Mapping[str, float]]
 
 
 class Weights:
-    """The weights of a run; whatever leaves them is whole.
+    """The weights of a run, replicated in each process; whatever leaves them is a full tensor.
 
     Attributes:
-        model: What learns.
+        model: The model that is trained.
         averaged: The exponential moving average of its weights.
-        are_in_parts: Whether this process holds but a part of both.
+        is_sharded: Whether this process holds only its shard of both.
     """
 
     def __init__(self, model: nn.Module, *, config: TrainConfig, accelerator: Accelerator):
-        self.accelerator, self.are_in_parts = accelerator, False
+        self.accelerator, self.is_sharded = accelerator, False
         self.model = model.to(accelerator.device)
-        self.averaged = AveragedModel(self.model, multi_avg_fn=averaging(config.ema_decay))
+        self.averaged = AveragedModel(self.model, multi_avg_fn=ema_update(config.stage.ema_decay))
 
     @property
     def keeps_states(self) -> bool:
-        """Whether copies are made in this process."""
+        """Whether this process keeps copies of state dicts."""
         return True
 
-    def begin(self, phase: Phase) -> None:
-        """Have the model learn what a phase is about."""
-        for model in (self.model, self.averaged.module):
-            set_options(model, phase.options)
+    @property
+    def models(self) -> tuple[nn.Module, ...]:
+        """The models that options and progress are set on."""
+        return self.model, self.averaged.module
+
+    def begin(self, phase: Phase, options: Mapping[str, Any]) -> None:
+        """Set a phase's options and frozen submodules."""
+        self.set_options(options)
         set_train_mode(self.model, phase.frozen)
 
-    def load(self, *, model: State, averaged: State) -> None:
-        """Take in states that every process has."""
+    def set_options(self, options: Mapping[str, Any]) -> None:
+        """Set options on the model and on its average."""
+        for model in self.models:
+            set_options(model, options)
+
+    def set_progress(self, fraction: float) -> None:
+        """Set the fraction of training that is done on the model and on its average."""
+        for model in self.models:
+            set_progress(model, fraction)
+
+    def load(self, *, model: StateDict, averaged: StateDict) -> None:
+        """Load state dicts that every process has."""
         sharding.load_state(self.model, model)
         sharding.load_state(self.averaged.module, averaged)
 
-    def start_from(self, state: State) -> None:
-        """Take in a copied state, as the weights and as their average."""
+    def start_from(self, state: StateDict) -> None:
+        """Load a state dict of `state_dict_on_cpu`, as the weights and as their average."""
         self.load(model=state, averaged=state)
 
-    def copied(self, model: nn.Module) -> State:
-        """Copy the weights and buffers of the model or of its average, on the CPU.
+    def state_dict_on_cpu(self, model: nn.Module) -> StateDict:
+        """Copy the weights and buffers of the model or of its average to the CPU.
 
-        All processes take part; those that do not keep states get nothing.
+        All processes take part; those that do not keep states get an empty dict.
         """
-        state = State()
+        state = StateDict()
         for name, value in model.state_dict().items():
-            whole: Tensor = sharding.whole(value.detach())
+            full: Tensor = sharding.full_tensor(value.detach())
             if self.keeps_states:
-                state[name] = whole.cpu().clone(memory_format=torch.contiguous_format)
+                state[name] = full.cpu().clone(memory_format=torch.contiguous_format)
         return state
 
-    def copied_optimizer(self, state: dict[str, Any]) -> dict[str, Any]:
-        """Return an optimizer's state as a whole."""
+    def full_optimizer_state(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Return an optimizer's state dict with full tensors."""
         return state
 
-    def looked(self, look: Look) -> Mapping[str, float]:
-        """Look at the averaged weights, on the main process."""
+    def run_callback(self, callback: EpochCallback) -> Mapping[str, float]:
+        """Call a callback on the averaged model, on the main process."""
         if not self.accelerator.is_main_process:
             return {}
         with torch.no_grad(), self.accelerator.autocast():
-            return look(self.averaged.module.eval())
+            return callback(self.averaged.module.eval())
 
 
-class Parts(Weights):
-    """Weights of which each process holds a part, by FSDP; the model given stays on the CPU."""
+class ShardedWeights(Weights):
+    """Weights of which each process holds a shard, by FSDP; the given model stays on the CPU."""
 
     def __init__(
         self,
@@ -86,73 +101,95 @@ class Parts(Weights):
         *,
         config: TrainConfig,
         accelerator: Accelerator,
-        request: launch.Request,
+        settings: launch.FSDPSettings,
     ):
-        precision = accelerator.mixed_precision
-        launch.require_supported(
-            is_compiled=config.compile, batch_size=config.batch_size, precision=precision
-        )
-        self.accelerator, self.are_in_parts = accelerator, True
-        self.whole, self.model = model, copy.deepcopy(model)
-        self.averaged = AveragedModel(model, multi_avg_fn=averaging(config.ema_decay))
+        launch.require_supported(config, precision=accelerator.mixed_precision)
+        self.accelerator, self.is_sharded = accelerator, True
+        self.full_model, self.model = model, copy.deepcopy(model)
+        self.averaged = AveragedModel(model, multi_avg_fn=ema_update(config.stage.ema_decay))
         mesh = sharding.mesh_of(accelerator.device)
-        # No backward pass lets go of what averaged weights have gathered.
+        # The averaged model has no backward pass that would free gathered parameters, so reshard
+        # it after every forward pass.
         for part, reshard in (
-            (self.model, request.reshard_after_forward),
+            (self.model, settings.reshard_after_forward),
             (self.averaged.module, True),
         ):
-            sharding.shard(part, mesh=mesh, reshard_after_forward=reshard, precision=precision)
+            sharding.shard(
+                part,
+                mesh=mesh,
+                reshard_after_forward=reshard,
+                precision=accelerator.mixed_precision,
+            )
 
     @property
     def keeps_states(self) -> bool:
-        """Whether copies are made in this process: in the main one alone."""
+        """Whether this process keeps copies of state dicts: the main process only."""
         return self.accelerator.is_main_process
 
-    def begin(self, phase: Phase) -> None:
-        """Have the model learn what a phase is about."""
-        super().begin(phase)
-        set_options(self.whole, phase.options)
-        sharding.notice_frozen(self.model)
+    @property
+    def models(self) -> tuple[nn.Module, ...]:
+        """The models that options and progress are set on."""
+        return self.model, self.averaged.module, self.full_model
 
-    def start_from(self, state: State) -> None:
-        """Take in a state that the main process has, as the weights and as their average."""
+    def begin(self, phase: Phase, options: Mapping[str, Any]) -> None:
+        """Set a phase's options and frozen submodules."""
+        super().begin(phase, options)
+        sharding.refresh_requires_grad(self.model)
+
+    def start_from(self, state: StateDict) -> None:
+        """Load a state dict of the main process, as the weights and as their average."""
         sharding.load_from_main(self.model, state)
         sharding.load_from_main(self.averaged.module, state)
 
-    def copied_optimizer(self, state: dict[str, Any]) -> dict[str, Any]:
-        """Return an optimizer's state as a whole; all processes take part."""
-        return sharding.whole_optimizer(state) if state else state
+    def full_optimizer_state(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Return an optimizer's state dict with full tensors; all processes take part."""
+        return sharding.full_optimizer_state(state) if state else state
 
-    def looked(self, look: Look) -> Mapping[str, float]:
-        """Look at the averaged weights, gathered, on the main process.
+    def run_callback(self, callback: EpochCallback) -> Mapping[str, float]:
+        """Call a callback on the gathered averaged model, on the main process.
 
-        To draw, a look calls a model in many small passes, each of which would gather parts again.
+        Sampling calls a model in many small passes, each of which would gather shards again.
         """
-        state = self.copied(self.averaged.module)
+        state = self.state_dict_on_cpu(self.averaged.module)
         if not self.accelerator.is_main_process:
             return {}
-        self.whole.load_state_dict(state)
+        self.full_model.load_state_dict(state)
         try:
             with torch.no_grad(), self.accelerator.autocast():
-                return look(self.whole.to(self.accelerator.device).eval())
+                return callback(self.full_model.to(self.accelerator.device).eval())
         except torch.OutOfMemoryError:
-            text = "FSDP: the whole model does not fit beside its parts; nothing is drawn of it"
+            text = "FSDP: the full model does not fit on the device beside its shard; no previews"
             print(text, file=sys.stderr)
             return {}
         finally:
-            self.whole.cpu()
+            self.full_model.cpu()
 
 
-def hold(model: nn.Module, *, config: TrainConfig, accelerator: Accelerator) -> Weights:
-    """Share a model out where the launch asks for it and the model has layers to share out.
+def make_weights(model: nn.Module, *, config: TrainConfig, accelerator: Accelerator) -> Weights:
+    """Shard a model if the launcher asks for FSDP and the model has FSDP units.
 
     Raises:
-        ValueError: If the launch asks for what is not offered, or params for what excludes it.
+        ValueError: If the launcher asks for an unsupported option, or params exclude FSDP.
     """
-    request = launch.requested(os.environ)
-    if request is not None and sharding.layers_of(model) and accelerator.num_processes > 1:
-        return Parts(model, config=config, accelerator=accelerator, request=request)
-    if request is not None and accelerator.is_main_process:
+    settings = launch.fsdp_settings_from_env(os.environ)
+    if settings is not None and sharding.fsdp_units(model) and accelerator.num_processes > 1:
+        return ShardedWeights(model, config=config, accelerator=accelerator, settings=settings)
+    if settings is not None and accelerator.is_main_process:
         name = type(model).__name__
-        print(f"LAUNCH: FSDP has no layers of {name} to share out here", file=sys.stderr)
+        print(f"LAUNCH: FSDP has no layers of {name} to shard here", file=sys.stderr)
     return Weights(model, config=config, accelerator=accelerator)
+
+
+def ema_update(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
+    """Return the update of an exponential moving average with a warm-up of its decay.
+
+    Args:
+        decay: Fraction of the old average that is kept; after n updates at most
+            (1 + n) / (10 + n), so that the average forgets the initial weights faster.
+    """
+
+    def update(averaged: Any, current: Any, count: Tensor | int) -> None:
+        weight = 1 - min(decay, (1 + float(count)) / (10 + float(count)))
+        torch._foreach_lerp_(averaged, current, weight)  # pyright: ignore[reportPrivateImportUsage] no public name
+
+    return update

@@ -9,7 +9,7 @@ from tests.tiny import NO_TEXT, captions, cftn2, codes, lively, phase, prior_bat
 from vqpriors.priors.base.prior import text_of
 from vqpriors.priors.cftn2.latent import Expectation, Gaussian, normal
 from vqpriors.priors.cftn2.towers import PACE, converse
-from vqpriors.training.optimisation import set_options
+from vqpriors.training.phase_setup import set_options
 
 CAPTIONS = ([2, 3], [], [4, 5, 6])
 ALL_CODES, ALL_TOKENS = torch.ones(3, 6).bool(), torch.ones(3, 5).bool()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vqpriors.core.arrays import Texts
 from vqpriors.data.text_inputs import TextInput
-from vqpriors.training.shuffling import WHOLE
+from vqpriors.training.shuffling import ALL_ROWS
 
 ENCODED_AT_ONCE = 20_000  # captions; more of them are encoded batch by batch
 
@@ -45,7 +45,7 @@ class TokenExamples:
         return len(self.codes)
 
     def batch(
-        self, rows: Tensor, generator: torch.Generator | None, *, part: slice = WHOLE
+        self, rows: Tensor, generator: torch.Generator | None, *, part: slice = ALL_ROWS
     ) -> dict[str, Tensor]:
         """Return codes, captions and draws of a part of some rows; see `Examples`.
 

@@ -57,6 +57,9 @@ class Memory:
 class RecurrentLayer(nn.Module):
     """Attend to the text, run an LSTM that also sees the cells above, then feed forward."""
 
+    is_fsdp_unit = True
+    fsdp_float32 = True  # products in bfloat16 would round the cell at every step
+
     def __init__(self, *, width: int, heads: int, looks: list[int], dropout: float, has_text: bool):
         """Build a layer.
 

@@ -1,1 +1,1 @@
-"""What trackers share: a background thread and the progress bar."""
+"""Shared by trackers: the background thread and the progress bar."""

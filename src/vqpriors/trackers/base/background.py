@@ -1,8 +1,8 @@
-"""Trackers beside DVC's files, and the contract of one.
+"""Experiment trackers beside DVC's files, called from a background thread.
 
-A tracker module exports `open_run(place: Place) -> Run`, and as `PACKAGE` what it needs installed.
-What it does happens in a thread: one that is down, slow or missing is named once and costs seconds,
-and training goes on. `metrics/` stays the truth whichever tracker is on.
+A tracker module exports `open_run(info: RunInfo) -> TrackedRun`, and as `PACKAGE` the package to
+install. A tracker that is down, slow or missing causes one warning and a delay of seconds, and
+training goes on. DVC's files in `metrics/` are complete with any tracker.
 """
 
 import queue
@@ -19,12 +19,18 @@ from PIL.Image import Image
 from vqpriors.core.params import Section
 from vqpriors.core.registry import load_kind
 
-WAITING = 10_000  # points that may wait for a slow tracker; with more it is left out
-LEAVING_SECONDS = 15.0  # how long a stage waits for it at its end
+MAX_QUEUED = 10_000  # calls that may wait for a slow tracker; beyond that it is disabled
+FLUSH_SECONDS = 15.0  # longest wait for a tracker at the end of a stage
 
 
-class Tracking(Section):
-    """`tracking` of params.yaml: which trackers are on, and what they call it."""
+class TrackingConfig(Section):
+    """`runtime.tracking` of params.yaml.
+
+    Attributes:
+        wandb: Whether Weights & Biases is on.
+        mlflow: Whether MLflow is on.
+        project: Name of the project in the tracker.
+    """
 
     wandb: bool
     mlflow: bool
@@ -32,14 +38,14 @@ class Tracking(Section):
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a run is tracked.
+class RunInfo:
+    """Names and params of a tracked run.
 
     Attributes:
-        project: The project's name.
-        stage: The stage's.
-        folder: The run's own, kept over interruptions: what a tracker knows it by lies there.
-        config: Its params, for the tracker's tables.
+        project: Name of the project.
+        stage: Name of the stage.
+        folder: Folder of the run, kept over interruptions; the tracker's run id is stored there.
+        config: Params of the run, for the tracker's tables.
     """
 
     project: str
@@ -48,86 +54,91 @@ class Place:
     config: Mapping[str, Any]
 
 
-class Run(Protocol):
-    """A run as a tracker sees it; points that it already has are left out."""
+class TrackedRun(Protocol):
+    """A run in a tracker; points that it already has are not added again."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Add a point to the curve of each name."""
         ...
 
-    def show(self, step: int, name: str, picture: Image) -> None:
-        """Add a picture."""
+    def log_image(self, step: int, name: str, image: Image) -> None:
+        """Add an image."""
         ...
 
     def close(self, summary: Mapping[str, float]) -> None:
-        """Add last values and end the run."""
+        """Add final values and end the run."""
         ...
 
 
-class Patient:
-    """Hands a run what it is to track, from a thread of its own, and outlives its failures."""
+class BackgroundTracker:
+    """Sends calls to a tracker from a background thread.
 
-    def __init__(self, name: str, open_run: Callable[[], Run], *, say: Callable[[str], None]):
-        self.name, self._say = name, say
-        self._waiting: queue.Queue[Callable[[Run], None] | None] = queue.Queue(WAITING)
-        self._is_given_up = False
+    If the tracker fails it is disabled, with one warning, and training goes on.
+    """
+
+    def __init__(
+        self, name: str, open_run: Callable[[], TrackedRun], *, warn: Callable[[str], None]
+    ):
+        self.name, self._warn = name, warn
+        self._queue: queue.Queue[Callable[[TrackedRun], None] | None] = queue.Queue(MAX_QUEUED)
+        self._is_disabled = False
         self._thread = threading.Thread(target=self._work, args=(open_run,), daemon=True)
         self._thread.start()
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Add a point, soon."""
+        """Queue a point."""
         self._put(lambda run: run.log(step, values))
 
-    def show(self, step: int, name: str, picture: Image) -> None:
-        """Add a picture, soon."""
-        self._put(lambda run: run.show(step, name, picture))
+    def log_image(self, step: int, name: str, image: Image) -> None:
+        """Queue an image."""
+        self._put(lambda run: run.log_image(step, name, image))
 
     def close(self, summary: Mapping[str, float]) -> None:
-        """Add last values and end the run, soon."""
+        """Queue final values and the end of the run."""
         self._put(lambda run: run.close(summary))
 
-    def leave(self) -> None:
-        """Wait, but not for long, until all is tracked; an interrupted run stays open."""
+    def flush(self) -> None:
+        """Wait at most `FLUSH_SECONDS` for the queued calls; an interrupted run stays open."""
         self._put(None)
-        if not self._is_given_up:
-            self._thread.join(LEAVING_SECONDS)
+        if not self._is_disabled:
+            self._thread.join(FLUSH_SECONDS)
             if self._thread.is_alive():
-                self._give_up(f"not done {LEAVING_SECONDS:.0f} s after training")
+                self._disable(f"not done {FLUSH_SECONDS:.0f} s after training")
 
-    def _put(self, act: Callable[[Run], None] | None) -> None:
-        if self._is_given_up:
+    def _put(self, call: Callable[[TrackedRun], None] | None) -> None:
+        if self._is_disabled:
             return
         try:
-            self._waiting.put_nowait(act)
+            self._queue.put_nowait(call)
         except queue.Full:
-            self._give_up(f"{WAITING:,} points wait for it")
+            self._disable(f"{MAX_QUEUED:,} points wait for it")
 
-    def _work(self, open_run: Callable[[], Run]) -> None:
+    def _work(self, open_run: Callable[[], TrackedRun]) -> None:
         try:
             run = open_run()
-            while (act := self._waiting.get()) is not None:
-                act(run)
+            while (call := self._queue.get()) is not None:
+                call(run)
         except Exception as error:
-            self._give_up(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+            self._disable(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
 
-    def _give_up(self, problem: str) -> None:
-        if not self._is_given_up:
-            self._is_given_up = True
-            self._say(f"tracking.{self.name}: {problem}; going on without it")
+    def _disable(self, problem: str) -> None:
+        if not self._is_disabled:
+            self._is_disabled = True
+            self._warn(f"runtime.tracking.{self.name}: {problem}; going on without it")
 
 
 @contextmanager
-def tracked(tracking: Tracking, place: Place) -> Iterator[list[Patient]]:
-    """Open a run with each tracker that is on; wait for them at the end of the block."""
+def open_trackers(config: TrackingConfig, info: RunInfo) -> Iterator[list[BackgroundTracker]]:
+    """Open a run in each tracker that is on; flush them at the end of the block."""
 
-    def say(text: str) -> None:
-        print(f"warning: {place.stage}: {text}", file=sys.stderr)
+    def warn(text: str) -> None:
+        print(f"warning: {info.stage}: {text}", file=sys.stderr)
 
-    def opener(name: str) -> Callable[[], Run]:
-        def open_run() -> Run:
-            module = load_kind("vqpriors.trackers", name, param=f"tracking.{name}")
+    def opener(name: str) -> Callable[[], TrackedRun]:
+        def open_run() -> TrackedRun:
+            module = load_kind("vqpriors.trackers", name, param=f"runtime.tracking.{name}")
             try:
-                return module.open_run(place)
+                return module.open_run(info)
             except ModuleNotFoundError as error:
                 raise RuntimeError(
                     f"{error.name} is not installed (pip install {module.PACKAGE})"
@@ -135,10 +146,10 @@ def tracked(tracking: Tracking, place: Place) -> Iterator[list[Patient]]:
 
         return open_run
 
-    names = [name for name in ("wandb", "mlflow") if getattr(tracking, name)]
-    runs = [Patient(name, opener(name), say=say) for name in names]
+    names = [name for name in ("wandb", "mlflow") if getattr(config, name)]
+    trackers = [BackgroundTracker(name, opener(name), warn=warn) for name in names]
     try:
-        yield runs
+        yield trackers
     finally:
-        for run in runs:
-            run.leave()
+        for tracker in trackers:
+            tracker.flush()

@@ -1,0 +1,39 @@
+"""Means of named scalars over steps and processes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+
+class RunningMeans:
+    """Means of named scalars since they were last taken."""
+
+    def __init__(self, accelerator: Accelerator):
+        self.accelerator = accelerator
+        self.sums: dict[str, Tensor] = {}
+        self.count = 0
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        """Add this process's values of one step."""
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, torch.zeros_like(value.detach())) + value.detach()
+        self.count += 1
+
+    def take(self) -> dict[str, float]:
+        """Return the means over steps and processes, and start again."""
+        count = self.count * self.accelerator.num_processes
+        means = mean_over_processes(self.sums, count=count, accelerator=self.accelerator)
+        self.sums, self.count = {}, 0
+        return means
+
+
+def mean_over_processes(
+    sums: Mapping[str, Tensor], *, count: int, accelerator: Accelerator
+) -> dict[str, float]:
+    """Add named sums over all processes and divide by `count`."""
+    # One collective and one wait for the device, instead of one for each name.
+    total: Any = accelerator.reduce(torch.stack([v.float() for v in sums.values()]), "sum")
+    return {name: value / count for name, value in zip(sums, total.tolist(), strict=True)}
