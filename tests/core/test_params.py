@@ -11,7 +11,7 @@ from vqpriors.core.params import Params, Section, Seed, Share, check
 from vqpriors.core.registry import kind_names, load_kind
 from vqpriors.inference.stage_sampler import SampleConfig
 from vqpriors.judge.network import JudgeConfig
-from vqpriors.sources.base.preparing import Decoding, Recipe
+from vqpriors.sources.base.preparing import DatasetConfig, DecodingConfig
 from vqpriors.trackers.base.background import Tracking
 from vqpriors.training.optimisation import TrainConfig
 
@@ -36,7 +36,7 @@ PACKAGES = {
 def schemas():
     """Return the schema of each section of params.yaml, and the keys beside those of the schema."""
     found = {
-        "data.decoding": (Decoding, []),
+        "data.decoding": (DecodingConfig, []),
         "tokenizer.train": (TrainConfig, []),
         "encode": (EncodeConfig, []),
         "judge.network": (JudgeConfig, []),
@@ -53,7 +53,7 @@ def schemas():
     for name in DATA_SETS:
         source = VALUES["data"][name]["source"]
         config = load_kind("vqpriors.sources", source, param="").Config
-        found[f"data.{name}"] = (Recipe, [source])
+        found[f"data.{name}"] = (DatasetConfig, [source])
         found[f"data.{name}.{source}"] = (config, [])
     return found
 

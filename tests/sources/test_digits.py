@@ -7,7 +7,7 @@ from PIL import ImageCms, ImageStat
 
 from vqpriors.core.params import check
 from vqpriors.sources.digits import drawings as digits
-from vqpriors.sources.digits.handwriting import load, mask
+from vqpriors.sources.digits.handwriting import load, render_glyph
 
 VALUES = {
     "canvas": 28,
@@ -150,7 +150,7 @@ def test_shift_moves_at_most_that_far():
 def test_mask_is_empty_around_and_full_inside():
     cells = np.zeros((8, 8), np.float32)
     cells[:, 3:5] = 1
-    coverage = np.asarray(mask(cells, size=16, canvas=28))
+    coverage = np.asarray(render_glyph(cells, size=16, canvas=28))
     assert coverage[14, 13:15].tolist() == [255, 255]
     assert not coverage[:, :8].any()
     assert not coverage[:4].any()

@@ -14,7 +14,7 @@ from vqpriors.core.artifact import new_folder
 from vqpriors.core.params import Params, check
 from vqpriors.data import images
 from vqpriors.data.shards import read_split
-from vqpriors.sources.base.preparing import Decoding, Recipe, prepare, section_path
+from vqpriors.sources.base.preparing import DatasetConfig, DecodingConfig, prepare, section_path
 from vqpriors.sources.base.source import Record
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -65,8 +65,8 @@ def made(path, rows, decoding=None, seed=0, **recipe):
     with new_folder(path / "images") as folder:
         return prepare(
             Memory(rows),
-            check("data.x", RECIPE | recipe, Recipe),
-            check("data.decoding", DECODING | (decoding or {}), Decoding),
+            check("data.x", RECIPE | recipe, DatasetConfig),
+            check("data.decoding", DECODING | (decoding or {}), DecodingConfig),
             param="data.x",
             seed=seed,
             folder=folder,
@@ -216,8 +216,8 @@ def test_split_without_a_usable_row_is_refused(tmp_path):
 
 def test_unknown_key_is_refused():
     with pytest.raises(ValueError, match=r"^data\.x\.limits: unknown key"):
-        check("data.x", RECIPE | {"limits": 3}, Recipe)
-    check("data.x", RECIPE | {"memory": {"anything": 3}}, Recipe)
+        check("data.x", RECIPE | {"limits": 3}, DatasetConfig)
+    check("data.x", RECIPE | {"memory": {"anything": 3}}, DatasetConfig)
 
 
 def values(**digits):
@@ -248,10 +248,10 @@ def test_stage_writes_the_default_data_set(tmp_path, monkeypatch, capsys):
 
 def test_every_section_of_params_is_valid():
     params = Params(values())
-    params.section("data.decoding", Decoding)
+    params.section("data.decoding", DecodingConfig)
     for name, section in params.raw("data").items():
         if isinstance(section, dict) and "source" in section:
-            params.section(f"data.{name}", Recipe)
+            params.section(f"data.{name}", DatasetConfig)
             params.kind(f"data.{name}.source", "vqpriors.sources")
 
 

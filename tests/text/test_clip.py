@@ -13,11 +13,12 @@ from torch.testing import assert_close
 from tests import tiny
 from tests.imports import ROOT
 from tests.text.folders import bert_folder, clip_folder
-from vqpriors.core.arrays import Texts
+from vqpriors.core.arrays import StringColumn
 from vqpriors.core.params import check
 from vqpriors.priors.base.examples import token_examples
-from vqpriors.text.base.encoder import clip, load_encoder, save_encoder
-from vqpriors.text.clip import Config, Recent, build
+from vqpriors.text import clip
+from vqpriors.text.base.encoder import load_encoder, save_encoder
+from vqpriors.text.clip import Config, FeatureCache, build
 from vqpriors.training.loop import train
 
 CAPTIONS = ["a small red seven", "three", ""]
@@ -137,16 +138,16 @@ def test_captions_are_read_in_batches(made, monkeypatch):
 
 
 def test_features_kept_are_bounded_and_those_of_late():
-    recent = Recent(2)
+    recent = FeatureCache(2)
     for caption in ("a", "b"):
-        recent.keep(caption, torch.ones(1))
+        recent.put(caption, torch.ones(1))
     assert recent.get("a") is not None
-    recent.keep("c", torch.ones(1))
+    recent.put("c", torch.ones(1))
     assert [recent.get(caption) is None for caption in "abc"] == [False, True, False]
 
 
 def test_more_captions_than_are_kept_come_out_right(made, monkeypatch):
-    monkeypatch.setattr(clip, "REMEMBERED", 2)
+    monkeypatch.setattr(clip, "CACHE_SIZE", 2)
     built = encoder(made)
     captions = ["a", "red", "seven", "on", "white", "a"]
     first = built.encode(captions)
@@ -209,7 +210,7 @@ def test_text_tower_of_a_whole_clip_is_taken(made, tmp_path, capfd):
 def test_prior_learns_from_features(made, tmp_path):
     built = encoder(made)
     runs = counted(built)
-    captions = Texts(pa.chunked_array([["a red seven", "three", "three", "a red seven"]]))
+    captions = StringColumn(pa.chunked_array([["a red seven", "three", "three", "a red seven"]]))
     codes = tiny.codes(4).numpy().astype(np.uint16)
     examples = token_examples(codes, captions, encode=built.encode, dropout=0.0)
     assert runs == [3]  # the two captions and the empty one, not one a picture

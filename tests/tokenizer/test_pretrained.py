@@ -12,13 +12,13 @@ from tests.tiny import ema, phase, train_config, vq_model
 from vqpriors.core.artifact import save_model
 from vqpriors.core.params import check
 from vqpriors.quantizers.ema import Config as EmaConfig
+from vqpriors.tokenizer import pretrained
 from vqpriors.tokenizer.base.loading import (
     build_tokenizer,
     complete_description,
     describe_tokenizer,
     load_tokenizer,
 )
-from vqpriors.tokenizer.base.tokenizer import pretrained
 from vqpriors.tokenizer.pretrained import Config, build
 from vqpriors.training.image_examples import ImageExamples
 from vqpriors.training.loop import train

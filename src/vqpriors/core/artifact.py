@@ -49,9 +49,9 @@ def new_folder(path: Path) -> Iterator[Path]:
     temporary = path.parent / f".tmp-{path.name}-{uuid.uuid4().hex}"
     temporary.mkdir()
     try:
-        with _naming(path):
+        with _name_failed_file(path):
             yield temporary
-            _seal(temporary)
+            _write_manifest(temporary)
             _replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -104,7 +104,7 @@ def new_file(path: Path) -> Iterator[Path]:
         leftover.unlink(missing_ok=True)
     temporary = path.parent / f".tmp-{uuid.uuid4().hex}-{path.name}"
     try:
-        with _naming(path):
+        with _name_failed_file(path):
             yield temporary
             _flush(temporary)
             temporary.replace(path)
@@ -114,7 +114,7 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def _name_failed_file(path: Path) -> Iterator[None]:
     """Name what could not be written in errors of the system, which on a full disk name nothing."""
     try:
         yield
@@ -203,7 +203,7 @@ def load_model(path: Path) -> Model:
     return Model(config, load_file(path / "model.safetensors"), fingerprint)
 
 
-def _seal(folder: Path) -> None:
+def _write_manifest(folder: Path) -> None:
     names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
     manifest = {"files": {name: _sha256(folder / name) for name in names}}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")

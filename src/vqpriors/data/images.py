@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from vqpriors.core.arrays import empty_array
+from vqpriors.core.arrays import zeros
 from vqpriors.core.artifact import verify
 from vqpriors.data.shards import count_rows, read_batches, read_schema, read_split, shard_paths
 
@@ -80,7 +80,7 @@ def _collect(paths: Sequence[Path], *, place: Path) -> ImageSet:
         for name, data in zip(columns["id"], columns["image"], strict=True):
             picture = _decoded(name, data, place)
             if pixels is None:
-                pixels = empty_array((count, *picture.shape), np.uint8)
+                pixels = zeros((count, *picture.shape), np.uint8)
             pixels[start] = picture
             start += 1
         for name, values in found.items():

@@ -30,7 +30,7 @@ class Prompt:
     id: str
 
 
-class Written(NamedTuple):
+class WrittenCaption(NamedTuple):
     """A caption that the prior wrote for a test picture.
 
     Attributes:
@@ -98,7 +98,7 @@ def write_samples(
     pixels: np.ndarray,
     codes: np.ndarray,
     spec: TokenSpec,
-    written: Sequence[Written] = (),
+    written: Sequence[WrittenCaption] = (),
     compared: Sequence[Comparison] = (),
     sheets: Sequence[SheetRow] = (),
 ) -> None:
@@ -142,10 +142,10 @@ def read_samples(folder: Path, *, tokenizer: str) -> tuple[list[Prompt], np.ndar
     return prompts, pixels, tokens
 
 
-def read_captions(folder: Path) -> list[Written]:
+def read_captions(folder: Path) -> list[WrittenCaption]:
     """Read the prior's own captions from what `write_samples` wrote; none if it wrote none."""
     verify(folder)
-    return [Written(**row) for row in pq.read_table(folder / CAPTIONS).to_pylist()]
+    return [WrittenCaption(**row) for row in pq.read_table(folder / CAPTIONS).to_pylist()]
 
 
 def read_comparisons(folder: Path) -> list[Comparison]:
@@ -167,8 +167,8 @@ def read_sheets(folder: Path) -> list[SheetRow]:
     return [SheetRow(**row) for row in pq.read_table(folder / SHEETS).to_pylist()]
 
 
-def _caption_table(written: Sequence[Written]) -> pa.Table:
-    columns = {name: [getattr(row, name) for row in written] for name in Written._fields}
+def _caption_table(written: Sequence[WrittenCaption]) -> pa.Table:
+    columns = {name: [getattr(row, name) for row in written] for name in WrittenCaption._fields}
     return pa.table(columns, schema=pa.schema({name: pa.string() for name in columns}))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from vqpriors.core.arrays import Texts, empty_array
+from vqpriors.core.arrays import StringColumn, zeros
 from vqpriors.core.artifact import verify
 from vqpriors.data.shards import count_rows, read_batches, read_schema, shard_paths
 
@@ -51,8 +51,8 @@ class TokenSet:
     """
 
     spec: TokenSpec
-    ids: Texts
-    captions: Texts
+    ids: StringColumn
+    captions: StringColumn
     codes: np.ndarray
 
     def __len__(self) -> int:
@@ -122,7 +122,7 @@ def _collect(
         )
     if missing := {"id", "caption", "codes"} - set(schema.names):
         raise ValueError(f"{source}: no column {min(missing)!r}; {_FIX}")
-    codes = empty_array((count, spec.length), np.uint16)
+    codes = zeros((count, spec.length), np.uint16)
     texts: dict[str, list[pa.Array]] = {"id": [], "caption": []}
     start = 0
     for batch in batches:
@@ -132,7 +132,7 @@ def _collect(
         for name, pieces in texts.items():
             pieces.append(batch.column(name))
     columns = {name: pa.chunked_array(parts, pa.string()) for name, parts in texts.items()}
-    return TokenSet(spec, Texts(columns["id"]), Texts(columns["caption"]), codes)
+    return TokenSet(spec, StringColumn(columns["id"]), StringColumn(columns["caption"]), codes)
 
 
 def _checked(batch: pa.RecordBatch, spec: TokenSpec, source: str) -> np.ndarray:

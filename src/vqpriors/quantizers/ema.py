@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from vqpriors.core.distributed import all_rows, random_rows, same_on_ranks, sum_over_ranks
+from vqpriors.core.distributed import broadcast_from_first, gather_rows, sample_rows, sum_over_ranks
 from vqpriors.core.params import Section
 from vqpriors.tokenizer.base.quantizer import Quantized
 
-KMEANS_ROUNDS = 10
+KMEANS_ITERS = 10
 MIN_SIZE = 1e-3  # a code with a smaller average count stays where it is
 CHUNK = 2048  # vectors compared with the whole codebook at a time, which bounds memory
 
@@ -47,7 +47,7 @@ class VectorQuantizerEMA(nn.Module):
     codebook: Tensor
     cluster_size: Tensor
     cluster_sum: Tensor
-    is_started: Tensor
+    is_initialised: Tensor
 
     def __init__(
         self,
@@ -66,19 +66,19 @@ class VectorQuantizerEMA(nn.Module):
         self.register_buffer("codebook", torch.zeros(num_codes, dim))
         self.register_buffer("cluster_size", torch.ones(num_codes))
         self.register_buffer("cluster_sum", torch.zeros(num_codes, dim))
-        self.register_buffer("is_started", torch.tensor(False))
+        self.register_buffer("is_initialised", torch.tensor(False))
 
     def forward(self, vectors: Tensor) -> Quantized:
         """Quantize (M, D) vectors and, in training mode, let the codebook follow them."""
         with torch.autocast(vectors.device.type, enabled=False):
             vectors = self._normalise(vectors.float())
-            if self.training and not self.is_started:
-                self._start(vectors.detach())
+            if self.training and not self.is_initialised:
+                self._init_kmeans(vectors.detach())
             codes = nearest(vectors.detach(), self.codebook)
             chosen = self.decode(codes)
             loss = F.mse_loss(vectors, chosen) * self.commitment
             if self.training:
-                self._follow(vectors.detach(), codes)
+                self._update_ema(vectors.detach(), codes)
             return Quantized(vectors + (chosen - vectors).detach(), codes, {"commitment": loss})
 
     def encode(self, vectors: Tensor) -> Tensor:
@@ -93,26 +93,26 @@ class VectorQuantizerEMA(nn.Module):
     def _normalise(self, vectors: Tensor) -> Tensor:
         return F.normalize(vectors, dim=-1) if self.is_normalised else vectors
 
-    def _start(self, vectors: Tensor) -> None:
-        vectors = all_rows(vectors)
-        centres = same_on_ranks(kmeans(vectors, self.num_codes, rounds=KMEANS_ROUNDS))
+    def _init_kmeans(self, vectors: Tensor) -> None:
+        vectors = gather_rows(vectors)
+        centres = broadcast_from_first(kmeans(vectors, self.num_codes, num_iters=KMEANS_ITERS))
         self.codebook.copy_(self._normalise(centres))
         self.cluster_sum.copy_(self.codebook)
         self.cluster_size.fill_(1.0)
-        self.is_started.fill_(True)
+        self.is_initialised.fill_(True)
 
-    def _follow(self, vectors: Tensor, codes: Tensor) -> None:
-        count, total = assigned(vectors, codes, self.num_codes)
+    def _update_ema(self, vectors: Tensor, codes: Tensor) -> None:
+        count, total = cluster_statistics(vectors, codes, self.num_codes)
         self.cluster_size.lerp_(sum_over_ranks(count), 1 - self.decay)
         self.cluster_sum.lerp_(sum_over_ranks(total), 1 - self.decay)
-        self._revive(vectors)
+        self._replace_dead_codes(vectors)
         size = self.cluster_size[:, None]
         mean = self._normalise(self.cluster_sum / size.clamp(min=MIN_SIZE))
         self.codebook.copy_(torch.where(size > MIN_SIZE, mean, self.codebook))
 
-    def _revive(self, vectors: Tensor) -> None:
+    def _replace_dead_codes(self, vectors: Tensor) -> None:
         is_dead = self.cluster_size < self.dead_code_threshold
-        replacement = random_rows(vectors, self.num_codes)
+        replacement = sample_rows(vectors, self.num_codes)
         self.cluster_sum.copy_(torch.where(is_dead[:, None], replacement, self.cluster_sum))
         self.cluster_size.masked_fill_(is_dead, 1.0)
 
@@ -131,7 +131,7 @@ def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
     return torch.cat([(chunk @ extended.T).argmax(1) for chunk in chunks])
 
 
-def assigned(vectors: Tensor, codes: Tensor, num_codes: int) -> tuple[Tensor, Tensor]:
+def cluster_statistics(vectors: Tensor, codes: Tensor, num_codes: int) -> tuple[Tensor, Tensor]:
     """Count and add up the vectors of each code, without a one-hot matrix.
 
     Returns:
@@ -141,7 +141,7 @@ def assigned(vectors: Tensor, codes: Tensor, num_codes: int) -> tuple[Tensor, Te
     return torch.bincount(codes, minlength=num_codes).to(vectors.dtype), total
 
 
-def kmeans(vectors: Tensor, num_codes: int, *, rounds: int) -> Tensor:
+def kmeans(vectors: Tensor, num_codes: int, *, num_iters: int) -> Tensor:
     """Cluster vectors by Lloyd's algorithm, from distinct random ones where there are enough.
 
     An empty cluster keeps its centre.
@@ -149,15 +149,15 @@ def kmeans(vectors: Tensor, num_codes: int, *, rounds: int) -> Tensor:
     Args:
         vectors: (M, D) float32.
         num_codes: Number of centres K.
-        rounds: Number of assignments.
+        num_iters: Number of assignments.
 
     Returns:
         (K, D) float32.
     """
     order = torch.randperm(len(vectors), device=vectors.device)
     centres = vectors[order[torch.arange(num_codes, device=order.device) % len(order)]].clone()
-    for _ in range(rounds):
-        count, total = assigned(vectors, nearest(vectors, centres), num_codes)
+    for _ in range(num_iters):
+        count, total = cluster_statistics(vectors, nearest(vectors, centres), num_codes)
         centres = torch.where(count[:, None] > 0, total / count.clamp(min=1)[:, None], centres)
     return centres
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from vqpriors.core.params import Section
-from vqpriors.text.base.word_pieces import PAD, START, UNKNOWN, WordPieceText, fitted, load
+from vqpriors.text.base.word_pieces import PAD, START, UNKNOWN, WordPieceText, fit_to_captions, load
 
 __all__ = ["Config", "build", "load"]
 
@@ -25,7 +25,7 @@ class Config(Section):
 def build(config: Config, *, captions: Sequence[str]) -> WordPieceText:
     """Learn the vocabulary; the longest training caption sets the length, up to `max_length`."""
     tokenizer = _tokenizer(_learn(config.vocabulary, captions))
-    return fitted(tokenizer, captions, max_length=config.max_length)
+    return fit_to_captions(tokenizer, captions, max_length=config.max_length)
 
 
 def _learn(size: int, captions: Sequence[str]) -> dict[str, int]:

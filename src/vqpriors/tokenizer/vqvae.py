@@ -54,16 +54,16 @@ class Encoder(nn.Module):
         *,
         channels: int,
         width: int,
-        halvings: int,
+        num_downsamples: int,
         blocks: int,
         residual_width: int,
         dim: int,
     ):
         super().__init__()
         layers: list[nn.Module] = []
-        for step in range(halvings):
-            source = channels if step == 0 else _width(width, halvings - step)
-            target = _width(width, halvings - step - 1)
+        for step in range(num_downsamples):
+            source = channels if step == 0 else _width(width, num_downsamples - step)
+            target = _width(width, num_downsamples - step - 1)
             layers += [nn.Conv2d(source, target, 4, stride=2, padding=1), nn.ReLU()]
         self.down = nn.Sequential(*layers, nn.Conv2d(width, width, 3, padding=1))
         self.refine = residual_stack(width=width, blocks=blocks, residual_width=residual_width)
@@ -82,7 +82,7 @@ class Decoder(nn.Module):
         *,
         channels: int,
         width: int,
-        halvings: int,
+        num_downsamples: int,
         blocks: int,
         residual_width: int,
         dim: int,
@@ -91,8 +91,8 @@ class Decoder(nn.Module):
         self.project = nn.Conv2d(dim, width, 3, padding=1)
         self.refine = residual_stack(width=width, blocks=blocks, residual_width=residual_width)
         layers: list[nn.Module] = []
-        for step in range(halvings):
-            is_last = step == halvings - 1
+        for step in range(num_downsamples):
+            is_last = step == num_downsamples - 1
             source, target = _width(width, step), channels if is_last else _width(width, step + 1)
             layers.append(nn.ConvTranspose2d(source, target, 4, stride=2, padding=1))
             layers += [] if is_last else [nn.ReLU()]
@@ -139,7 +139,7 @@ class VQVAE(nn.Module):
         self.rows = self.columns = image_size // stride
         self.mse_weight, self.l1_weight = mse_weight, l1_weight
         self.num_codes, self.is_quantizing = quantizer.num_codes, True
-        sizes = {"channels": channels, "width": width, "halvings": stride.bit_length() - 1}
+        sizes = {"channels": channels, "width": width, "num_downsamples": stride.bit_length() - 1}
         sizes |= {"blocks": residual_blocks, "residual_width": residual_width}
         self.encoder = Encoder(**sizes, dim=quantizer.dim)
         self.quantizer = quantizer
@@ -194,8 +194,8 @@ class VQVAE(nn.Module):
         return self.mse_weight * error.square().mean() + self.l1_weight * error.abs().mean()
 
 
-def _width(width: int, halvings: int) -> int:
-    return width if halvings == 0 else max(width // 2, 1)
+def _width(width: int, num_downsamples: int) -> int:
+    return width if num_downsamples == 0 else max(width // 2, 1)
 
 
 def _to_rows(vectors: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from vqpriors.sources.base.splits import Selection, Splits, select
 QUARANTINE = "quarantine.jsonl"
 
 
-class Decoding(Section):
+class DecodingConfig(Section):
     """What holds for every data set: limits on bad input, and the shards' size."""
 
     max_pixels: int = Field(ge=1, le=Image.MAX_IMAGE_PIXELS or 89_478_485)
@@ -31,7 +31,7 @@ class Decoding(Section):
     rows_per_shard: int = Field(ge=1)
 
 
-class Recipe(Section):
+class DatasetConfig(Section):
     """A data set's section but for the config of its source, which has a schema of its own."""
 
     source: str
@@ -97,7 +97,13 @@ def section_path(params: Params) -> str:
 
 
 def prepare(
-    source: Source, recipe: Recipe, decoding: Decoding, *, param: str, seed: int, folder: Path
+    source: Source,
+    recipe: DatasetConfig,
+    decoding: DecodingConfig,
+    *,
+    param: str,
+    seed: int,
+    folder: Path,
 ) -> Summary:
     """Write a source's pictures as an image set.
 
@@ -130,8 +136,8 @@ def _split(
     source: Source,
     split: str,
     selection: Selection,
-    recipe: Recipe,
-    decoding: Decoding,
+    recipe: DatasetConfig,
+    decoding: DecodingConfig,
     param: str,
 ) -> tuple[pa.Table, list[BadRow]]:
     records = source.records(selection.source_split, selection.rows)
@@ -151,7 +157,7 @@ def _split(
     return pa.Table.from_pylist(good, schema=SCHEMA), bad
 
 
-def _row(record: Record, recipe: Recipe, decoding: Decoding) -> dict[str, Any]:
+def _row(record: Record, recipe: DatasetConfig, decoding: DecodingConfig) -> dict[str, Any]:
     image = record.image
     if not isinstance(image, Image.Image):
         image = decode(image, max_pixels=decoding.max_pixels)
@@ -182,7 +188,12 @@ def _too_many(bad: list[BadRow], total: int, error: Exception, param: str) -> st
 
 
 def _write_facts(
-    folder: Path, source: Source, recipe: Recipe, summary: Summary, bad: list[BadRow], param: str
+    folder: Path,
+    source: Source,
+    recipe: DatasetConfig,
+    summary: Summary,
+    bad: list[BadRow],
+    param: str,
 ) -> None:
     facts = {
         "name": param.rpartition(".")[2],

@@ -39,7 +39,7 @@ class Pretrained:
         if not self.folder.is_dir():
             self.folder = _fetch(location, revision, files=files, param=param)
 
-    def refusal(self, problem: str, fix: str) -> ValueError:
+    def location_error(self, problem: str, fix: str) -> ValueError:
         """Return an error about the location."""
         return ValueError(f"{self.param}.location: {self.location!r} {problem}; {fix}")
 
@@ -58,10 +58,14 @@ class Pretrained:
         try:
             found = json.loads((self.folder / "config.json").read_text()).get("model_type")
         except (ValueError, AttributeError):
-            raise self.refusal("has a config.json that can't be read", "fetch it again") from None
+            raise self.location_error(
+                "has a config.json that can't be read", "fetch it again"
+            ) from None
         if found not in types:
             expected = " or ".join(types)
-            raise self.refusal(f"is a model of type {found!r}", f"choose one of type {expected}")
+            raise self.location_error(
+                f"is a model of type {found!r}", f"choose one of type {expected}"
+            )
 
     def read(self, kind: Any, **options: Any) -> Any:
         """Read a part, such as a tokenizer, by its class in `transformers`, from disk alone.
@@ -75,7 +79,7 @@ class Pretrained:
         except Exception as error:  # in as many ways as there are files
             reason = " ".join(str(error).split()) or type(error).__name__
             fix = "check that it is whole and in the hub's layout"
-            raise self.refusal(f"can't be loaded ({reason})", fix) from None
+            raise self.location_error(f"can't be loaded ({reason})", fix) from None
 
 
 @contextmanager

@@ -25,7 +25,7 @@ class TokenRows:
     A special token's name in a caption is text like any other.
 
     Args:
-        tokenizer: One that adds no tokens of its own and knows no special ones; see `bare`.
+        tokenizer: A tokenizer from `without_special_tokens`; it adds no tokens by itself.
         length: Most tokens L of a caption, start and end included.
         start: Name of the start token.
         pad: Name of the padding; a text ends at the first one.
@@ -57,13 +57,13 @@ class TokenRows:
             The tokens, (B, L) int64, and False at padding, (B, L) bool.
         """
         tokens = torch.full((len(captions), self.length), self.pad)
-        is_real = torch.zeros(tokens.shape, dtype=torch.bool)
+        text_mask = torch.zeros(tokens.shape, dtype=torch.bool)
         room = self.length - 1 - len(self.end)
         for row, encoding in enumerate(self.tokenizer.encode_batch(list(captions))):
             ids = [self.start, *encoding.ids[:room], *self.end]
             tokens[row, : len(ids)] = torch.tensor(ids)
-            is_real[row, : len(ids)] = True
-        return tokens, is_real
+            text_mask[row, : len(ids)] = True
+        return tokens, text_mask
 
     def decode(self, tokens: Tensor) -> list[str]:
         """Return the texts of B rows up to the first padding, whatever ids they hold.
@@ -93,7 +93,7 @@ def read_tokenizer(folder: Path) -> tuple[Tokenizer, int]:
     return tokenizer, length
 
 
-def bare(tokenizer: Tokenizer) -> Tokenizer:
+def without_special_tokens(tokenizer: Tokenizer) -> Tokenizer:
     """Copy a tokenizer without its special tokens, template, truncation and padding."""
     copy = Tokenizer(tokenizer.model)
     for part in ("normalizer", "pre_tokenizer", "decoder"):
@@ -101,7 +101,7 @@ def bare(tokenizer: Tokenizer) -> Tokenizer:
     return copy
 
 
-def longest(tokenizer: Tokenizer, captions: Sequence[str]) -> int:
+def max_pieces(tokenizer: Tokenizer, captions: Sequence[str]) -> int:
     """Return the number of pieces of the longest caption, start and end apart; at least 1."""
     return max(1, *(len(e.ids) for e in tokenizer.encode_batch(["", *captions])))
 

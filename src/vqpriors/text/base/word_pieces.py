@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from vqpriors.data.text_inputs import TextInput, TextShape
-from vqpriors.text.base.token_rows import TokenRows, longest, read_tokenizer
+from vqpriors.text.base.token_rows import TokenRows, max_pieces, read_tokenizer
 
 PAD, UNKNOWN, START = "[PAD]", "[UNK]", "[CLS]"
 SPECIAL = (PAD, UNKNOWN, START, "[SEP]", "[MASK]")
@@ -28,8 +28,8 @@ class WordPieceText:
 
     def encode(self, captions: Sequence[str]) -> TextInput:
         """Encode B captions to (B, L) tokens; what exceeds L is cut off."""
-        tokens, is_real = self.rows.encode(captions)
-        return TextInput(tokens, is_real, None)
+        tokens, text_mask = self.rows.encode(captions)
+        return TextInput(tokens, text_mask, None)
 
     def decode(self, tokens: Tensor) -> list[str]:
         """Return the texts of (B, L) tokens, as the tokenizer normalises them."""
@@ -40,9 +40,11 @@ class WordPieceText:
         self.rows.save(folder)
 
 
-def fitted(tokenizer: Tokenizer, captions: Sequence[str], *, max_length: int) -> WordPieceText:
+def fit_to_captions(
+    tokenizer: Tokenizer, captions: Sequence[str], *, max_length: int
+) -> WordPieceText:
     """Return an encoder whose length is that of the longest caption, up to `max_length`."""
-    length = min(max_length, longest(tokenizer, captions) + 1)
+    length = min(max_length, max_pieces(tokenizer, captions) + 1)
     return WordPieceText(tokenizer, length=length)
 
 
