@@ -1,4 +1,4 @@
-"""Bring the data set that `data.name` names to one schema, in `data/images/`."""
+"""Convert the data set that `data.name` names to the common image schema, in `data/images/`."""
 
 from pathlib import Path
 
@@ -9,15 +9,15 @@ from vqpriors.sources.base.preparing import DatasetConfig, DecodingConfig, prepa
 
 
 def main(params: Params) -> None:
-    """Read a source and write its pictures as an image set."""
+    """Read the pictures of a source and write them as an image set."""
     section = section_path(params)
     seed = params.value("seed", Seed)
-    recipe = params.section(section, DatasetConfig)
+    config = params.section(section, DatasetConfig)
     decoding = params.section("data.decoding", DecodingConfig)
     kind = params.kind(f"{section}.source", "vqpriors.sources")
     source = kind.module.build(kind.config, seed=seed, param=f"{section}.{kind.name}")
     with new_folder(Path("data/images")) as folder:
-        summary = prepare(source, recipe, decoding, param=section, seed=seed, folder=folder)
+        summary = prepare(source, config, decoding, param=section, seed=seed, folder=folder)
     print(f"{section}: {summary}")
 
 

@@ -144,7 +144,7 @@ GOOD = {"count": 1, "parts": {"a": {"rate": 0.1}}}
 
 
 def problem(values, path="x"):
-    with pytest.raises(ValueError, match=r"params.yaml") as caught:
+    with pytest.raises(ValueError, match="x") as caught:
         check(path, values, Outer)
     return str(caught.value)
 
@@ -159,15 +159,15 @@ def test_good_section_is_frozen():
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"count": "1"}, "x.count: input should be a valid integer, got '1'; change it"),
-        ({"count": True}, "x.count: input should be a valid integer, got True; change it"),
-        ({"count": 1.5}, "x.count: input should be a valid integer, got 1.5; change it"),
-        ({"size": 3}, "x.size: unknown key; remove it or correct its name in params.yaml"),
+        ({"count": "1"}, "x.count: input should be a valid integer, got '1'"),
+        ({"count": True}, "x.count: input should be a valid integer, got True"),
+        ({"count": 1.5}, "x.count: input should be a valid integer, got 1.5"),
+        ({"size": 3}, "x.size: unknown key in params.yaml; remove it or correct its name"),
         (
             {"parts": {"a": {"rate": 0}}},
-            "x.parts.a.rate: input should be greater than 0, got 0; change it",
+            "x.parts.a.rate: input should be greater than 0, got 0",
         ),
-        ({"parts": {"a": {}}}, "x.parts.a.rate: missing from params.yaml; add it"),
+        ({"parts": {"a": {}}}, "x.parts.a.rate: missing from params.yaml"),
         ({"parts": {"a": {"rate": float("nan")}}}, "x.parts.a.rate: input should be"),
         ({"parts": {"a": {"rate": "1e-4"}}}, "x.parts.a.rate: input should be a valid number"),
     ],
@@ -177,7 +177,7 @@ def test_error_names_key_expectation_and_value(changes, expected):
 
 
 def test_missing_key_is_named():
-    assert problem({"parts": {}}) == "x.count: missing from params.yaml; add it"
+    assert problem({"parts": {}}) == "x.count: missing from params.yaml"
 
 
 def test_values_are_read_by_path_without_coercion():
@@ -193,7 +193,7 @@ def test_values_are_read_by_path_without_coercion():
 
 @pytest.mark.parametrize("path", ["b", "a.c", "a.b.c"])
 def test_undeclared_value_is_an_error(path):
-    with pytest.raises(ValueError, match=rf"{path}: missing from params.yaml; add it \(or declare"):
+    with pytest.raises(ValueError, match=rf"^{path}: missing from params.yaml, or not declared"):
         Params({"a": {"b": 0.5}}).raw(path)
 
 

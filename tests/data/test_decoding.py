@@ -162,5 +162,5 @@ def test_bad_bytes_are_refused_with_a_reason(data, reason):
 
 
 def test_unknown_background_names_its_param():
-    with pytest.raises(ValueError, match=r"^data\.x\.image\.background: must be a colour's name"):
+    with pytest.raises(ValueError, match=r"^data\.x\.image\.background: must be a colour name"):
         config(background="mauvish")

@@ -85,7 +85,7 @@ def test_each_picture_is_a_file(tmp_path):
 
 
 def test_samples_of_another_tokenizer_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="not of eeee"):
+    with pytest.raises(ValueError, match="not by eeee"):
         read_samples(write(tmp_path / "samples"), tokenizer="e" * 64)
 
 

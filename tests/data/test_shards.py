@@ -38,7 +38,7 @@ def test_splits_are_apart(tmp_path):
 def test_incomplete_shards_are_refused(tmp_path, missing):
     write_split(tmp_path, "train", table(7), rows_per_shard=3)
     (tmp_path / f"train-{missing:05d}-of-00003.parquet").unlink()
-    with pytest.raises(ValueError, match="no complete set of 'train' shards; make it again"):
+    with pytest.raises(ValueError, match="no complete set of 'train' shards; write it again"):
         read_split(tmp_path, "train")
 
 

@@ -57,7 +57,7 @@ def test_empty_split_is_read(tmp_path):
 
 def test_tokens_of_another_tokenizer_are_refused(tmp_path):
     folder = write(tmp_path / "tokens", train=table())
-    problem = "its tokens are of tokenizer ffffffffffff, not of eeeeeeeeeeee; encode the images"
+    problem = "encoded by tokenizer ffffffffffff, not by eeeeeeeeeeee; encode the images"
     with pytest.raises(ValueError, match=problem):
         read_tokens(folder, "train", tokenizer="e" * 64)
 

@@ -1,4 +1,4 @@
-"""Image sets: parquet shards of `SCHEMA` by split, and their origin in `source.json`."""
+"""Image sets: parquet shards of `SCHEMA` by split, and `source.json` with their provenance."""
 
 import io
 import json
@@ -25,7 +25,7 @@ SCHEMA = pa.schema(
     ]
 )
 ROWS_AT_A_TIME = 1024
-_FIX = "make it again with `dvc repro`"
+_FIX = "write it again with `dvc repro`"
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class ImageSet:
         ids: M ids.
         pixels: (M, C, H, W) uint8.
         captions: M captions, some possibly empty.
-        labels: M class names, or None for each row that has none.
-        attributes: M mappings, empty for rows that have none.
+        labels: M class names; None for rows without one.
+        attributes: M mappings from attribute to value; empty for rows without any.
     """
 
     ids: list[str]
@@ -51,14 +51,14 @@ class ImageSet:
 
 
 def read_images(folder: Path, split: str) -> ImageSet:
-    """Read one split of an image set; its pixels lie on disk where they are many.
+    """Read one split of an image set; a large array of pixels is a memory map.
 
     Args:
-        folder: What the download stage made.
+        folder: Output of the download stage.
         split: "train", "validation" or "test".
 
     Raises:
-        ValueError: If the folder is damaged, not of `SCHEMA` or empty, or a picture is damaged.
+        ValueError: If the folder or a picture is damaged, or the split is empty or not of `SCHEMA`.
     """
     verify(folder)
     return _collect(shard_paths(folder, split), place=folder / split)
@@ -104,7 +104,7 @@ def _decoded(name: str, data: bytes, place: Path) -> np.ndarray:
 
 
 def read_captions(folder: Path, split: str) -> list[str]:
-    """Read the captions of one split, without its pictures.
+    """Read the captions of one split only.
 
     Raises:
         ValueError: If the folder is damaged or has no captions.
@@ -117,12 +117,12 @@ def read_captions(folder: Path, split: str) -> list[str]:
 
 
 def read_source(folder: Path) -> dict[str, Any]:
-    """Return what an image set was made from; at least `name`, `image_size` and `channels`."""
+    """Return the provenance of an image set, at least `name`, `image_size` and `channels`."""
     return json.loads((folder / "source.json").read_text())
 
 
 def decode_pixels(data: bytes) -> np.ndarray:
-    """Decode a PNG of our own making to (C, H, W) uint8 with C = 1 or 3."""
+    """Decode a PNG from `encode_png` to (C, H, W) uint8 with C = 1 or 3."""
     pixels = np.asarray(Image.open(io.BytesIO(data)))
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 

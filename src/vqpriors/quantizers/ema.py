@@ -1,7 +1,7 @@
-"""A codebook learned by exponential moving averages of the vectors assigned to each code.
+"""Vector quantization with a codebook learned by exponential moving averages (EMA).
 
 References:
-    van den Oord et al. 2017, VQ-VAE, arXiv:1711.00937, appendix A.1 (the averages);
+    van den Oord et al. 2017, VQ-VAE, arXiv:1711.00937, appendix A.1 (the EMA updates);
     Razavi et al. 2019, VQ-VAE-2, arXiv:1906.00446;
     Yu et al. 2021, ViT-VQGAN, arXiv:2110.04627 (l2-normalised codes).
 """
@@ -16,8 +16,8 @@ from vqpriors.core.params import Section
 from vqpriors.tokenizer.base.quantizer import Quantized
 
 KMEANS_ITERS = 10
-MIN_SIZE = 1e-3  # a code with a smaller average count stays where it is
-CHUNK = 2048  # vectors compared with the whole codebook at a time, which bounds memory
+MIN_SIZE = 1e-3  # codes with a smaller average count are not updated
+CHUNK = 2048  # vectors compared with the codebook at a time, to bound memory
 
 
 class Config(Section):
@@ -32,16 +32,17 @@ class Config(Section):
 
 
 class VectorQuantizerEMA(nn.Module):
-    """Nearest-code quantizer whose codebook follows its vectors.
+    """Nearest-neighbour quantizer with an EMA codebook.
 
-    It starts as the k-means centres of the first training batch. A code whose average count falls
-    below `dead_code_threshold` is moved to a random vector of the batch, and so are its averages:
-    old averages would pull it back in the same step.
+    The codebook is initialised by k-means of the first training batch. A code whose average count
+    falls below `dead_code_threshold` is replaced by a random vector of the batch, and its averages
+    are reset with it; otherwise the old averages would undo the replacement in the same step.
 
     Attributes:
         codebook: (K, D) float32.
-        cluster_size: Average number of vectors a batch assigns to each code; (K,) float32.
-        cluster_sum: Average sum of those vectors; (K, D) float32.
+        cluster_size: EMA of the number of vectors of each code; (K,) float32.
+        cluster_sum: EMA of the sum of the vectors of each code; (K, D) float32.
+        is_initialised: Whether k-means has run; () bool.
     """
 
     codebook: Tensor
@@ -69,7 +70,7 @@ class VectorQuantizerEMA(nn.Module):
         self.register_buffer("is_initialised", torch.tensor(False))
 
     def forward(self, vectors: Tensor) -> Quantized:
-        """Quantize (M, D) vectors and, in training mode, let the codebook follow them."""
+        """Quantize (M, D) vectors and, in training mode, update the codebook."""
         with torch.autocast(vectors.device.type, enabled=False):
             vectors = self._normalise(vectors.float())
             if self.training and not self.is_initialised:
@@ -118,21 +119,21 @@ class VectorQuantizerEMA(nn.Module):
 
 
 def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
-    """Return the index of the nearest code, (M,) int64, by Euclidean distance; the first of equals.
+    """Return the index of the nearest code by Euclidean distance, the first of ties; (M,) int64.
 
     Args:
         vectors: (M, D) float32.
         codebook: (K, D) float32.
     """
-    # One product of [v, 1] with [c, -|c|^2 / 2]: adding the norms to the M x K scores afterwards
-    # would pass over them once more.
+    # argmin |v - c|^2 = argmax v c - |c|^2 / 2: one product of [v, 1] with [c, -|c|^2 / 2] saves a
+    # pass over the M x K scores to subtract the norms.
     extended = torch.cat([codebook, -0.5 * codebook.square().sum(1, keepdim=True)], dim=1)
     chunks = F.pad(vectors, (0, 1), value=1.0).split(CHUNK)
     return torch.cat([(chunk @ extended.T).argmax(1) for chunk in chunks])
 
 
 def cluster_statistics(vectors: Tensor, codes: Tensor, num_codes: int) -> tuple[Tensor, Tensor]:
-    """Count and add up the vectors of each code, without a one-hot matrix.
+    """Count and sum the vectors of each code, without a one-hot matrix.
 
     Returns:
         (K,) float counts and (K, D) float sums.
@@ -142,14 +143,14 @@ def cluster_statistics(vectors: Tensor, codes: Tensor, num_codes: int) -> tuple[
 
 
 def kmeans(vectors: Tensor, num_codes: int, *, num_iters: int) -> Tensor:
-    """Cluster vectors by Lloyd's algorithm, from distinct random ones where there are enough.
+    """Run k-means by Lloyd's algorithm, initialised with distinct random vectors if M >= K.
 
     An empty cluster keeps its centre.
 
     Args:
         vectors: (M, D) float32.
         num_codes: Number of centres K.
-        num_iters: Number of assignments.
+        num_iters: Number of iterations.
 
     Returns:
         (K, D) float32.
@@ -163,5 +164,5 @@ def kmeans(vectors: Tensor, num_codes: int, *, num_iters: int) -> Tensor:
 
 
 def build(config: Config) -> VectorQuantizerEMA:
-    """Build the quantizer that a config describes."""
+    """Build the quantizer from its config."""
     return VectorQuantizerEMA(**dict(config))
