@@ -15,6 +15,7 @@ DEBUG = "; run `python -m stages.encode --debug` for the traceback"
         "seed: input should be a valid integer, got 'x'",
         "prior.train.phases.warm up.epochs: missing from params.yaml",
         "data/tokens/train-00000-of-00001.parquet: damaged",
+        "pictures/metadata.jsonl:3: not a JSON object",
         "data/my images: damaged; restore it with `dvc checkout`",
         "DVC's state: locked; try again",
     ],

@@ -24,5 +24,5 @@ def test_names_are_never_evaluated(template):
 
 @pytest.mark.parametrize("template", ["{", "a {label", "{}", "{label!r}", "{label:>9}"])
 def test_malformed_template_is_refused(template):
-    with pytest.raises(ValueError, match=r"is not a template|has a field"):
+    with pytest.raises(ValueError, match=r"is not a valid template|has a field"):
         parse(template)

@@ -126,8 +126,8 @@ def test_changed_data_changes_the_hash(tmp_path):
         ({"image_column": "img"}, r"\.image_column: no column 'img'; choose one of image, label,"),
         ({"caption_column": "txt"}, r"\.caption_column: no column 'txt'; choose one of image"),
         ({"attribute_columns": ["a"]}, r"\.attribute_columns: no column 'a'; choose one of image"),
-        ({"image_column": "text"}, r"\.image_column: column 'text' holds Value"),
-        ({"caption_column": "boxes"}, r"\.caption_column: column 'boxes' holds List"),
+        ({"image_column": "text"}, r"\.image_column: column 'text' has type Value"),
+        ({"caption_column": "boxes"}, r"\.caption_column: column 'boxes' has type List"),
         ({"config": "big"}, r"\.config: no configuration 'big' .*default"),
     ],
 )

@@ -157,7 +157,7 @@ def test_unknown_field_is_one_line_that_names_the_template(tmp_path):
 
 
 def test_malformed_template_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"^data\.x\.caption: is not a template"):
+    with pytest.raises(ValueError, match=r"^data\.x\.caption: is not a valid template"):
         made(tmp_path, [record(0)], caption="a {label")
 
 
@@ -198,9 +198,7 @@ def test_too_many_bad_rows_stop_and_leave_the_earlier_output(tmp_path):
     made(tmp_path, [record(i) for i in range(20)])
     before = content(tmp_path / "images")
     rows = [bad(i, b"rubbish") if i % 2 else record(i) for i in range(20)]
-    expected = (
-        r"^data\.decoding\.max_bad_share: 3 or more of 12 train rows can't be used \(first: row"
-    )
+    expected = r"^data\.decoding\.max_bad_share: at least 3 of 12 train rows are bad \(first: row"
     with pytest.raises(ValueError, match=expected):
         made(tmp_path, rows, decoding={"max_bad_share": 0.2})
     assert content(tmp_path / "images") == before
@@ -208,9 +206,7 @@ def test_too_many_bad_rows_stop_and_leave_the_earlier_output(tmp_path):
 
 
 def test_split_without_a_usable_row_is_refused(tmp_path):
-    with pytest.raises(
-        ValueError, match=r"^data\.x: no train row can be used \(first: no bytes \("
-    ):
+    with pytest.raises(ValueError, match=r"^data\.x: every train row is bad \(first: no bytes \("):
         made(tmp_path, [bad(i, None) for i in range(20)], decoding={"max_bad_share": 1})
 
 

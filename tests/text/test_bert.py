@@ -108,7 +108,7 @@ def test_other_model_is_refused(folder, tmp_path):
 def test_other_tokenizer_is_refused(folder, tmp_path):
     other = clip_folder(tmp_path / "clip")
     (folder / "vocab.txt").write_text("a\nb\n")
-    assert "holds another kind of tokenizer" in refusal(folder)
+    assert "has another kind of tokenizer" in refusal(folder)
     (folder / "vocab.txt").unlink()
     from transformers import CLIPTokenizer
 

@@ -1,4 +1,4 @@
-"""An adopted VQModel against diffusers' own results, its artifact, and what is refused."""
+"""A pretrained VQModel: agreement with diffusers, saving and loading, refused models."""
 
 import json
 import shutil
@@ -199,7 +199,7 @@ def test_model_that_writes_other_channels_than_it_reads_is_refused(tmp_path):
 
 
 def test_pictures_that_the_grid_does_not_divide_are_refused(folder):
-    assert "2 x 2 pixels, which don't divide 9 px" in refused(folder, image_size=9)
+    assert "2 x 2 pixels, which does not divide 9 px" in refused(folder, image_size=9)
 
 
 def test_codebook_that_uint16_can_not_hold_is_refused(tmp_path):
@@ -210,28 +210,28 @@ def test_codebook_that_uint16_can_not_hold_is_refused(tmp_path):
 
 
 def test_folder_without_a_model_is_refused(folder):
-    assert f"{LOCATION}: '{folder}' has no config.json at its top" in refused(
+    assert f"{LOCATION}: '{folder}' has no config.json at its top level" in refused(
         folder, subfolder=None
     )
-    assert "has no config.json below 'vae'" in refused(folder, subfolder="vae")
+    assert "has no config.json in 'vae'" in refused(folder, subfolder="vae")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "7"])
 def test_config_that_is_none_is_refused(folder, text):
     (folder / "vqvae/config.json").write_text(text)
-    assert "a config.json below 'vqvae' that names no model" in refused(folder)
+    assert "a config.json in 'vqvae' that names no class" in refused(folder)
 
 
 def test_another_model_is_refused(folder):
     edit_config(folder, _class_name="AutoencoderKL")
-    assert "holds a AutoencoderKL below 'vqvae'; choose a VQModel" in refused(folder)
+    assert "holds a AutoencoderKL in 'vqvae'; choose a VQModel" in refused(folder)
 
 
 def test_pickled_weights_are_refused(folder, capfd):
     weights = folder / "vqvae/diffusion_pytorch_model.safetensors"
     torch.save(vq_model().state_dict(), weights.with_suffix(".bin"))
     weights.unlink()
-    assert "has no diffusion_pytorch_model.safetensors below 'vqvae'" in refused(folder)
+    assert "has no diffusion_pytorch_model.safetensors in 'vqvae'" in refused(folder)
     assert capfd.readouterr().err == ""
 
 
@@ -264,5 +264,5 @@ def test_place_that_is_not_there_is_named(location, problem, monkeypatch):
 
 @pytest.mark.parametrize("bad", [[1.0, 1.0], [1.0, 0.0]])
 def test_range_without_width_is_refused(folder, bad):
-    with pytest.raises(ValueError, match=r"pretrained\.value_range: needs a lowest value"):
+    with pytest.raises(ValueError, match=r"pretrained\.value_range: must be"):
         config(folder, value_range=bad)

@@ -47,7 +47,7 @@ def test_grid_is_the_picture_over_the_stride(size, stride, channels, grid):
 def test_stride_that_does_not_fit_is_refused_in_one_line(size, stride):
     expected = (
         "tokenizer.vqvae.stride: must be a power of 2 that divides the image size, "
-        f"got stride={stride} for {size} px; change it in params.yaml"
+        f"got stride={stride} for {size} px"
     )
     with pytest.raises(ValueError, match="stride") as caught:
         vqvae(image_size=size, stride=stride)
@@ -55,7 +55,7 @@ def test_stride_that_does_not_fit_is_refused_in_one_line(size, stride):
 
 
 def test_reconstruction_without_weight_is_refused():
-    with pytest.raises(ValueError, match=r"mse_weight and l1_weight are both 0"):
+    with pytest.raises(ValueError, match=r"mse_weight and l1_weight must not both be 0"):
         vqvae(mse_weight=0.0, l1_weight=0.0)
 
 

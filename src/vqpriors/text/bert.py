@@ -1,4 +1,4 @@
-"""BERT's word pieces, a large vocabulary of English; the prior learns what they mean.
+"""WordPiece tokenization with BERT's English vocabulary; the prior learns the embeddings.
 
 Reference:
     Devlin et al. 2019, BERT, arXiv:1810.04805.
@@ -28,10 +28,10 @@ class Config(Section):
 
 
 def build(config: Config, *, captions: Sequence[str]) -> WordPieceText:
-    """Fetch the vocabulary; the longest training caption sets the length, up to `max_length`.
+    """Fetch the vocabulary; the length is that of the longest caption, at most `max_length`.
 
     Raises:
-        ValueError: If the hub can't be reached, or what is at `location` is no BERT tokenizer.
+        ValueError: If the hub can't be reached, or `location` is not a BERT tokenizer.
     """
     files = ("config.json", *TOKENIZER_FILES)
     source = Pretrained(config.location, config.revision, files=files, param="text.bert")
@@ -42,11 +42,11 @@ def _tokenizer(source: Pretrained) -> Tokenizer:
     from transformers import BertTokenizer
 
     source.check_type("bert")
-    # Without either, transformers makes up a vocabulary of nothing but special tokens.
+    # Without either file, transformers creates a vocabulary of special tokens only.
     if not (source.has("tokenizer.json") or source.has("vocab.txt")):
         raise source.location_error("has no tokenizer.json or vocab.txt", _OTHER)
     tokenizer = without_special_tokens(source.read(BertTokenizer).backend_tokenizer)
     has_all = {PAD, UNKNOWN, START} <= tokenizer.get_vocab().keys()
     if not (has_all and isinstance(tokenizer.model, models.WordPiece)):
-        raise source.location_error("holds another kind of tokenizer", _OTHER)
+        raise source.location_error("has another kind of tokenizer", _OTHER)
     return tokenizer
