@@ -11,7 +11,7 @@ from vqpriors.core.arrays import StringColumn, zeros
 
 
 @pytest.mark.parametrize("limit", [0, 2**28])
-def test_array_is_zeros_and_keeps_what_is_written(monkeypatch, limit):
+def test_array_starts_at_zero_and_can_be_written(monkeypatch, limit):
     monkeypatch.setattr(arrays, "LARGE", limit)
     made = zeros((5, 3), np.uint16)
     assert (made.shape, made.dtype, made.sum()) == ((5, 3), np.uint16, 0)
@@ -31,7 +31,7 @@ def test_large_array_leaves_no_file(monkeypatch, tmp_path):
     assert made.sum() == 7000
 
 
-def test_no_space_for_a_large_array_is_an_error_at_once(monkeypatch):
+def test_full_disk_raises_on_creation_of_a_large_array(monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -45,7 +45,7 @@ def test_no_space_for_a_large_array_is_an_error_at_once(monkeypatch):
     "pieces", [[["b", "a", "", "b"]], [["b"], ["a", ""], [], ["b"]], [["b", "a"], ["", "b"]]]
 )
 @pytest.mark.parametrize("is_dictionary", [False, True])
-def test_texts_are_a_sequence(pieces, is_dictionary):
+def test_string_column_is_a_sequence(pieces, is_dictionary):
     column = pa.chunked_array(pieces, pa.string())
     found = StringColumn(column.dictionary_encode() if is_dictionary else column)
     assert list(found) == ["b", "a", "", "b"]
@@ -54,13 +54,13 @@ def test_texts_are_a_sequence(pieces, is_dictionary):
     assert found.rows.tolist() == [1, 2, 0, 1]
 
 
-def test_distinct_texts_start_with_the_empty_one_though_it_is_not_there():
+def test_distinct_strings_always_start_with_the_empty_one():
     found = StringColumn(pa.chunked_array([["x", "x"]], pa.string()))
     assert found.distinct.to_pylist() == ["", "x"]
     assert found.rows.tolist() == [1, 1]
 
 
-def test_no_texts():
+def test_empty_string_column():
     found = StringColumn(pa.chunked_array([], pa.string()))
     assert len(found) == 0
     assert list(found) == found[:] == []

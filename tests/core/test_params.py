@@ -34,7 +34,7 @@ PACKAGES = {
 
 
 def schemas():
-    """Return the schema of each section of params.yaml, and the keys beside those of the schema."""
+    """Return the schema of each section of params.yaml, and the keys to ignore."""
     found = {
         "data.decoding": (DecodingConfig, []),
         "tokenizer.train": (TrainConfig, []),
@@ -62,7 +62,7 @@ SCHEMAS = schemas()
 
 
 def same_order(values, checked):
-    """Compare the order of keys with that of a checked section's fields, at every depth."""
+    """Compare the order of keys with the order of fields, recursively."""
     if isinstance(checked, Section):
         fields = {name: getattr(checked, name) for name in type(checked).model_fields}
         assert list(values) == list(fields)
@@ -104,7 +104,7 @@ def leaves(values, path=""):
 
 
 def declared():
-    """Return the params that stages declare, with every choice of those that name a kind."""
+    """Return the params that stages declare, for every kind that a param can name."""
     for stage in STAGES.values():
         for param in stage["params"]:
             chooser = re.search(r"\$\{(.+?)\}", param)
@@ -116,12 +116,12 @@ def declared():
 
 def test_every_leaf_of_params_yaml_is_declared_by_a_stage_or_changes_no_result():
     known = [*declared(), "tracking"]
-    forgotten = [
+    undeclared = [
         leaf
         for leaf in leaves(VALUES)
         if not any(leaf == param or leaf.startswith(f"{param}.") for param in known)
     ]
-    assert forgotten == []
+    assert undeclared == []
 
 
 @pytest.mark.parametrize("chooser", CHOICES)
@@ -197,14 +197,14 @@ def test_undeclared_value_is_an_error(path):
         Params({"a": {"b": 0.5}}).raw(path)
 
 
-def test_section_may_leave_out_kinds_of_its_own():
+def test_sections_of_kinds_can_be_ignored():
     params = Params({"x": GOOD | {"kind": {"anything": 1}}})
     assert params.section("x", Outer, besides=["kind"]).count == 1
     with pytest.raises(ValueError, match=r"x.kind: unknown key"):
         params.section("x", Outer)
 
 
-def test_kind_comes_with_its_checked_config():
+def test_kind_has_its_validated_config():
     params = Params({"tokenizer": {"quantizer": "fsq", "fsq": {"levels": [3, 5]}}})
     kind = params.kind("tokenizer.quantizer", "vqpriors.quantizers")
     assert (kind.name, kind.config.levels) == ("fsq", [3, 5])

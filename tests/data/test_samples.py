@@ -70,7 +70,7 @@ def test_samples_without_captions_and_comparisons_have_none(tmp_path):
 
 
 @pytest.mark.parametrize("read", [read_captions, read_comparisons])
-def test_damage_is_found_whatever_is_read(tmp_path, read):
+def test_every_reader_detects_damage(tmp_path, read):
     folder = write(tmp_path / "samples", written=WRITTEN)
     path = folder / "captions.parquet"
     path.write_bytes(path.read_bytes()[:-1])
@@ -102,7 +102,7 @@ def split_of_11():
     return TokenSet(SPEC, names, [f"caption {i}" for i in names], np.zeros((11, 6), np.uint16))
 
 
-def test_given_prompts_are_taken_as_they_are():
+def test_given_prompts_are_unchanged():
     found = choose_prompts(["x", "y", "x"], split_of_11(), limit=1)
     assert found == [Prompt("x", ""), Prompt("y", ""), Prompt("x", "")]
 

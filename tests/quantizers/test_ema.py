@@ -7,7 +7,7 @@ from vqpriors.quantizers.ema import kmeans, nearest
 
 
 def initialised(*codes, **changes):
-    """Return a quantizer in training mode whose codebook stands at given vectors."""
+    """Return a quantizer in training mode with the given codebook."""
     codebook = torch.tensor(codes)
     quantizer = ema(num_codes=len(codes), dim=codebook.shape[1], **changes)
     quantizer.codebook.copy_(codebook)
@@ -16,7 +16,7 @@ def initialised(*codes, **changes):
     return quantizer
 
 
-def test_two_steps_follow_by_hand():
+def test_two_ema_updates_by_hand():
     quantizer = initialised([0.0, 0.0], [8.0, 0.0], decay=0.5, dead_code_threshold=0.0)
     codes = quantizer(torch.tensor([[1.0, 1.0], [3.0, 1.0], [8.0, 4.0]])).codes
     assert codes.tolist() == [0, 0, 1]
@@ -31,7 +31,7 @@ def test_two_steps_follow_by_hand():
     assert_close(quantizer.codebook, torch.tensor([[0.8, 0.4], [8.0, 2.0]]))
 
 
-def test_commitment_is_the_weighted_mean_square_to_the_codes_before_they_move():
+def test_commitment_is_the_weighted_squared_distance_before_the_update():
     quantizer = initialised([0.0], [10.0], commitment=0.5)
     losses = quantizer(torch.tensor([[1.0], [7.0]])).losses
     assert_close(losses, {"commitment": torch.tensor(0.5 * (1 + 9) / 2)})
@@ -59,7 +59,7 @@ def test_nearest_equals_a_search_over_all_pairs():
     assert torch.equal(found, torch.cdist(vectors.double(), codebook.double()).argmin(1))
 
 
-def test_first_of_equally_near_codes_is_chosen():
+def test_first_of_tied_codes_is_chosen():
     codebook = torch.tensor([[5.0], [1.0], [-1.0], [1.0]])
     assert nearest(torch.tensor([[0.0], [1.0], [3.0]]), codebook).tolist() == [1, 1, 0]
 
@@ -77,7 +77,7 @@ def test_kmeans_of_fewer_vectors_than_codes_repeats_them():
     assert set(centres.flatten().tolist()) == {1.0, 2.0}
 
 
-def test_codebook_starts_at_the_centres_of_the_first_training_batch():
+def test_codebook_is_initialised_by_kmeans_of_the_first_batch():
     torch.manual_seed(0)
     quantizer = ema(num_codes=2, dim=1, decay=0.999999, dead_code_threshold=0.0)
     quantized = quantizer(torch.tensor([[0.0], [2.0], [10.0], [14.0]]))
@@ -85,10 +85,10 @@ def test_codebook_starts_at_the_centres_of_the_first_training_batch():
     assert quantized.codes[0] == quantized.codes[1] != quantized.codes[2] == quantized.codes[3]
     before = quantizer.codebook.clone()
     quantizer(torch.tensor([[500.0], [600.0]]))
-    assert_close(quantizer.codebook, before, rtol=0.01, atol=0.01)  # starts once
+    assert_close(quantizer.codebook, before, rtol=0.01, atol=0.01)  # initialised only once
 
 
-def test_dead_code_moves_to_a_vector_with_its_averages():
+def test_dead_code_and_its_averages_are_replaced():
     quantizer = initialised([0.0], [1000.0], decay=0.5, dead_code_threshold=0.6)
     vectors = torch.tensor([[1.0], [2.0], [3.0]])
     quantizer(vectors)
@@ -99,7 +99,7 @@ def test_dead_code_moves_to_a_vector_with_its_averages():
     assert torch.equal(quantizer.cluster_sum[1], quantizer.codebook[1])
 
 
-def test_dead_code_without_revival_stays_where_it_is():
+def test_dead_code_is_unchanged_at_threshold_0():
     quantizer = initialised([0.0], [1000.0], decay=0.01, dead_code_threshold=0.0)
     for _ in range(5):
         quantizer(torch.tensor([[1.0]]))
@@ -156,13 +156,13 @@ def test_normalised_codes_have_length_1():
     assert_close(quantized.vectors.norm(dim=1), torch.ones(64))
 
 
-def test_normalised_codes_depend_on_direction_alone():
+def test_normalised_codes_depend_on_direction_only():
     quantizer = initialised([1.0, 0.0], [0.0, 1.0], is_normalised=True).eval()
     vectors = torch.tensor([[100.0, 1.0], [0.01, 0.02]])
     assert quantizer.encode(vectors).tolist() == [0, 1]
 
 
-def test_state_holds_all_that_training_depends_on():
+def test_state_dict_is_complete():
     torch.manual_seed(0)
     first, second = ema(), ema()
     first(torch.randn(32, 2))

@@ -77,7 +77,7 @@ def content(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_every_row_is_read_back_as_it_was(tmp_path):
+def test_rows_round_trip(tmp_path):
     made(tmp_path, [record(i) for i in range(20)])
     seen = set()
     for split, count in (("train", 12), ("validation", 4), ("test", 4)):
@@ -96,7 +96,7 @@ def test_columns_are_the_schema(tmp_path):
     assert len(list((tmp_path / "images").glob("train-*-of-00003.parquet"))) == 3
 
 
-def test_facts_are_recorded(tmp_path):
+def test_provenance_is_recorded(tmp_path):
     made(tmp_path, [record(i) for i in range(20)])
     assert images.read_source(tmp_path / "images") == {
         "name": "x",
@@ -118,7 +118,7 @@ def test_same_seed_writes_the_same_bytes(tmp_path):
     assert first != other
 
 
-def test_label_becomes_an_attribute_where_there_is_no_other(tmp_path):
+def test_label_becomes_an_attribute_if_there_is_no_other(tmp_path):
     rows = [record(i, attributes={"size": "big"} if i % 2 else None) for i in range(20)]
     made(tmp_path, rows, caption="{label}")
     part = images.read_images(tmp_path / "images", "train")
@@ -135,7 +135,7 @@ def test_unlabelled_rows_have_no_attributes(tmp_path):
     assert part.captions == [""] * 4
 
 
-def test_own_caption_wins_over_the_template(tmp_path):
+def test_own_caption_takes_precedence_over_the_template(tmp_path):
     made(tmp_path, [record(i, caption=f"number {i}") for i in range(20)])
     part = images.read_images(tmp_path / "images", "test")
     assert part.captions == [name.replace("id-", "number ") for name in part.ids]
@@ -148,7 +148,7 @@ def test_attributes_fill_the_template(tmp_path):
     assert images.read_images(tmp_path / "images", "test").captions == ["red bag"] * 4
 
 
-def test_unknown_field_is_one_line_that_names_the_template(tmp_path):
+def test_unknown_field_names_the_template_param(tmp_path):
     expected = (
         r"^data\.x\.caption: .*no field \{kind\}, this row has label\); correct the template$"
     )
@@ -194,7 +194,7 @@ def test_bad_rows_are_quarantined_with_index_and_reason(tmp_path):
         assert f"id-{index}" not in images.read_images(tmp_path / "images", "train").ids
 
 
-def test_too_many_bad_rows_stop_and_leave_the_earlier_output(tmp_path):
+def test_too_many_bad_rows_raise_and_keep_the_old_output(tmp_path):
     made(tmp_path, [record(i) for i in range(20)])
     before = content(tmp_path / "images")
     rows = [bad(i, b"rubbish") if i % 2 else record(i) for i in range(20)]
@@ -223,7 +223,7 @@ def values(**digits):
     return values
 
 
-def test_unknown_data_set_lists_those_there_are():
+def test_unknown_data_set_lists_the_available_ones():
     params = values()
     params["data"]["name"] = "digts"
     expected = r"^data\.name: no data set 'digts' in params\.yaml; choose one of digits, mnist, "
@@ -251,7 +251,7 @@ def test_every_section_of_params_is_valid():
             params.kind(f"data.{name}.source", "vqpriors.sources")
 
 
-def test_data_sets_library_is_imported_by_its_own_kind_only():
+def test_only_the_hub_source_imports_datasets():
     code = "import sys, stages.download, vqpriors.sources.digits, vqpriors.sources.imagefolder; "
     check_modules = "print({'datasets', 'torch', 'sklearn'} & set(sys.modules))"
     ran = subprocess.run(

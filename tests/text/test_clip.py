@@ -42,7 +42,7 @@ def encoder(folder, captions=CAPTIONS, **changes):
 
 
 def counted(encoder):
-    """Return a list to which every run of the tower adds the number of its captions."""
+    """Return a list to which each forward pass of the tower appends its batch size."""
     runs = []
     encoder.tower.register_forward_pre_hook(
         lambda module, _, named: runs.append(len(named["input_ids"])), with_kwargs=True
@@ -50,7 +50,7 @@ def counted(encoder):
     return runs
 
 
-def test_captions_stand_between_start_and_end(made):
+def test_captions_have_start_and_end_tokens(made):
     built = encoder(made)
     vocabulary = json.loads((made / "vocab.json").read_text())
     start, end = vocabulary["<|startoftext|>"], vocabulary["<|endoftext|>"]
@@ -127,7 +127,7 @@ def test_features_of_a_caption_are_computed_once(made):
     assert torch.equal(again[:2], first[:2].flip(0))
 
 
-def test_captions_are_read_in_batches(made, monkeypatch):
+def test_captions_are_encoded_in_batches(made, monkeypatch):
     monkeypatch.setattr(clip, "BATCH", 2)
     built = encoder(made)
     runs = counted(built)
@@ -146,7 +146,7 @@ def test_cache_drops_the_least_recently_used_features():
     assert [cache.get(caption) is None for caption in "abc"] == [False, True, False]
 
 
-def test_more_captions_than_are_kept_come_out_right(made, monkeypatch):
+def test_features_are_right_beyond_the_cache_size(made, monkeypatch):
     monkeypatch.setattr(clip, "CACHE_SIZE", 2)
     built = encoder(made)
     captions = ["a", "red", "seven", "on", "white", "a"]
@@ -154,7 +154,7 @@ def test_more_captions_than_are_kept_come_out_right(made, monkeypatch):
     assert_close(built.encode(captions[::-1]).features, first.features.flip(0))
 
 
-def test_caller_may_change_features_that_it_got(made):
+def test_changing_returned_features_does_not_change_the_cache(made):
     built = encoder(made)
     first = built.encode(["three"]).features
     expected = first.clone()
@@ -169,7 +169,7 @@ def test_tower_is_frozen(made):
     assert all(parameter.dtype == torch.float32 for parameter in tower.parameters())
 
 
-def test_saved_encoder_encodes_alike_and_loads_offline(made, tmp_path):
+def test_saved_encoder_loads_offline_and_encodes_equally(made, tmp_path):
     built = encoder(made)
     expected = built.encode(CAPTIONS).features
     save_encoder(tmp_path / "text", "clip", built)
@@ -197,7 +197,7 @@ def test_saved_encoder_encodes_alike_and_loads_offline(made, tmp_path):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "text" / name).read_bytes()
 
 
-def test_text_tower_of_a_whole_clip_is_taken(made, tmp_path, capfd):
+def test_text_tower_of_a_full_clip_model_is_used(made, tmp_path, capfd):
     whole = clip_folder(tmp_path / "whole", has_vision=True)
     built = encoder(whole)
     assert built.shape == encoder(made).shape

@@ -61,24 +61,24 @@ def read_images(folder: Path, split: str) -> ImageSet:
         ValueError: If the folder or a picture is damaged, or the split is empty or not of `SCHEMA`.
     """
     verify(folder)
-    return _collect(shard_paths(folder, split), place=folder / split)
+    return _collect(shard_paths(folder, split), source=folder / split)
 
 
 def read_image_shard(path: Path) -> ImageSet:
     """Read one shard of an image set whose folder has been verified; as `read_images`."""
-    return _collect([path], place=path)
+    return _collect([path], source=path)
 
 
-def _collect(paths: Sequence[Path], *, place: Path) -> ImageSet:
+def _collect(paths: Sequence[Path], *, source: Path) -> ImageSet:
     if not all(read_schema(path).equals(SCHEMA) for path in paths):
-        raise ValueError(f"{place}: its columns are not those of the image schema; {_FIX}")
+        raise ValueError(f"{source}: its columns are not those of the image schema; {_FIX}")
     count, start = count_rows(paths), 0
     found: dict[str, list[Any]] = {name: [] for name in SCHEMA.names if name != "image"}
     pixels: np.ndarray | None = None
     for batch in read_batches(paths, rows=ROWS_AT_A_TIME):
         columns = batch.to_pydict()
         for name, data in zip(columns["id"], columns["image"], strict=True):
-            picture = _decoded(name, data, place)
+            picture = _decoded(name, data, source)
             if pixels is None:
                 pixels = zeros((count, *picture.shape), np.uint8)
             pixels[start] = picture
@@ -86,7 +86,7 @@ def _collect(paths: Sequence[Path], *, place: Path) -> ImageSet:
         for name, values in found.items():
             values.extend(columns[name])
     if pixels is None:
-        raise ValueError(f"{place}: the split is empty; {_FIX}")
+        raise ValueError(f"{source}: the split is empty; {_FIX}")
     return ImageSet(
         ids=found["id"],
         pixels=pixels,
@@ -96,11 +96,11 @@ def _collect(paths: Sequence[Path], *, place: Path) -> ImageSet:
     )
 
 
-def _decoded(name: str, data: bytes, place: Path) -> np.ndarray:
+def _decoded(name: str, data: bytes, source: Path) -> np.ndarray:
     try:
         return decode_pixels(data)
     except (OSError, SyntaxError, ValueError):  # Pillow raises all of them for a broken PNG
-        raise ValueError(f"{place}: picture {name!r} can't be decoded; {_FIX}") from None
+        raise ValueError(f"{source}: picture {name!r} can't be decoded; {_FIX}") from None
 
 
 def read_captions(folder: Path, split: str) -> list[str]:
