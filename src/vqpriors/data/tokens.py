@@ -115,13 +115,7 @@ def _collect(
     tokenizer: str,
 ) -> TokenSet:
     spec = _read_spec(schema, source)
-    if spec.fingerprint != tokenizer:
-        raise ValueError(
-            f"{source}: encoded by tokenizer {spec.fingerprint[:12]}, "
-            f"not by {tokenizer[:12]}; {_FIX}"
-        )
-    if missing := {"id", "caption", "codes"} - set(schema.names):
-        raise ValueError(f"{source}: no column {min(missing)!r}; {_FIX}")
+    _check_schema(schema, spec, source=source, tokenizer=tokenizer)
     codes = zeros((count, spec.length), np.uint16)
     texts: dict[str, list[pa.Array]] = {"id": [], "caption": []}
     start = 0
@@ -133,6 +127,16 @@ def _collect(
             pieces.append(batch.column(name))
     columns = {name: pa.chunked_array(parts, pa.string()) for name, parts in texts.items()}
     return TokenSet(spec, StringColumn(columns["id"]), StringColumn(columns["caption"]), codes)
+
+
+def _check_schema(schema: pa.Schema, spec: TokenSpec, *, source: str, tokenizer: str) -> None:
+    if spec.fingerprint != tokenizer:
+        raise ValueError(
+            f"{source}: encoded by tokenizer {spec.fingerprint[:12]}, "
+            f"not by {tokenizer[:12]}; {_FIX}"
+        )
+    if missing := {"id", "caption", "codes"} - set(schema.names):
+        raise ValueError(f"{source}: no column {min(missing)!r}; {_FIX}")
 
 
 def _checked(batch: pa.RecordBatch, spec: TokenSpec, source: str) -> np.ndarray:

@@ -106,9 +106,15 @@ def _load(config: Config, param: str) -> "tuple[dict[str, Dataset], dict[str, An
     splits = {str(split): data for split, data in loaded.items()}
     if revision:
         return splits, {"location": config.location, "commit": revision}
-    builder = datasets.load_dataset_builder(location, config.config)
+    return splits, {"sha256": _hash_folder(folder, config)}
+
+
+def _hash_folder(folder: Path, config: Config) -> str:
+    import datasets
+
+    builder = datasets.load_dataset_builder(str(folder), config.config)
     files = [Path(path) for paths in (builder.config.data_files or {}).values() for path in paths]
-    return splits, {"sha256": content_hash(folder, files)}
+    return content_hash(folder, files)
 
 
 def _commit(config: Config, param: str) -> str | None:

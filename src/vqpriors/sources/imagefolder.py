@@ -144,19 +144,22 @@ def _is_inside(path: Path, root: Path) -> bool:
 def _pictures_from_metadata(root: Path, metadata: Path) -> Iterator[Picture]:
     seen = set()
     for line, row in _rows(metadata):
-        where = f"{metadata}:{line}"
-        name = row.get("file_name")
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"{where}: no file_name; name the picture, relative to {root}")
-        path = root / name
-        if not _is_inside(path, root):
-            raise ValueError(f"{where}: {name!r} lies outside {root}")
-        if not path.is_file():
-            raise ValueError(f"{where}: no file {name!r} in {root}; add it or remove the line")
-        if path.resolve() in seen:
-            raise ValueError(f"{where}: {name!r} is listed twice; remove one of the lines")
-        seen.add(path.resolve())
-        yield Picture(root / path.resolve().relative_to(root.resolve()), row)
+        path = _listed_path(root, row.get("file_name"), f"{metadata}:{line}")
+        if path in seen:
+            raise ValueError(f"{metadata}:{line}: {row['file_name']!r} is listed twice")
+        seen.add(path)
+        yield Picture(root / path.relative_to(root.resolve()), row)
+
+
+def _listed_path(root: Path, name: Any, where: str) -> Path:
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"{where}: no file_name; add the path of the picture, relative to {root}")
+    path = root / name
+    if not _is_inside(path, root):
+        raise ValueError(f"{where}: {name!r} lies outside {root}")
+    if not path.is_file():
+        raise ValueError(f"{where}: no file {name!r} in {root}")
+    return path.resolve()
 
 
 def _rows(metadata: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -204,12 +204,12 @@ def _load(folder: Path, config: Config) -> "VQModel":
     except Exception as error:  # unreadable weights raise many types
         reason = " ".join(str(error).split())
         raise _location_error(
-            config, f"can't be loaded ({reason})", "check that it is whole"
+            config, f"can't be loaded ({reason})", "check that it is complete"
         ) from None
     network, report = loaded
     if missing := report["missing_keys"]:
         raise _location_error(
-            config, f"has no weights for {missing[0]!r}", "check that it is whole"
+            config, f"has no weights for {missing[0]!r}", "check that it is complete"
         )
     return network
 
