@@ -1,7 +1,7 @@
-"""The stages of dvc.yaml, one script each, and what their command lines share.
+"""The stages of dvc.yaml, one script each, and their shared command line.
 
-Puts this checkout's `src` first on the path: in the temporary copy of a queued experiment an
-installed package would otherwise silently import the original checkout's code.
+Puts this checkout's `src` first on the path: DVC runs a queued experiment in a temporary copy, and
+an installed package would silently import the original checkout's code.
 """
 
 import argparse
@@ -22,29 +22,31 @@ if TYPE_CHECKING:
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-_EXPLAINED = re.compile(r"[^:;]+: .+; .+")  # <param or file>: <problem>; <fix>
-_MALLOC = {  # number in malloc.h, value
-    "M_MMAP_MAX": (-4, 0),  # no block of its own for any tensor
-    "M_TRIM_THRESHOLD": (-1, 2**31 - 1),  # bytes that may lie free
-    "M_TOP_PAD": (-2, 2**26),  # bytes more than needed to ask the system for
+# <param, file or file:line>: <problem>, or <subject>: <problem>; <fix>
+_EXPLAINED = re.compile(r"(\S*[./][^:;()]*(:\d+)?|\w+): .+|[^:;]+: .+; .+")
+_MALLOC = {  # option's number in malloc.h, value
+    "M_MMAP_MAX": (-4, 0),  # allocate no tensor by mmap
+    "M_TRIM_THRESHOLD": (-1, 2**31 - 1),  # free bytes to keep before returning memory to the system
+    "M_TOP_PAD": (-2, 2**26),  # extra bytes per request to the system
 }
 _FIXES = {
     errno.ENOSPC: "free some disk space and run it again",
     errno.EDQUOT: "free some of your disk quota and run it again",
     errno.EFBIG: "raise the file size limit and run it again",
     errno.EACCES: "check its permissions",
-    errno.ENOENT: "run the stage that makes it (`dvc repro`)",
+    errno.ENOENT: "run the stage that writes it (`dvc repro`)",
 }
 
 
 def run(stage: str, main: "Callable[[Params], None]") -> None:
-    """Run a stage's main function on its params; end the process with its exit code.
+    """Run a stage's main function on its params.
 
-    An error prints `error: <stage>: <param or file>: <problem>; <fix>` and exits with 1.
+    An error prints `error: <stage>: <param or file>: <problem>; <fix>` in one line, without the fix
+    if the problem implies it, and exits with 1.
 
     Args:
         stage: The stage's name in dvc.yaml.
-        main: Does the stage's work.
+        main: The stage's main function.
     """
     parser = argparse.ArgumentParser(
         prog=f"python -m stages.{stage}", description=_description(main)
@@ -58,7 +60,7 @@ def run(stage: str, main: "Callable[[Params], None]") -> None:
         with _warnings_in_one_line(stage):
             main(read_params(stage))
     except KeyboardInterrupt:
-        sys.exit(f"error: {stage}: interrupted; run it again to go on")
+        sys.exit(f"error: {stage}: interrupted; run it again to continue")
     except Exception as error:
         if debug:
             raise
@@ -66,11 +68,11 @@ def run(stage: str, main: "Callable[[Params], None]") -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc keep the memory of freed tensors for the next ones.
+    """Make glibc's malloc reuse the memory of freed tensors.
 
-    By default it gives large blocks back to the system at once, which then clears the same pages
-    for every tensor of every step: a sixth of a training step on CPUs. Other C libraries have no
-    such switches, and need none of what is done here to be correct.
+    By default it returns large blocks to the system at once, which then has to clear new pages for
+    every tensor of every step: a sixth of a training step on CPUs. This affects speed only; C
+    libraries without these options are left unchanged.
     """
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -99,7 +101,7 @@ def _one_line(error: Exception, stage: str) -> str:
         return f"{problem}; {_FIXES.get(error.errno, 'check it and run it again')}"
     if isinstance(error, ValueError) and _EXPLAINED.fullmatch(text):
         return text
-    if isinstance(error, sqlite3.OperationalError):  # of DVC, which keeps hashes in such a file
+    if isinstance(error, sqlite3.OperationalError):  # from DVC, whose state is an SQLite file
         return f"DVC's state: {text}; check that the disk is not full and run it again"
     fix = f"run `python -m stages.{stage} --debug` for the traceback"
     return f"{type(error).__name__}: {text}; {fix}"

@@ -30,25 +30,25 @@ class EncodeConfig(Section):
 
 
 def main(params: Params) -> None:
-    """Encode all splits, a shard of codes for each of pictures, shared out among the processes.
+    """Encode all splits, one shard of codes per shard of pictures, divided among the processes.
 
-    A shard that is done is kept if the stage is killed, and not made again by its next run.
+    If the stage is killed, its next run reuses the finished shards.
     """
     config = params.section("encode", EncodeConfig)
-    place = processes()  # first: it chooses this process's GPU
+    state = processes()  # must come first: selects this process's GPU
     model, spec = load_tokenizer(Path("data/tokenizer"), best_device())
     verify(IMAGES)
     shards = [path for split in SPLITS for path in shard_paths(IMAGES, split)]
     with run_folder_of("encode", params) as folder:
-        for shard in shards[place.process_index :: place.num_processes]:
+        for shard in shards[state.process_index :: state.num_processes]:
             if not (folder / shard.name).exists():
                 _encode(shard, folder / shard.name, model, spec, config)
-        place.wait_for_everyone()
-        if place.is_main_process:
+        state.wait_for_everyone()
+        if state.is_main_process:
             with new_folder(TOKENS) as target:
                 for shard in shards:
                     shutil.copyfile(folder / shard.name, target / shard.name)
-            _print(spec)
+            _print_summary(spec)
 
 
 def _encode(source: Path, target: Path, model: Any, spec: TokenSpec, config: EncodeConfig) -> None:
@@ -60,7 +60,7 @@ def _encode(source: Path, target: Path, model: Any, spec: TokenSpec, config: Enc
         pq.write_table(table, file, compression="zstd")
 
 
-def _print(spec: TokenSpec) -> None:
+def _print_summary(spec: TokenSpec) -> None:
     counts = {split: count_rows(shard_paths(TOKENS, split)) for split in SPLITS}
     listed = ", ".join(f"{count:,} {split}" for split, count in counts.items())
     print(f"{listed}; {spec.rows} x {spec.columns} codes each, of {spec.codebook_size}")

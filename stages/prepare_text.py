@@ -1,4 +1,4 @@
-"""Prepare the caption encoder, all that later stages need of it, in `data/text/`."""
+"""Build the text encoder and save it for offline use, in `data/text/`."""
 
 from pathlib import Path
 

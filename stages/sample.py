@@ -9,7 +9,7 @@ import pandas as pd
 from stages import run
 from vqpriors.core.artifact import new_file
 from vqpriors.core.params import Params, Seed
-from vqpriors.data.samples import Comparison, Written, choose_prompts, write_samples
+from vqpriors.data.samples import Comparison, WrittenCaption, choose_prompts, write_samples
 from vqpriors.data.tokens import TokenSet, read_tokens
 from vqpriors.inference.stage_sampler import StageSampler, load_stage_sampler
 
@@ -49,12 +49,12 @@ def main(params: Params) -> None:
     print(f"{len(prompts):,} pictures, {1 / seconds:.1f} a second")
 
 
-def _write_captions(sampler: StageSampler, test: TokenSet) -> list[Written]:
+def _write_captions(sampler: StageSampler, test: TokenSet) -> list[WrittenCaption]:
     if not sampler.generator.is_captioner:
         return []
     count = sampler.config.captions.num_pictures
     texts = sampler.generator.write(test.codes[:count], seed=sampler.seed)
-    return [Written(*row) for row in zip(test.ids, test.captions, texts, strict=False)]
+    return [WrittenCaption(*row) for row in zip(test.ids, test.captions, texts, strict=False)]
 
 
 def _compare_steps(sampler: StageSampler, test: TokenSet) -> tuple[list[Comparison], pd.DataFrame]:

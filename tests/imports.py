@@ -1,4 +1,4 @@
-"""Which files of the project a module runs: its imports, followed from file to file."""
+"""The transitive imports of the project's modules, from their syntax trees."""
 
 import ast
 from collections.abc import Iterable, Iterator
@@ -9,11 +9,11 @@ SOURCES = {"stages": ROOT / "stages", "vqpriors": ROOT / "src" / "vqpriors"}
 
 
 def closure(modules: Iterable[str], *, skipped: tuple[str, ...] = ()) -> set[str]:
-    """Return the paths below the root of modules and of all that they import of ours.
+    """Return the files of modules and of all project modules that they import, directly or not.
 
     Args:
         modules: Dotted names.
-        skipped: Folders that are not followed into.
+        skipped: Folders to leave out, with what they import.
     """
     seen: set[str] = set()
     todo = [*modules]
@@ -28,7 +28,7 @@ def closure(modules: Iterable[str], *, skipped: tuple[str, ...] = ()) -> set[str
 
 
 def graph() -> dict[str, set[str]]:
-    """Return, for each file of the library, the files that it imports, for types alone left out."""
+    """Return the files that each file of the library imports, without imports for types only."""
     files = sorted((SOURCES["vqpriors"]).rglob("*.py"))
     return {
         file.relative_to(ROOT).as_posix(): {

@@ -15,7 +15,7 @@ from vqpriors.data.text_inputs import TextShape
 from vqpriors.inference.stage_sampler import SampleConfig
 from vqpriors.judge.network import JudgeConfig
 from vqpriors.priors.base.loading import build_prior, describe_prior
-from vqpriors.sources.base.preparing import Decoding, Recipe, section_path
+from vqpriors.sources.base.preparing import DatasetConfig, DecodingConfig, section_path
 from vqpriors.tokenizer.base.loading import build_tokenizer, describe_tokenizer
 from vqpriors.training.config import read_train_config
 
@@ -55,8 +55,8 @@ def test_each_line_sets_one_key(name):
 def test_every_stage_accepts_it(preset):
     _, params = preset
     data = section_path(params)
-    params.section(data, Recipe)
-    params.section("data.decoding", Decoding)
+    params.section(data, DatasetConfig)
+    params.section("data.decoding", DecodingConfig)
     params.kind(f"{data}.source", "vqpriors.sources")
     params.kind("text.encoder", "vqpriors.text")
     params.section("encode", EncodeConfig)
@@ -73,7 +73,7 @@ def test_every_stage_accepts_it(preset):
 
 def test_its_models_can_be_built(preset):
     name, params = preset
-    recipe = params.section(section_path(params), Recipe)
+    recipe = params.section(section_path(params), DatasetConfig)
     arch = params.kind("tokenizer.arch", "vqpriors.tokenizer")
     quantizer = params.kind("tokenizer.quantizer", "vqpriors.quantizers")
     model = build_tokenizer(

@@ -50,7 +50,7 @@ class VectorQuantizeNet(nn.Module):
 
     def __init__(self, size: Size):
         super().__init__()
-        sizes = {"channels": 3, "width": size.hidden, "halvings": 2, "blocks": 2}
+        sizes = {"channels": 3, "width": size.hidden, "num_downsamples": 2, "blocks": 2}
         sizes |= {"residual_width": size.residual_width, "dim": size.code_width}
         self.encoder, self.decoder = Encoder(**sizes), Decoder(**sizes)
         self.quantizer = vector_quantize(size, accept_image_fmap=True, kmeans_init=True)

@@ -16,7 +16,7 @@ def contents(folder):
     return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_folder_appears_whole_with_a_manifest(tmp_path):
+def test_folder_appears_complete_with_a_manifest(tmp_path):
     path = tmp_path / "deep" / "set"
     with new_folder(path) as folder:
         (folder / "sub").mkdir()
@@ -27,7 +27,7 @@ def test_folder_appears_whole_with_a_manifest(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_block_that_raises_leaves_the_old_folder_untouched(tmp_path):
+def test_exception_keeps_the_old_folder(tmp_path):
     path = tmp_path / "set"
     write(path, a="old", b="old")
     before = contents(path)
@@ -43,7 +43,7 @@ def test_block_that_raises_leaves_the_old_folder_untouched(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_new_folder_replaces_the_old_one_whole(tmp_path):
+def test_new_folder_replaces_the_old_one(tmp_path):
     path = tmp_path / "set"
     write(path, a="old", b="old")
     write(path, a="new")
@@ -71,7 +71,7 @@ def test_leftovers_of_killed_writers_of_the_same_file_are_removed(tmp_path):
     assert sorted(tmp_path.iterdir()) == [other, tmp_path / "row.txt"]
 
 
-def test_fingerprint_changes_with_contents_and_names_alone(tmp_path):
+def test_fingerprint_depends_on_contents_and_names_only(tmp_path):
     prints = []
     for number, files in enumerate([{"a": "1"}, {"a": "1"}, {"a": "2"}, {"b": "1"}]):
         write(tmp_path / str(number), **files)
@@ -82,7 +82,7 @@ def test_fingerprint_changes_with_contents_and_names_alone(tmp_path):
 
 
 @pytest.mark.parametrize("position", [0, 9, -1])
-def test_flipped_bit_is_found(tmp_path, position):
+def test_flipped_bit_is_detected(tmp_path, position):
     path = tmp_path / "set"
     write(path, a="1", b="some more content")
     content = bytearray((path / "b").read_bytes())
@@ -92,7 +92,7 @@ def test_flipped_bit_is_found(tmp_path, position):
         verify(path)
 
 
-def test_missing_file_and_folder_are_found(tmp_path):
+def test_missing_file_and_folder_are_detected(tmp_path):
     path = tmp_path / "set"
     write(path, a="1")
     (path / "a").unlink()

@@ -11,7 +11,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(("is_fast", "expected"), [(True, "bf16"), (False, "no")])
-def test_auto_is_bfloat16_where_that_is_faster(monkeypatch, is_fast, expected):
+def test_auto_is_bfloat16_if_that_is_faster(monkeypatch, is_fast, expected):
     monkeypatch.setattr(hardware, "_has_fast_bfloat16", lambda device: is_fast)
     assert resolve_precision("auto", CPU) == expected
     assert resolve_precision("no", CPU) == "no"
@@ -29,7 +29,7 @@ def test_products_are_computed_in_the_precision(precision, dtype):
 
 
 @pytest.mark.parametrize("precision", ["no", "bf16", "fp16"])
-def test_autocast_once_computes_what_autocast_does_and_leaves_no_trace(precision):
+def test_autocast_once_equals_autocast_and_restores_weights(precision):
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.GELU(), torch.nn.Linear(16, 4))
     before, x = copy.deepcopy(model.state_dict()), torch.randn(3, 8)
@@ -44,14 +44,14 @@ def test_autocast_once_computes_what_autocast_does_and_leaves_no_trace(precision
     assert model[0].weight.dtype == torch.float32
 
 
-def test_autocast_once_leaves_no_trace_of_a_block_that_fails():
+def test_autocast_once_restores_weights_after_an_exception():
     model = torch.nn.Linear(2, 2)
     with pytest.raises(RuntimeError, match="on purpose"), autocast_once(model, "bf16"):
         raise RuntimeError("on purpose")
     assert model.weight.dtype == torch.float32
 
 
-def test_threads_do_not_find_what_autocast_once_has_cast():
+def test_autocast_once_locks_out_other_threads():
     model, found = torch.nn.Linear(2, 2), []
 
     def look():

@@ -36,14 +36,14 @@ def test_right_size_is_not_resampled():
     np.testing.assert_array_equal(through(Image.fromarray(pixels)), pixels.transpose(2, 0, 1))
 
 
-def test_grey_stays_exact():
+def test_gray_is_exact():
     pixels = noise(channels=1)
     np.testing.assert_array_equal(through(Image.fromarray(pixels), channels=1), pixels[None])
     np.testing.assert_array_equal(through(Image.fromarray(pixels)), np.stack([pixels] * 3))
 
 
 @pytest.mark.parametrize(("alpha", "expected"), [(0, 200), (255, 40), (128, 120)])
-def test_transparent_shows_the_background(alpha, expected):
+def test_transparency_is_blended_with_the_background(alpha, expected):
     image = Image.new("RGBA", (8, 8), (40, 40, 40, alpha))
     pixels = through(image, background="#c8c8c8")
     assert pixels.shape == (3, 8, 8)
@@ -55,7 +55,7 @@ def test_background_color_is_exact():
     assert pixels[:, 4, 4].tolist() == [10, 20, 30]
 
 
-def test_palette_with_a_transparent_color():
+def test_transparent_palette_color():
     image = Image.new("P", (8, 8), 0)
     image.putpalette([9, 9, 9, 50, 60, 70])
     image.paste(1, (4, 0, 8, 8))
@@ -64,7 +64,7 @@ def test_palette_with_a_transparent_color():
     assert pixels[:, 0, 7].tolist() == [50, 60, 70]
 
 
-def test_sixteen_bits_keep_their_highest_eight():
+def test_sixteen_bits_are_scaled_to_eight():
     values = np.array([[0, 257, 128 * 257, 65535]] * 4, np.uint16)
     pixels = through(Image.fromarray(values), size=4, channels=1)
     assert pixels[0, 0].tolist() == [0, 1, 128, 255]
@@ -82,7 +82,7 @@ def test_other_formats(form):
     np.testing.assert_allclose(pixels[:, 4, 4], [200, 100, 50], atol=4)
 
 
-def test_exif_orientation_is_honoured():
+def test_exif_orientation_is_applied():
     image = Image.new("RGB", (16, 8))
     image.paste((255, 255, 255), (0, 0, 8, 8))
     exif = Image.Exif()
@@ -112,7 +112,7 @@ def test_pad_shows_the_background_on_both_sides(channels):
     assert pixels[0, :, 4].tolist() == [64, 64, 255, 255, 255, 255, 64, 64]
 
 
-def test_pad_keeps_a_line_of_a_very_long_picture():
+def test_very_long_picture_is_padded_to_at_least_one_line():
     pixels = through(Image.new("RGB", (900, 1), "white"), resize="pad")
     assert (pixels == 255).any()
 
@@ -125,7 +125,7 @@ def test_stretch_uses_all_of_the_picture():
     assert pixels[0, 0, 7] == 255
 
 
-def test_pixel_cap_is_hit_before_decoding(monkeypatch):
+def test_max_pixels_is_checked_before_decoding(monkeypatch):
     def fail(*_):
         raise AssertionError("decoded")
 
@@ -162,5 +162,5 @@ def test_bad_bytes_are_refused_with_a_reason(data, reason):
 
 
 def test_unknown_background_names_its_param():
-    with pytest.raises(ValueError, match=r"^data\.x\.image\.background: must be a colour's name"):
+    with pytest.raises(ValueError, match=r"^data\.x\.image\.background: must be a colour name"):
         config(background="mauvish")

@@ -28,7 +28,7 @@ def test_columns_can_be_chosen(tmp_path):
     assert read_split(tmp_path, "test", columns=["s"]).equals(table(4).select(["s"]))
 
 
-def test_splits_are_apart(tmp_path):
+def test_splits_are_separate(tmp_path):
     write_split(tmp_path, "train", table(4), rows_per_shard=3)
     write_split(tmp_path, "test", table(2), rows_per_shard=3)
     assert read_split(tmp_path, "train").num_rows == 4
@@ -38,7 +38,7 @@ def test_splits_are_apart(tmp_path):
 def test_incomplete_shards_are_refused(tmp_path, missing):
     write_split(tmp_path, "train", table(7), rows_per_shard=3)
     (tmp_path / f"train-{missing:05d}-of-00003.parquet").unlink()
-    with pytest.raises(ValueError, match="no complete set of 'train' shards; make it again"):
+    with pytest.raises(ValueError, match="no complete set of 'train' shards; write it again"):
         read_split(tmp_path, "train")
 
 
@@ -54,7 +54,7 @@ def test_shards_of_two_sets_are_refused(tmp_path):
         read_split(tmp_path, "train")
 
 
-def test_file_that_is_no_parquet_is_refused_by_name(tmp_path):
+def test_file_that_is_not_parquet_is_named(tmp_path):
     write_split(tmp_path, "train", table(4), rows_per_shard=3)
     (tmp_path / "train-00001-of-00002.parquet").write_bytes(b"PAR1 not really")
     problem = r"train-00001-of-00002.parquet: not readable as parquet \(.*\); restore it"
@@ -62,7 +62,7 @@ def test_file_that_is_no_parquet_is_refused_by_name(tmp_path):
         read_split(tmp_path, "train")
 
 
-def test_batches_are_all_rows_in_order_and_never_of_two_shards(tmp_path):
+def test_batches_keep_order_and_never_span_two_shards(tmp_path):
     write_split(tmp_path, "train", table(10), rows_per_shard=4)
     paths = shard_paths(tmp_path, "train")
     batches = list(read_batches(paths, rows=3))
@@ -80,7 +80,7 @@ def test_batches_are_all_rows_in_order_and_never_of_two_shards(tmp_path):
         read_schema,
     ],
 )
-def test_every_way_of_reading_names_the_file_that_is_no_parquet(tmp_path, read):
+def test_every_reader_names_the_file_that_is_not_parquet(tmp_path, read):
     path = tmp_path / "train-00000-of-00001.parquet"
     path.write_bytes(b"PAR1 not really")
     with pytest.raises(ValueError, match=r"00001.parquet: not readable as parquet \(.*\); restore"):

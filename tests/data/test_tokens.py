@@ -35,13 +35,13 @@ def test_round_trip_is_exact(tmp_path):
     assert len(read_tokens(folder, "test", tokenizer="f" * 64)) == 1
 
 
-def test_codes_can_become_a_tensor_without_a_warning(tmp_path):
+def test_codes_convert_to_a_tensor_without_a_warning(tmp_path):
     folder = write(tmp_path / "tokens", train=table())
     codes = read_tokens(folder, "train", tokenizer="f" * 64).codes
     assert torch.from_numpy(codes)[torch.tensor([1])].long().tolist() == [CODES[1].tolist()]
 
 
-def test_file_has_fixed_size_lists_and_says_what_codes_mean(tmp_path):
+def test_file_has_fixed_size_lists_and_a_spec(tmp_path):
     folder = write(tmp_path / "tokens", train=table())
     schema = pq.read_schema(folder / "train-00001-of-00002.parquet")
     assert schema.names == ["id", "caption", "codes"]
@@ -57,7 +57,7 @@ def test_empty_split_is_read(tmp_path):
 
 def test_tokens_of_another_tokenizer_are_refused(tmp_path):
     folder = write(tmp_path / "tokens", train=table())
-    problem = "its tokens are of tokenizer ffffffffffff, not of eeeeeeeeeeee; encode the images"
+    problem = "encoded by tokenizer ffffffffffff, not by eeeeeeeeeeee; encode the images"
     with pytest.raises(ValueError, match=problem):
         read_tokens(folder, "train", tokenizer="e" * 64)
 

@@ -52,7 +52,7 @@ def error_of(stage: str, outcome: Outcome) -> str:
     """Check that a stage failed as promised, and return what it says after the stage's name."""
     assert outcome.code == 1
     assert len(outcome.lines) == 1, outcome.lines
-    found = re.fullmatch(rf"error: {stage}: (\S[^;]*: \S.*; \S.*)", outcome.lines[0])
+    found = re.fullmatch(rf"error: {stage}: (\S[^;]*: \S.*)", outcome.lines[0])
     assert found is not None, outcome.lines[0]
     assert "--debug" not in found[1], "an error that nobody thought of"
     return found[1]

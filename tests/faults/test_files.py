@@ -192,7 +192,7 @@ def test_picture_that_is_none_is_refused(checkout, refusal):
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (with_spec(fingerprint="0" * 64), "its tokens are of tokenizer 000000000000"),
+        (with_spec(fingerprint="0" * 64), "encoded by tokenizer 000000000000"),
         (with_spec(columns=8), "codes are"),
         (with_spec(length=49), "no token spec"),
         (lambda table: table.replace_schema_metadata(None), "no token spec"),
@@ -227,7 +227,7 @@ def test_prior_of_another_tokenizer_or_encoder_is_refused(checkout, refusal, sta
 def test_samples_of_another_tokenizer_are_refused(checkout, refusal):
     other = each_table(with_spec(fingerprint="0" * 64))
     line = refusal("evaluate", lambda: reseal(checkout / "data/samples", other))
-    assert line.startswith("data/samples/samples.parquet: its tokens are of tokenizer ")
+    assert line.startswith("data/samples/samples.parquet: encoded by tokenizer ")
 
 
 def test_unknown_text_encoder_lists_those_there_are(checkout, refusal):

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from tests.tiny import captions, no_captions
-from vqpriors.core.arrays import Texts
+from vqpriors.core.arrays import StringColumn
 from vqpriors.data.text_inputs import TextInput
 from vqpriors.priors.base import examples as token_examples_module
 from vqpriors.priors.base.examples import TokenExamples, token_examples
@@ -14,7 +14,7 @@ CODES = np.arange(12, dtype=np.uint16).reshape(4, 3) + 60000
 
 
 def texts(*strings):
-    return Texts(pa.chunked_array([list(strings)], pa.string()))
+    return StringColumn(pa.chunked_array([list(strings)], pa.string()))
 
 
 def examples(dropout, count=4, num_draws=0):

@@ -6,18 +6,18 @@ from tests.tiny import ema
 from vqpriors.quantizers.ema import kmeans, nearest
 
 
-def started(*codes, **changes):
-    """Return a quantizer in training mode whose codebook stands at given vectors."""
+def initialised(*codes, **changes):
+    """Return a quantizer in training mode with the given codebook."""
     codebook = torch.tensor(codes)
     quantizer = ema(num_codes=len(codes), dim=codebook.shape[1], **changes)
     quantizer.codebook.copy_(codebook)
     quantizer.cluster_sum.copy_(codebook)
-    quantizer.is_started.fill_(True)
+    quantizer.is_initialised.fill_(True)
     return quantizer
 
 
-def test_two_steps_follow_by_hand():
-    quantizer = started([0.0, 0.0], [8.0, 0.0], decay=0.5, dead_code_threshold=0.0)
+def test_two_ema_updates_by_hand():
+    quantizer = initialised([0.0, 0.0], [8.0, 0.0], decay=0.5, dead_code_threshold=0.0)
     codes = quantizer(torch.tensor([[1.0, 1.0], [3.0, 1.0], [8.0, 4.0]])).codes
     assert codes.tolist() == [0, 0, 1]
     # sizes (1 + 2) / 2 and (1 + 1) / 2; sums (0 + 4) / 2, (0 + 2) / 2 and (8 + 8) / 2, (0 + 4) / 2
@@ -31,8 +31,8 @@ def test_two_steps_follow_by_hand():
     assert_close(quantizer.codebook, torch.tensor([[0.8, 0.4], [8.0, 2.0]]))
 
 
-def test_commitment_is_the_weighted_mean_square_to_the_codes_before_they_move():
-    quantizer = started([0.0], [10.0], commitment=0.5)
+def test_commitment_is_the_weighted_squared_distance_before_the_update():
+    quantizer = initialised([0.0], [10.0], commitment=0.5)
     losses = quantizer(torch.tensor([[1.0], [7.0]])).losses
     assert_close(losses, {"commitment": torch.tensor(0.5 * (1 + 9) / 2)})
 
@@ -40,7 +40,7 @@ def test_commitment_is_the_weighted_mean_square_to_the_codes_before_they_move():
 def test_gradient_passes_straight_through():
     vectors = torch.tensor([[1.0, 2.0], [3.0, 5.0]], requires_grad=True)
     weights = torch.tensor([[1.0, -2.0], [0.5, 3.0]])
-    quantized = started([0.0, 0.0], [4.0, 4.0])(vectors)
+    quantized = initialised([0.0, 0.0], [4.0, 4.0])(vectors)
     assert_close(quantized.vectors, torch.tensor([[0.0, 0.0], [4.0, 4.0]]))
     (quantized.vectors * weights).sum().backward()
     assert torch.equal(vectors.grad, weights)
@@ -48,7 +48,7 @@ def test_gradient_passes_straight_through():
 
 def test_commitment_pulls_vectors_to_their_codes():
     vectors = torch.tensor([[1.0, 2.0]], requires_grad=True)
-    started([0.0, 0.0], [4.0, 4.0], commitment=0.25)(vectors).losses["commitment"].backward()
+    initialised([0.0, 0.0], [4.0, 4.0], commitment=0.25)(vectors).losses["commitment"].backward()
     assert_close(vectors.grad, torch.tensor([[0.25, 0.5]]))  # 0.25 x 2 v / 2
 
 
@@ -59,7 +59,7 @@ def test_nearest_equals_a_search_over_all_pairs():
     assert torch.equal(found, torch.cdist(vectors.double(), codebook.double()).argmin(1))
 
 
-def test_first_of_equally_near_codes_is_chosen():
+def test_first_of_tied_codes_is_chosen():
     codebook = torch.tensor([[5.0], [1.0], [-1.0], [1.0]])
     assert nearest(torch.tensor([[0.0], [1.0], [3.0]]), codebook).tolist() == [1, 1, 0]
 
@@ -68,16 +68,16 @@ def test_first_of_equally_near_codes_is_chosen():
 def test_kmeans_finds_separated_clusters_exactly(seed):
     torch.manual_seed(seed)
     vectors = torch.tensor([[0.0, 0.0], [2.0, 2.0], [100.0, 100.0], [104.0, 104.0]])
-    assert kmeans(vectors, 2, rounds=10).sort(0).values.tolist() == [[1.0, 1.0], [102.0, 102.0]]
+    assert kmeans(vectors, 2, num_iters=10).sort(0).values.tolist() == [[1.0, 1.0], [102.0, 102.0]]
 
 
 def test_kmeans_of_fewer_vectors_than_codes_repeats_them():
     torch.manual_seed(0)
-    centres = kmeans(torch.tensor([[1.0], [2.0]]), 5, rounds=3)
+    centres = kmeans(torch.tensor([[1.0], [2.0]]), 5, num_iters=3)
     assert set(centres.flatten().tolist()) == {1.0, 2.0}
 
 
-def test_codebook_starts_at_the_centres_of_the_first_training_batch():
+def test_codebook_is_initialised_by_kmeans_of_the_first_batch():
     torch.manual_seed(0)
     quantizer = ema(num_codes=2, dim=1, decay=0.999999, dead_code_threshold=0.0)
     quantized = quantizer(torch.tensor([[0.0], [2.0], [10.0], [14.0]]))
@@ -85,11 +85,11 @@ def test_codebook_starts_at_the_centres_of_the_first_training_batch():
     assert quantized.codes[0] == quantized.codes[1] != quantized.codes[2] == quantized.codes[3]
     before = quantizer.codebook.clone()
     quantizer(torch.tensor([[500.0], [600.0]]))
-    assert_close(quantizer.codebook, before, rtol=0.01, atol=0.01)  # starts once
+    assert_close(quantizer.codebook, before, rtol=0.01, atol=0.01)  # initialised only once
 
 
-def test_dead_code_moves_to_a_vector_with_its_averages():
-    quantizer = started([0.0], [1000.0], decay=0.5, dead_code_threshold=0.6)
+def test_dead_code_and_its_averages_are_replaced():
+    quantizer = initialised([0.0], [1000.0], decay=0.5, dead_code_threshold=0.6)
     vectors = torch.tensor([[1.0], [2.0], [3.0]])
     quantizer(vectors)
     # The first is alive: (1 + 3) / 2 vectors of sum (0 + 6) / 2. The second fell to 0.5.
@@ -99,18 +99,18 @@ def test_dead_code_moves_to_a_vector_with_its_averages():
     assert torch.equal(quantizer.cluster_sum[1], quantizer.codebook[1])
 
 
-def test_dead_code_without_revival_stays_where_it_is():
-    quantizer = started([0.0], [1000.0], decay=0.01, dead_code_threshold=0.0)
+def test_dead_code_is_unchanged_at_threshold_0():
+    quantizer = initialised([0.0], [1000.0], decay=0.01, dead_code_threshold=0.0)
     for _ in range(5):
         quantizer(torch.tensor([[1.0]]))
     assert quantizer.cluster_size[1] < 1e-3
     assert_close(quantizer.codebook[1], torch.tensor([1000.0]))
 
 
-@pytest.mark.parametrize("is_started", [True, False])
-def test_evaluation_changes_nothing(is_started):
-    quantizer = started([0.0, 0.0], [4.0, 4.0], dead_code_threshold=10.0).eval()
-    quantizer.is_started.fill_(is_started)
+@pytest.mark.parametrize("is_initialised", [True, False])
+def test_evaluation_changes_nothing(is_initialised):
+    quantizer = initialised([0.0, 0.0], [4.0, 4.0], dead_code_threshold=10.0).eval()
+    quantizer.is_initialised.fill_(is_initialised)
     before = {name: value.clone() for name, value in quantizer.state_dict().items()}
     quantizer(torch.randn(8, 2))
     quantizer.train().encode(torch.randn(8, 2))
@@ -123,7 +123,7 @@ def test_codes_are_the_same_under_autocast():
     generator = torch.Generator().manual_seed(0)
     codebook = 1 + 1e-3 * torch.randn(64, 8, generator=generator)  # equal in bfloat16
     vectors = 1 + 1e-3 * torch.randn(500, 8, generator=generator)
-    quantizer = started(*codebook.tolist()).eval()
+    quantizer = initialised(*codebook.tolist()).eval()
     exact = quantizer(vectors)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rounded, codes = quantizer(vectors), quantizer.encode(vectors)
@@ -134,7 +134,7 @@ def test_codes_are_the_same_under_autocast():
 
 
 def test_training_under_autocast_keeps_averages_in_float32():
-    exact, rounded = (started([0.0, 0.0], [4.0, 4.0]) for _ in range(2))
+    exact, rounded = (initialised([0.0, 0.0], [4.0, 4.0]) for _ in range(2))
     vectors = torch.tensor([[1.001, 2.003], [3.007, 5.001]])
     exact(vectors)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -143,7 +143,7 @@ def test_training_under_autocast_keeps_averages_in_float32():
 
 
 def test_half_precision_vectors_are_quantized_in_float32():
-    quantized = started([0.0, 0.0], [4.0, 4.0]).eval()(torch.ones(3, 2, dtype=torch.bfloat16))
+    quantized = initialised([0.0, 0.0], [4.0, 4.0]).eval()(torch.ones(3, 2, dtype=torch.bfloat16))
     assert quantized.vectors.dtype == torch.float32
 
 
@@ -156,13 +156,13 @@ def test_normalised_codes_have_length_1():
     assert_close(quantized.vectors.norm(dim=1), torch.ones(64))
 
 
-def test_normalised_codes_depend_on_direction_alone():
-    quantizer = started([1.0, 0.0], [0.0, 1.0], is_normalised=True).eval()
+def test_normalised_codes_depend_on_direction_only():
+    quantizer = initialised([1.0, 0.0], [0.0, 1.0], is_normalised=True).eval()
     vectors = torch.tensor([[100.0, 1.0], [0.01, 0.02]])
     assert quantizer.encode(vectors).tolist() == [0, 1]
 
 
-def test_state_holds_all_that_training_depends_on():
+def test_state_dict_is_complete():
     torch.manual_seed(0)
     first, second = ema(), ema()
     first(torch.randn(32, 2))
@@ -178,5 +178,5 @@ def test_state_holds_all_that_training_depends_on():
 
 
 def test_decode_takes_codes_of_any_shape():
-    quantizer = started([0.0, 1.0], [2.0, 3.0])
+    quantizer = initialised([0.0, 1.0], [2.0, 3.0])
     assert quantizer.decode(torch.tensor([[1, 0], [0, 0]])).shape == (2, 2, 2)

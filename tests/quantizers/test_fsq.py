@@ -21,7 +21,7 @@ def test_every_code_decodes_and_encodes_to_itself(levels):
 
 
 def unbounded(quantizer, vectors):
-    """Return inputs in the middle of what the quantizer maps to its outputs `vectors`."""
+    """Return the midpoints of the input intervals that the quantizer maps to `vectors`."""
     grid = torch.linspace(-9, 9, 20001)[:, None].expand(-1, quantizer.dim)
     found = quantizer.eval()(grid).vectors  # (20001, D)
     inputs = torch.empty_like(vectors)
@@ -51,7 +51,7 @@ def test_forward_agrees_with_encode_and_decode(levels):
 
 
 @pytest.mark.parametrize("levels", LEVELS)
-def test_codes_do_not_fall_as_an_input_rises(levels):
+def test_codes_are_monotonic_in_each_input(levels):
     quantizer = FiniteScalarQuantizer(levels=levels[:1])
     codes = quantizer.encode(torch.linspace(-9, 9, 999)[:, None])
     assert (codes.diff() >= 0).all()
@@ -59,7 +59,7 @@ def test_codes_do_not_fall_as_an_input_rises(levels):
 
 
 @pytest.mark.parametrize("levels", LEVELS)
-def test_gradient_is_that_of_the_bound(levels):
+def test_gradient_is_positive_everywhere(levels):
     vectors = torch.linspace(-1, 1, 5)[:, None].repeat(1, len(levels)).requires_grad_()
     FiniteScalarQuantizer(levels=levels)(vectors).vectors.sum().backward()
     assert (vectors.grad > 0).all()

@@ -67,7 +67,7 @@ def test_job_warned_of_its_end_is_requeued_and_ends_as_an_undisturbed_run(
     job = submit(slurm, untrained, "slurm/repro.sbatch", *limits)
     state, restarts, log = ended(slurm, untrained, job)
     assert (state, restarts > 0) == ("COMPLETED", True), log
-    assert log.count("time is nearly up; stopping, and back to the queue") == restarts
+    assert log.count("time limit is near; stopping and requeueing") == restarts
     assert trained(untrained) == trained(reproduced.folder)
     assert not (untrained / ".runs").exists()
 

@@ -7,7 +7,7 @@ from PIL import ImageCms, ImageStat
 
 from vqpriors.core.params import check
 from vqpriors.sources.digits import drawings as digits
-from vqpriors.sources.digits.handwriting import load, mask
+from vqpriors.sources.digits.handwriting import load, render_glyph
 
 VALUES = {
     "canvas": 28,
@@ -56,7 +56,7 @@ def test_splits_are_stratified_by_digit():
         np.testing.assert_allclose(counts, share, atol=0.006)
 
 
-def test_drawings_are_of_their_splits_glyphs(drawn):
+def test_drawings_use_the_glyphs_of_their_split(drawn):
     parts = digits.split_glyphs(load().digits, seed=0)
     for split, copies in (("train", 8), ("validation", 3), ("test", 3)):
         glyphs = Counter(int(record.id.partition("-")[0]) for record in drawn[split])
@@ -81,7 +81,7 @@ def test_unseen_pairs_occur_in_test_only(drawn):
     assert 0.15 < share < 0.25
 
 
-def test_train_has_every_other_pair_evenly(drawn):
+def test_other_pairs_are_evenly_frequent_in_train(drawn):
     unseen = {tuple(pair) for pair in build().provenance["unseen_pairs"]}
     found = Counter((r.attributes["color"], r.attributes["digit"]) for r in drawn["train"])
     assert len(found) == 70 - len(unseen)
@@ -98,7 +98,7 @@ def test_all_unseen_pairs_are_distinct():
     assert len(set(digits.unseen_pairs(60, seed=0))) == 60
 
 
-def test_caption_is_made_from_attributes(drawn):
+def test_caption_lists_the_attributes(drawn):
     for record in drawn["test"]:
         facts = record.attributes
         assert list(facts) == ["size", "color", "digit", "background"]
@@ -141,16 +141,16 @@ def test_rows_can_be_drawn_alone(drawn):
     assert alone.image.tobytes() == drawn["train"][123].image.tobytes()
 
 
-def test_shift_moves_at_most_that_far():
+def test_shift_is_at_most_the_param():
     source = build(shift=2)
     plan = source._plans["train"]
     assert {value for drawing in plan for value in drawing.shift} == {-2, -1, 0, 1, 2}
 
 
-def test_mask_is_empty_around_and_full_inside():
+def test_rendered_glyph_is_255_inside_and_0_outside():
     cells = np.zeros((8, 8), np.float32)
     cells[:, 3:5] = 1
-    coverage = np.asarray(mask(cells, size=16, canvas=28))
+    coverage = np.asarray(render_glyph(cells, size=16, canvas=28))
     assert coverage[14, 13:15].tolist() == [255, 255]
     assert not coverage[:, :8].any()
     assert not coverage[:4].any()
@@ -165,7 +165,7 @@ def lab(color):
     return np.array([lightness / 255 * 100, (a + 128) % 256 - 128, (b + 128) % 256 - 128])
 
 
-def test_every_two_colors_are_easy_to_tell_apart():
+def test_colors_are_far_apart_in_lab_space():
     names = list(digits.COLORS)
     for i, first in enumerate(names):
         for second in names[:i]:
@@ -173,7 +173,7 @@ def test_every_two_colors_are_easy_to_tell_apart():
             assert distance > 40, (first, second, distance)
 
 
-def test_every_color_is_easy_to_see_on_every_background():
+def test_colors_are_far_from_backgrounds_in_lab_space():
     for color, background in ((c, b) for c in digits.COLORS for b in digits.BACKGROUNDS if c != b):
         distance = np.linalg.norm(lab(digits.COLORS[color]) - lab(digits.BACKGROUNDS[background]))
         assert distance > 55, (color, background, distance)

@@ -72,7 +72,7 @@ def build(folder, **changes):
     return hub.build(config, seed=0, param="data.x.hub")
 
 
-def test_rows_come_with_names_of_their_classes(folder):
+def test_labels_are_class_names(folder):
     source = build(folder, caption_column="text", label_column="label", attribute_columns=["legs"])
     assert source.sizes == {"train": 5, "test": 2}
     rows = list(source.records("train", range(5)))
@@ -88,13 +88,13 @@ def test_rows_can_be_chosen(folder):
     assert [row.image for row in rows] == [png(1), png(4)]
 
 
-def test_row_without_bytes_is_never_opened_by_its_path(tmp_path):
+def test_path_of_a_row_without_bytes_is_never_opened(tmp_path):
     Image.new("L", (4, 4)).save(tmp_path / "secret.png")
     write(tmp_path / "set", [{"bytes": None, "path": str(tmp_path / "secret.png")}])
     assert [row.image for row in build(tmp_path / "set").records("train", [0])] == [None]
 
 
-def test_hash_follows_content_not_place(folder, tmp_path):
+def test_hash_depends_on_content_not_location(folder, tmp_path):
     folder.rename(tmp_path / "moved")
     first = build(tmp_path / "moved").provenance
     (tmp_path / "moved").rename(folder)
@@ -103,7 +103,7 @@ def test_hash_follows_content_not_place(folder, tmp_path):
     assert first.keys() == {"sha256"}
 
 
-def test_folder_may_lie_behind_a_link(folder, tmp_path):
+def test_folder_may_be_a_symbolic_link(folder, tmp_path):
     # Files that the card names come back with the link's path, others with their own.
     names = "- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*\n"
     (folder / "README.md").write_text(f"---\nconfigs:\n{names}---\n")
@@ -126,12 +126,12 @@ def test_changed_data_changes_the_hash(tmp_path):
         ({"image_column": "img"}, r"\.image_column: no column 'img'; choose one of image, label,"),
         ({"caption_column": "txt"}, r"\.caption_column: no column 'txt'; choose one of image"),
         ({"attribute_columns": ["a"]}, r"\.attribute_columns: no column 'a'; choose one of image"),
-        ({"image_column": "text"}, r"\.image_column: column 'text' holds Value"),
-        ({"caption_column": "boxes"}, r"\.caption_column: column 'boxes' holds List"),
+        ({"image_column": "text"}, r"\.image_column: column 'text' has type Value"),
+        ({"caption_column": "boxes"}, r"\.caption_column: column 'boxes' has type List"),
         ({"config": "big"}, r"\.config: no configuration 'big' .*default"),
     ],
 )
-def test_what_is_missing_names_its_param(folder, changes, message):
+def test_missing_column_or_config_names_its_param(folder, changes, message):
     with pytest.raises(ValueError, match=r"^data\.x\.hub" + message):
         build(folder, **changes)
 
@@ -148,7 +148,7 @@ def test_damaged_data_names_its_param(folder):
         build(folder)
 
 
-def test_missing_folder_is_not_looked_for_on_the_hub(tmp_path, monkeypatch):
+def test_missing_folder_is_not_searched_on_the_hub(tmp_path, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("went online"))
     with pytest.raises(ValueError, match=r"^data\.x\.hub\.location: no folder '.*nowhere', and"):
         build(tmp_path / "nowhere")

@@ -85,28 +85,28 @@ def test_csv_metadata(tmp_path):
     assert (record.id, record.caption) == ("train/a.png", "one, with a comma")
 
 
-def test_folder_name_is_the_label_where_metadata_has_none(tmp_path):
+def test_folder_name_is_the_label_if_metadata_has_none(tmp_path):
     paint(tmp_path / "cat" / "a.png")
     write_jsonl(tmp_path, {"file_name": "cat/a.png", "text": "tom"})
     assert listed(build(tmp_path, caption_column="text"))[0].label == "cat"
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/hostname", "sub/../../secret.png"])
-def test_path_that_leaves_the_folder_is_refused(tmp_path, name):
+def test_path_outside_the_folder_is_refused(tmp_path, name):
     paint(tmp_path / "secret.png")
     write_jsonl(tmp_path / "set", {"file_name": name})
-    with pytest.raises(ValueError, match=r"metadata\.jsonl:1: .* leaves .*; name a picture inside"):
+    with pytest.raises(ValueError, match=r"metadata\.jsonl:1: .* lies outside "):
         build(tmp_path / "set")
 
 
 @pytest.mark.parametrize("is_listed", [True, False])
-def test_link_that_leaves_the_folder_is_refused(tmp_path, is_listed):
+def test_link_to_a_file_outside_the_folder_is_refused(tmp_path, is_listed):
     paint(tmp_path / "secret.png")
     paint(tmp_path / "set" / "a.png")
     (tmp_path / "set" / "b.png").symlink_to(tmp_path / "secret.png")
     if is_listed:
         write_jsonl(tmp_path / "set", {"file_name": "b.png"})
-    with pytest.raises(ValueError, match="leaves"):
+    with pytest.raises(ValueError, match="outside"):
         build(tmp_path / "set")
 
 
@@ -127,7 +127,7 @@ def test_duplicate_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("{not json}\n", r":1: not JSON"),
+        ("{not json}\n", r":1: not valid JSON"),
         ("\n[1]\n", r":2: not a JSON object"),
         ('{"name": "a.png"}\n', r":1: no file_name"),
     ],
@@ -180,7 +180,7 @@ def test_folder_without_pictures_names_its_param(tmp_path):
         build(tmp_path)
 
 
-def test_hash_follows_content_not_place(tmp_path):
+def test_hash_depends_on_content_not_location(tmp_path):
     for name in ("one", "two", "three"):
         paint(tmp_path / name / "a.png", "blue" if name == "three" else "red")
     one, two, three = (build(tmp_path / name).provenance for name in ("one", "two", "three"))

@@ -14,7 +14,7 @@ from vqpriors.core.artifact import new_folder
 from vqpriors.core.params import Params, check
 from vqpriors.data import images
 from vqpriors.data.shards import read_split
-from vqpriors.sources.base.preparing import Decoding, Recipe, prepare, section_path
+from vqpriors.sources.base.preparing import DatasetConfig, DecodingConfig, prepare, section_path
 from vqpriors.sources.base.source import Record
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -65,8 +65,8 @@ def made(path, rows, decoding=None, seed=0, **recipe):
     with new_folder(path / "images") as folder:
         return prepare(
             Memory(rows),
-            check("data.x", RECIPE | recipe, Recipe),
-            check("data.decoding", DECODING | (decoding or {}), Decoding),
+            check("data.x", RECIPE | recipe, DatasetConfig),
+            check("data.decoding", DECODING | (decoding or {}), DecodingConfig),
             param="data.x",
             seed=seed,
             folder=folder,
@@ -77,7 +77,7 @@ def content(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_every_row_is_read_back_as_it_was(tmp_path):
+def test_rows_round_trip(tmp_path):
     made(tmp_path, [record(i) for i in range(20)])
     seen = set()
     for split, count in (("train", 12), ("validation", 4), ("test", 4)):
@@ -96,7 +96,7 @@ def test_columns_are_the_schema(tmp_path):
     assert len(list((tmp_path / "images").glob("train-*-of-00003.parquet"))) == 3
 
 
-def test_facts_are_recorded(tmp_path):
+def test_provenance_is_recorded(tmp_path):
     made(tmp_path, [record(i) for i in range(20)])
     assert images.read_source(tmp_path / "images") == {
         "name": "x",
@@ -118,7 +118,7 @@ def test_same_seed_writes_the_same_bytes(tmp_path):
     assert first != other
 
 
-def test_label_becomes_an_attribute_where_there_is_no_other(tmp_path):
+def test_label_becomes_an_attribute_if_there_is_no_other(tmp_path):
     rows = [record(i, attributes={"size": "big"} if i % 2 else None) for i in range(20)]
     made(tmp_path, rows, caption="{label}")
     part = images.read_images(tmp_path / "images", "train")
@@ -135,7 +135,7 @@ def test_unlabelled_rows_have_no_attributes(tmp_path):
     assert part.captions == [""] * 4
 
 
-def test_own_caption_wins_over_the_template(tmp_path):
+def test_own_caption_takes_precedence_over_the_template(tmp_path):
     made(tmp_path, [record(i, caption=f"number {i}") for i in range(20)])
     part = images.read_images(tmp_path / "images", "test")
     assert part.captions == [name.replace("id-", "number ") for name in part.ids]
@@ -148,7 +148,7 @@ def test_attributes_fill_the_template(tmp_path):
     assert images.read_images(tmp_path / "images", "test").captions == ["red bag"] * 4
 
 
-def test_unknown_field_is_one_line_that_names_the_template(tmp_path):
+def test_unknown_field_names_the_template_param(tmp_path):
     expected = (
         r"^data\.x\.caption: .*no field \{kind\}, this row has label\); correct the template$"
     )
@@ -157,7 +157,7 @@ def test_unknown_field_is_one_line_that_names_the_template(tmp_path):
 
 
 def test_malformed_template_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"^data\.x\.caption: is not a template"):
+    with pytest.raises(ValueError, match=r"^data\.x\.caption: is not a valid template"):
         made(tmp_path, [record(0)], caption="a {label")
 
 
@@ -194,13 +194,11 @@ def test_bad_rows_are_quarantined_with_index_and_reason(tmp_path):
         assert f"id-{index}" not in images.read_images(tmp_path / "images", "train").ids
 
 
-def test_too_many_bad_rows_stop_and_leave_the_earlier_output(tmp_path):
+def test_too_many_bad_rows_raise_and_keep_the_old_output(tmp_path):
     made(tmp_path, [record(i) for i in range(20)])
     before = content(tmp_path / "images")
     rows = [bad(i, b"rubbish") if i % 2 else record(i) for i in range(20)]
-    expected = (
-        r"^data\.decoding\.max_bad_share: 3 or more of 12 train rows can't be used \(first: row"
-    )
+    expected = r"^data\.decoding\.max_bad_share: at least 3 of 12 train rows are bad \(first: row"
     with pytest.raises(ValueError, match=expected):
         made(tmp_path, rows, decoding={"max_bad_share": 0.2})
     assert content(tmp_path / "images") == before
@@ -208,16 +206,14 @@ def test_too_many_bad_rows_stop_and_leave_the_earlier_output(tmp_path):
 
 
 def test_split_without_a_usable_row_is_refused(tmp_path):
-    with pytest.raises(
-        ValueError, match=r"^data\.x: no train row can be used \(first: no bytes \("
-    ):
+    with pytest.raises(ValueError, match=r"^data\.x: every train row is bad \(first: no bytes \("):
         made(tmp_path, [bad(i, None) for i in range(20)], decoding={"max_bad_share": 1})
 
 
 def test_unknown_key_is_refused():
     with pytest.raises(ValueError, match=r"^data\.x\.limits: unknown key"):
-        check("data.x", RECIPE | {"limits": 3}, Recipe)
-    check("data.x", RECIPE | {"memory": {"anything": 3}}, Recipe)
+        check("data.x", RECIPE | {"limits": 3}, DatasetConfig)
+    check("data.x", RECIPE | {"memory": {"anything": 3}}, DatasetConfig)
 
 
 def values(**digits):
@@ -227,7 +223,7 @@ def values(**digits):
     return values
 
 
-def test_unknown_data_set_lists_those_there_are():
+def test_unknown_data_set_lists_the_available_ones():
     params = values()
     params["data"]["name"] = "digts"
     expected = r"^data\.name: no data set 'digts' in params\.yaml; choose one of digits, mnist, "
@@ -248,14 +244,14 @@ def test_stage_writes_the_default_data_set(tmp_path, monkeypatch, capsys):
 
 def test_every_section_of_params_is_valid():
     params = Params(values())
-    params.section("data.decoding", Decoding)
+    params.section("data.decoding", DecodingConfig)
     for name, section in params.raw("data").items():
         if isinstance(section, dict) and "source" in section:
-            params.section(f"data.{name}", Recipe)
+            params.section(f"data.{name}", DatasetConfig)
             params.kind(f"data.{name}.source", "vqpriors.sources")
 
 
-def test_data_sets_library_is_imported_by_its_own_kind_only():
+def test_only_the_hub_source_imports_datasets():
     code = "import sys, stages.download, vqpriors.sources.digits, vqpriors.sources.imagefolder; "
     check_modules = "print({'datasets', 'torch', 'sklearn'} & set(sys.modules))"
     ran = subprocess.run(

@@ -12,7 +12,7 @@ def choose(sizes, train="train", validation=None, test=None, limit=None, seed=0,
     return select(sizes, splits, limit=limit, seed=seed, param="data.x")
 
 
-def test_cut_splits_share_no_row_and_miss_none():
+def test_splits_are_disjoint_and_complete():
     chosen = choose({"train": 100})
     assert {split: len(part.rows) for split, part in chosen.items()} == {
         "train": 70,
@@ -22,7 +22,7 @@ def test_cut_splits_share_no_row_and_miss_none():
     assert sorted(row for part in chosen.values() for row in part.rows) == list(range(100))
 
 
-def test_named_split_is_taken_whole():
+def test_named_split_has_all_rows():
     chosen = choose({"train": 10, "test": 4}, test="test")
     assert (chosen["test"].source_split, chosen["test"].rows) == ("test", [0, 1, 2, 3])
     assert len(chosen["train"].rows) == 9
@@ -33,16 +33,16 @@ def test_rows_are_ascending():
         assert part.rows == sorted(part.rows)
 
 
-def test_same_seed_same_rows_other_seed_others():
+def test_rows_depend_on_the_seed_only():
     assert choose({"train": 100}) == choose({"train": 100})
     assert choose({"train": 100}) != choose({"train": 100}, seed=1)
 
 
-def test_cut_is_this_one():
+def test_test_rows_of_seed_0_are_fixed():
     assert choose({"train": 10})["test"].rows == [0, 4]
 
 
-def test_limit_holds_for_each_split_and_stays_inside_it():
+def test_limit_selects_a_subset_of_each_split():
     whole, limited = choose({"train": 100}), choose({"train": 100}, limit=5)
     for split in whole:
         assert len(limited[split].rows) == 5
@@ -53,23 +53,26 @@ def test_limit_draws_from_all_of_a_split():
     assert max(choose({"train": 1000}, limit=20)["train"].rows) > 500
 
 
-def test_missing_split_names_param_and_those_there_are():
-    expected = r"^data\.x\.splits\.test: the source has no split 'dev'; it has train, val$"
+def test_missing_split_names_the_param_and_lists_the_available_ones():
+    expected = r"^data\.x\.splits\.test: the source has no split 'dev'; choose one of train, val$"
     with pytest.raises(ValueError, match=expected):
         choose({"train": 9, "val": 3}, validation="val", test="dev")
 
 
 def test_split_named_twice_is_refused():
-    with pytest.raises(ValueError, match=r"^data\.x\.splits: can't name 'test' twice"):
+    with pytest.raises(ValueError, match=r"^data\.x\.splits: must be distinct, got 'test' twice"):
         choose({"train": 9, "test": 3}, validation="test", test="test")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"validation_share": 0.01}, r"data\.x\.splits\.validation_share: cuts no validation row"),
-        ({"validation_share": 0.9}, r"data\.x\.splits\.train: no row is left in 'train'"),
-        ({"test": "test"}, r"data\.x\.splits\.test: no row is left in 'test'"),
+        (
+            {"validation_share": 0.01},
+            r"data\.x\.splits\.validation_share: too small for a validation row",
+        ),
+        ({"validation_share": 0.9}, r"data\.x\.splits\.train: no rows left in 'train'"),
+        ({"test": "test"}, r"data\.x\.splits\.test: no rows left in 'test'"),
     ],
 )
 def test_empty_split_is_refused(arguments, message):

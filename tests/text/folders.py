@@ -1,4 +1,4 @@
-"""Real folders of pretrained models, as small as they come and in the hub's layout."""
+"""Tiny pretrained tokenizers and models, as folders in the hub's layout."""
 
 import json
 
@@ -75,7 +75,7 @@ def clip_tokenizer(folder):
 
 
 def merges_of(word):
-    """Return the merges that make one token of a word, from its end to its start."""
+    """Return the BPE merges that join a word to one token, from its end to its start."""
     tail = f"{word[-1]}</w>"
     for letter in reversed(word[:-1]):
         yield letter, tail

@@ -54,12 +54,12 @@ def test_names_of_special_tokens_are_text_in_a_caption(folder):
     assert not set(encoded.tokens[0, 1:].tolist()) & set(ids(folder, "[PAD]", "[CLS]", "[SEP]"))
 
 
-def test_decoding_leaves_out_special_tokens(folder):
+def test_decoding_skips_special_tokens(folder):
     row = ids(folder, "[CLS]", "a", "[MASK]", "red", "##s", "[SEP]", "[PAD]", "a")
     assert encoder(folder).decode(torch.tensor([row])) == ["a reds"]
 
 
-def test_folder_that_transformers_saves_is_the_same(folder, tmp_path):
+def test_folder_saved_by_transformers_gives_the_same_encoder(folder, tmp_path):
     from transformers import BertTokenizer
 
     BertTokenizer.from_pretrained(folder).save_pretrained(tmp_path / "saved")
@@ -108,7 +108,7 @@ def test_other_model_is_refused(folder, tmp_path):
 def test_other_tokenizer_is_refused(folder, tmp_path):
     other = clip_folder(tmp_path / "clip")
     (folder / "vocab.txt").write_text("a\nb\n")
-    assert "holds another kind of tokenizer" in refusal(folder)
+    assert "has another kind of tokenizer" in refusal(folder)
     (folder / "vocab.txt").unlink()
     from transformers import CLIPTokenizer
 
@@ -121,7 +121,7 @@ def test_damaged_tokenizer_is_refused(folder):
     assert "can't be loaded (" in refusal(folder)
 
 
-def test_missing_folder_is_not_looked_for_on_the_hub(tmp_path, monkeypatch):
+def test_missing_folder_is_not_searched_on_the_hub(tmp_path, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("went online"))
     assert "no folder '" in refusal(tmp_path / "nowhere").partition(";")[0]
 

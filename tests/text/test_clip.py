@@ -13,11 +13,12 @@ from torch.testing import assert_close
 from tests import tiny
 from tests.imports import ROOT
 from tests.text.folders import bert_folder, clip_folder
-from vqpriors.core.arrays import Texts
+from vqpriors.core.arrays import StringColumn
 from vqpriors.core.params import check
 from vqpriors.priors.base.examples import token_examples
-from vqpriors.text.base.encoder import clip, load_encoder, save_encoder
-from vqpriors.text.clip import Config, Recent, build
+from vqpriors.text import clip
+from vqpriors.text.base.encoder import load_encoder, save_encoder
+from vqpriors.text.clip import Config, FeatureCache, build
 from vqpriors.training.loop import train
 
 CAPTIONS = ["a small red seven", "three", ""]
@@ -41,7 +42,7 @@ def encoder(folder, captions=CAPTIONS, **changes):
 
 
 def counted(encoder):
-    """Return a list to which every run of the tower adds the number of its captions."""
+    """Return a list to which each forward pass of the tower appends its batch size."""
     runs = []
     encoder.tower.register_forward_pre_hook(
         lambda module, _, named: runs.append(len(named["input_ids"])), with_kwargs=True
@@ -49,7 +50,7 @@ def counted(encoder):
     return runs
 
 
-def test_captions_stand_between_start_and_end(made):
+def test_captions_have_start_and_end_tokens(made):
     built = encoder(made)
     vocabulary = json.loads((made / "vocab.json").read_text())
     start, end = vocabulary["<|startoftext|>"], vocabulary["<|endoftext|>"]
@@ -126,7 +127,7 @@ def test_features_of_a_caption_are_computed_once(made):
     assert torch.equal(again[:2], first[:2].flip(0))
 
 
-def test_captions_are_read_in_batches(made, monkeypatch):
+def test_captions_are_encoded_in_batches(made, monkeypatch):
     monkeypatch.setattr(clip, "BATCH", 2)
     built = encoder(made)
     runs = counted(built)
@@ -136,24 +137,24 @@ def test_captions_are_read_in_batches(made, monkeypatch):
     assert_close(encoder(made).encode(["on"]).features[0], found[4])
 
 
-def test_features_kept_are_bounded_and_those_of_late():
-    recent = Recent(2)
+def test_cache_drops_the_least_recently_used_features():
+    cache = FeatureCache(2)
     for caption in ("a", "b"):
-        recent.keep(caption, torch.ones(1))
-    assert recent.get("a") is not None
-    recent.keep("c", torch.ones(1))
-    assert [recent.get(caption) is None for caption in "abc"] == [False, True, False]
+        cache.put(caption, torch.ones(1))
+    assert cache.get("a") is not None
+    cache.put("c", torch.ones(1))
+    assert [cache.get(caption) is None for caption in "abc"] == [False, True, False]
 
 
-def test_more_captions_than_are_kept_come_out_right(made, monkeypatch):
-    monkeypatch.setattr(clip, "REMEMBERED", 2)
+def test_features_are_right_beyond_the_cache_size(made, monkeypatch):
+    monkeypatch.setattr(clip, "CACHE_SIZE", 2)
     built = encoder(made)
     captions = ["a", "red", "seven", "on", "white", "a"]
     first = built.encode(captions)
     assert_close(built.encode(captions[::-1]).features, first.features.flip(0))
 
 
-def test_caller_may_change_features_that_it_got(made):
+def test_changing_returned_features_does_not_change_the_cache(made):
     built = encoder(made)
     first = built.encode(["three"]).features
     expected = first.clone()
@@ -168,7 +169,7 @@ def test_tower_is_frozen(made):
     assert all(parameter.dtype == torch.float32 for parameter in tower.parameters())
 
 
-def test_saved_encoder_encodes_alike_and_loads_offline(made, tmp_path):
+def test_saved_encoder_loads_offline_and_encodes_equally(made, tmp_path):
     built = encoder(made)
     expected = built.encode(CAPTIONS).features
     save_encoder(tmp_path / "text", "clip", built)
@@ -196,7 +197,7 @@ def test_saved_encoder_encodes_alike_and_loads_offline(made, tmp_path):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "text" / name).read_bytes()
 
 
-def test_text_tower_of_a_whole_clip_is_taken(made, tmp_path, capfd):
+def test_text_tower_of_a_full_clip_model_is_used(made, tmp_path, capfd):
     whole = clip_folder(tmp_path / "whole", has_vision=True)
     built = encoder(whole)
     assert built.shape == encoder(made).shape
@@ -209,7 +210,7 @@ def test_text_tower_of_a_whole_clip_is_taken(made, tmp_path, capfd):
 def test_prior_learns_from_features(made, tmp_path):
     built = encoder(made)
     runs = counted(built)
-    captions = Texts(pa.chunked_array([["a red seven", "three", "three", "a red seven"]]))
+    captions = StringColumn(pa.chunked_array([["a red seven", "three", "three", "a red seven"]]))
     codes = tiny.codes(4).numpy().astype(np.uint16)
     examples = token_examples(codes, captions, encode=built.encode, dropout=0.0)
     assert runs == [3]  # the two captions and the empty one, not one a picture
@@ -233,7 +234,7 @@ def test_prior_learns_from_features(made, tmp_path):
 
 
 def refusal(folder, key="location", **changes):
-    with pytest.raises(ValueError, match=rf"^text\.clip\.{key}: [^;\n]+; [^\n]+$") as raised:
+    with pytest.raises(ValueError, match=rf"^text\.clip\.{key}: [^\n]+$") as raised:
         encoder(folder, **changes)
     return str(raised.value)
 
@@ -241,13 +242,13 @@ def refusal(folder, key="location", **changes):
 def test_pickled_weights_are_refused(folder):
     torch.save({}, folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
-    expected = "has no model.safetensors, and pickled weights (.bin) are not read; choose a "
+    expected = "has no model.safetensors, and pickled weights (.bin) are not loaded; choose a "
     assert expected in refusal(folder)
 
 
 def test_folder_without_a_tokenizer_is_refused(folder):
     (folder / "merges.txt").unlink()
-    assert "has no tokenizer.json, nor vocab.json and merges.txt;" in refusal(folder)
+    assert "has neither tokenizer.json nor vocab.json and merges.txt;" in refusal(folder)
 
 
 def test_other_model_is_refused(folder, tmp_path):
@@ -261,7 +262,7 @@ def test_other_model_is_refused(folder, tmp_path):
 def test_other_tokenizer_is_refused(folder):
     (folder / "vocab.json").write_text('{"a": 0}')
     (folder / "merges.txt").write_text("#version: 0.2\n")
-    assert "holds another kind of tokenizer" in refusal(folder)
+    assert "has another kind of tokenizer" in refusal(folder)
 
 
 def test_weights_that_are_damaged_or_missing_are_refused(folder):
@@ -281,13 +282,13 @@ def test_tokenizer_larger_than_the_tower_is_refused(tmp_path):
     vocabulary = json.loads((made / "vocab.json").read_text())
     extra = {f"extra{i}": len(vocabulary) + i for i in range(600)}
     (made / "vocab.json").write_text(json.dumps(vocabulary | extra))
-    assert "and a tower of 600; take both from the same model" in refusal(made)
+    assert "but a tower for 600; take both from the same model" in refusal(made)
 
 
 def test_length_beyond_the_tower_is_refused(made):
     message = refusal(made, key="max_length", max_length=17)
     assert message == (
-        "text.clip.max_length: the tower reads at most 16 tokens, got 17; change it in params.yaml"
+        "text.clip.max_length: must be at most 16, the tower's number of positions, got 17"
     )
     assert encoder(made, ["red " * 50], max_length=16).shape.length == 16
 

@@ -48,7 +48,7 @@ def test_vocabulary_is_the_same_in_every_process(tmp_path):
     assert len(files[0]) > 1000
 
 
-def test_frequent_words_are_whole_and_others_are_pieces():
+def test_rare_words_are_split_into_pieces():
     learned = encoder()
     assert words(learned, "a red digit") == ["a", "red", "digit"]
     assert words(learned, "reddigit") == ["red", "##d", "##ig", "##it"]
@@ -58,7 +58,7 @@ def test_case_and_accents_do_not_matter():
     assert words(encoder(), "A RED naive") == words(encoder(), "a red naïve")
 
 
-def test_punctuation_stands_alone():
+def test_punctuation_is_a_token_of_its_own():
     assert words(encoder(), "seven,big!") == ["seven", ",", "big", "!"]
 
 
@@ -122,13 +122,13 @@ def test_other_scripts_are_learned():
 
 
 @pytest.mark.parametrize("captions", [[], [""], ["", "  "]])
-def test_captions_without_text_leave_the_special_tokens(captions):
+def test_vocabulary_of_empty_captions_is_the_special_tokens(captions):
     learned = encoder(captions)
     assert learned.shape == (2, 3, 0)
     assert learned.encode(["", "x"]).is_real.tolist() == [[True, False], [True, True]]
 
 
-def test_no_captions_are_no_rows():
+def test_no_captions_give_no_rows():
     encoded = encoder().encode([])
     assert encoded.tokens.shape == (0, 7)
     assert encoder().decode(encoded.tokens) == []
@@ -154,7 +154,7 @@ def test_punctuation_is_spaced_as_usual(caption):
     assert spoken(encoder([caption]), caption) == [caption]
 
 
-def test_decoding_stops_at_padding_and_leaves_out_what_is_no_text():
+def test_decoding_stops_at_padding_and_skips_special_tokens():
     learned = encoder()
     start, pad = learned.rows.start, learned.pad
     word = {name: learned.rows.tokenizer.token_to_id(name) for name in ("a", "red", "[UNK]")}
@@ -173,7 +173,7 @@ def test_any_row_can_be_decoded():
     assert len(learned.decode(tokens)) == 200
 
 
-def test_saved_encoder_encodes_alike(tmp_path):
+def test_saved_encoder_encodes_equally(tmp_path):
     learned = encoder(max_length=5)
     save_encoder(tmp_path / "text", "wordpiece", learned)
     loaded = load_encoder(tmp_path / "text")

@@ -11,7 +11,7 @@ def test_usage_is_the_share_that_occurs():
     assert usage(codes, codebook_size=8) == 0.25
 
 
-def test_perplexity_of_even_codes_is_their_number():
+def test_perplexity_of_equally_frequent_codes_is_their_number():
     codes = np.array([[5, 1], [2, 7]], dtype=np.uint16)
     assert perplexity(codes, codebook_size=512) == pytest.approx(4)
 
@@ -25,7 +25,7 @@ def test_perplexity_is_the_exponential_of_the_entropy():
     assert perplexity(codes, codebook_size=3) == pytest.approx(math.exp(1.5 * math.log(2)))
 
 
-def test_ranked_shares_fall_and_count_codes_that_never_occur():
+def test_ranked_shares_are_descending_and_include_unused_codes():
     codes = np.array([[3, 3, 1], [3, 1, 0]])
     assert ranked_shares(codes, codebook_size=5).tolist() == [3 / 6, 2 / 6, 1 / 6, 0, 0]
 

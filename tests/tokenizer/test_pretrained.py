@@ -1,4 +1,4 @@
-"""An adopted VQModel against diffusers' own results, its artifact, and what is refused."""
+"""A pretrained VQModel: agreement with diffusers, saving and loading, refused models."""
 
 import json
 import shutil
@@ -12,13 +12,13 @@ from tests.tiny import ema, phase, runtime_config, train_config, vq_model
 from vqpriors.core.artifact import save_model
 from vqpriors.core.params import check
 from vqpriors.quantizers.ema import Config as EmaConfig
+from vqpriors.tokenizer import pretrained
 from vqpriors.tokenizer.base.loading import (
     build_tokenizer,
     complete_description,
     describe_tokenizer,
     load_tokenizer,
 )
-from vqpriors.tokenizer.base.tokenizer import pretrained
 from vqpriors.tokenizer.pretrained import Config, build
 from vqpriors.training.image_examples import ImageExamples
 from vqpriors.training.loop import train
@@ -30,7 +30,7 @@ EMA |= {"commitment": 0.25, "dead_code_threshold": 0.05}
 
 @pytest.fixture
 def folder(tmp_path):
-    """A model as diffusers saves it, 16 codes of 3 channels, below `vqvae`."""
+    """A model saved by diffusers in the subfolder `vqvae`: 16 codes of 3 channels."""
     vq_model().save_pretrained(tmp_path / "model" / "vqvae")
     return tmp_path / "model"
 
@@ -89,7 +89,7 @@ def test_codes_are_in_raster_order(folder):
 
 
 @torch.no_grad()
-def test_model_that_takes_codes_to_decode_gives_the_same(folder):
+def test_model_with_lookup_from_codebook_decodes_alike(folder):
     expected = adopt(folder).decode(adopt(folder).encode(images()))
     edit_config(folder, lookup_from_codebook=True)
     model = adopt(folder)
@@ -119,7 +119,7 @@ def test_quantizer_computes_in_float32_under_autocast(folder):
 
 
 @torch.no_grad()
-def test_half_precision_is_left_where_the_model_would_overflow(folder):
+def test_float16_is_disabled_if_the_model_would_overflow(folder):
     edit_config(folder, force_upcast=True)
     model = adopt(folder)
     expected = model.decode(model.encode(images()))
@@ -130,7 +130,7 @@ def test_half_precision_is_left_where_the_model_would_overflow(folder):
 
 
 @torch.no_grad()
-def test_codes_do_not_depend_on_how_many_are_compared_at_once(folder, monkeypatch):
+def test_codes_do_not_depend_on_the_chunk_size(folder, monkeypatch):
     model = adopt(folder)
     expected = model.encode(images())
     monkeypatch.setattr(pretrained, "CHUNK", 32)  # two pictures
@@ -138,7 +138,7 @@ def test_codes_do_not_depend_on_how_many_are_compared_at_once(folder, monkeypatc
 
 
 @torch.no_grad()
-def test_artifact_needs_the_folder_no_longer(folder, tmp_path):
+def test_saved_tokenizer_loads_without_the_source(folder, tmp_path):
     description = describe_tokenizer(
         arch="pretrained",
         config=config(folder),
@@ -159,7 +159,7 @@ def test_artifact_needs_the_folder_no_longer(folder, tmp_path):
     assert_close(loaded.decode(codes), model.decode(codes))
 
 
-def test_training_goes_on_from_the_weights(folder, tmp_path):
+def test_training_starts_from_the_pretrained_weights(folder, tmp_path):
     model, start = adopt(folder), vq_model()
     pixels = np.random.default_rng(0).integers(0, 256, (16, 3, 8, 8), dtype=np.uint8)
     trained = train(
@@ -194,16 +194,16 @@ def test_pictures_of_other_channels_are_refused(folder):
     assert "pictures have 1" in line
 
 
-def test_model_that_writes_other_channels_than_it_reads_is_refused(tmp_path):
+def test_model_with_unequal_input_and_output_channels_is_refused(tmp_path):
     vq_model(out_channels=4).save_pretrained(tmp_path)
     assert "in_channels=3 and out_channels=4" in refused(tmp_path, subfolder=None)
 
 
-def test_pictures_that_the_grid_does_not_divide_are_refused(folder):
-    assert "2 x 2 pixels, which don't divide 9 px" in refused(folder, image_size=9)
+def test_image_size_not_divisible_by_the_stride_is_refused(folder):
+    assert "2 x 2 pixels, which does not divide 9 px" in refused(folder, image_size=9)
 
 
-def test_codebook_that_uint16_can_not_hold_is_refused(tmp_path):
+def test_codebook_beyond_uint16_is_refused(tmp_path):
     vq_model(num_vq_embeddings=65537).save_pretrained(tmp_path)
     assert "has 65537 codes, but at most 65536" in refused(tmp_path, subfolder=None)
     vq_model(num_vq_embeddings=65536).save_pretrained(tmp_path)
@@ -211,33 +211,33 @@ def test_codebook_that_uint16_can_not_hold_is_refused(tmp_path):
 
 
 def test_folder_without_a_model_is_refused(folder):
-    assert f"{LOCATION}: '{folder}' has no config.json at its top" in refused(
+    assert f"{LOCATION}: '{folder}' has no config.json at its top level" in refused(
         folder, subfolder=None
     )
-    assert "has no config.json below 'vae'" in refused(folder, subfolder="vae")
+    assert "has no config.json in 'vae'" in refused(folder, subfolder="vae")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "7"])
-def test_config_that_is_none_is_refused(folder, text):
+def test_malformed_config_is_refused(folder, text):
     (folder / "vqvae/config.json").write_text(text)
-    assert "a config.json below 'vqvae' that names no model" in refused(folder)
+    assert "a config.json in 'vqvae' that names no class" in refused(folder)
 
 
 def test_another_model_is_refused(folder):
     edit_config(folder, _class_name="AutoencoderKL")
-    assert "holds a AutoencoderKL below 'vqvae'; choose a VQModel" in refused(folder)
+    assert "holds a AutoencoderKL in 'vqvae'; choose a VQModel" in refused(folder)
 
 
 def test_pickled_weights_are_refused(folder, capfd):
     weights = folder / "vqvae/diffusion_pytorch_model.safetensors"
     torch.save(vq_model().state_dict(), weights.with_suffix(".bin"))
     weights.unlink()
-    assert "has no diffusion_pytorch_model.safetensors below 'vqvae'" in refused(folder)
+    assert "has no diffusion_pytorch_model.safetensors in 'vqvae'" in refused(folder)
     assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage " * 100])
-def test_weights_that_are_none_are_refused(folder, capfd, content):
+def test_malformed_weights_are_refused(folder, capfd, content):
     (folder / "vqvae/diffusion_pytorch_model.safetensors").write_bytes(content)
     assert "can't be loaded (" in refused(folder)
     assert capfd.readouterr().err == ""
@@ -258,12 +258,12 @@ def test_weights_of_another_shape_or_too_few_are_refused(folder, capfd):
         ("no/such/folder", "no folder 'no/such/folder', and it is no hub id either"),
     ],
 )
-def test_place_that_is_not_there_is_named(location, problem, monkeypatch):
+def test_missing_location_is_named(location, problem, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert refused(location).startswith(f"{LOCATION}: {problem}")
 
 
 @pytest.mark.parametrize("bad", [[1.0, 1.0], [1.0, 0.0]])
-def test_range_without_width_is_refused(folder, bad):
-    with pytest.raises(ValueError, match=r"pretrained\.value_range: needs a lowest value"):
+def test_empty_value_range_is_refused(folder, bad):
+    with pytest.raises(ValueError, match=r"pretrained\.value_range: must be"):
         config(folder, value_range=bad)

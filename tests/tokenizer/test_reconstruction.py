@@ -22,7 +22,7 @@ def test_psnr_averages_pictures_not_errors():
     assert psnr(black, changed) == pytest.approx(10 * math.log10(5))
 
 
-def test_psnr_of_equal_pictures_is_the_cap():
+def test_psnr_of_equal_pictures_is_100():
     pixels = pictures(3, 3, 8, 8)
     assert psnr(pixels, pixels) == 100.0
 
@@ -64,7 +64,7 @@ def test_ssim_is_the_formula_of_the_paper_around_every_pixel():
 
 
 @pytest.mark.parametrize("metric", [psnr, ssim])
-def test_the_batch_size_changes_nothing(metric):
+def test_metrics_do_not_depend_on_the_batch_size(metric):
     first, second = (pictures(7, 3, 16, 16, seed=seed) for seed in (0, 1))
     whole = metric(first, second)
     assert metric(first, second, batch_size=3) == pytest.approx(whole, abs=1e-6)
@@ -72,7 +72,7 @@ def test_the_batch_size_changes_nothing(metric):
 
 
 @pytest.mark.parametrize("metric", [psnr, ssim])
-def test_unlike_pictures_are_refused(metric):
+def test_pictures_of_unequal_shape_or_dtype_are_refused(metric):
     pixels = pictures(2, 1, 16, 16)
     with pytest.raises(ValueError, match="same shape"):
         metric(pixels, pixels[:1])
@@ -82,7 +82,7 @@ def test_unlike_pictures_are_refused(metric):
         metric(pixels[:0], pixels[:0])
 
 
-def test_ssim_needs_room_for_its_window():
+def test_ssim_refuses_pictures_smaller_than_its_window():
     pixels = pictures(1, 1, 10, 28)
     with pytest.raises(ValueError, match="at least 11 px"):
         ssim(pixels, pixels)

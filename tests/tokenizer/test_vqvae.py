@@ -18,7 +18,7 @@ SHAPES = [
 
 
 def trained(**changes):
-    """Return a tokenizer whose codes differ, after a look at a batch."""
+    """Return a tokenizer with distinct codes, initialised by one batch."""
     torch.manual_seed(0)
     model = vqvae(ema(num_codes=16, dim=4), width=8, **changes)
     for parameter in model.parameters():
@@ -33,7 +33,7 @@ def pictures(count, *, channels=1, size=8):
 
 
 @pytest.mark.parametrize(("size", "stride", "channels", "grid"), SHAPES)
-def test_grid_is_the_picture_over_the_stride(size, stride, channels, grid):
+def test_grid_is_the_image_size_over_the_stride(size, stride, channels, grid):
     model = vqvae(image_size=size, stride=stride, channels=channels).eval()
     images = torch.rand(2, channels, size, size) * 2 - 1
     codes = model.encode(images)
@@ -44,10 +44,10 @@ def test_grid_is_the_picture_over_the_stride(size, stride, channels, grid):
 
 
 @pytest.mark.parametrize(("size", "stride"), [(28, 8), (28, 3), (30, 4), (128, 12)])
-def test_stride_that_does_not_fit_is_refused_in_one_line(size, stride):
+def test_invalid_stride_is_refused(size, stride):
     expected = (
         "tokenizer.vqvae.stride: must be a power of 2 that divides the image size, "
-        f"got stride={stride} for {size} px; change it in params.yaml"
+        f"got stride={stride} for {size} px"
     )
     with pytest.raises(ValueError, match="stride") as caught:
         vqvae(image_size=size, stride=stride)
@@ -55,7 +55,7 @@ def test_stride_that_does_not_fit_is_refused_in_one_line(size, stride):
 
 
 def test_reconstruction_without_weight_is_refused():
-    with pytest.raises(ValueError, match=r"mse_weight and l1_weight are both 0"):
+    with pytest.raises(ValueError, match=r"mse_weight and l1_weight must not both be 0"):
         vqvae(mse_weight=0.0, l1_weight=0.0)
 
 
@@ -97,7 +97,7 @@ def test_decode_is_deterministic_and_stays_in_range():
     assert images.abs().max() == 1.0
 
 
-def test_phase_without_quantizing_has_no_commitment_and_leaves_the_codebook():
+def test_phase_without_quantizing_has_no_commitment_and_keeps_the_codebook():
     model = trained().train()
     before = model.quantizer.codebook.clone()
     model.begin_phase(quantize=False)
@@ -129,7 +129,7 @@ def test_codes_and_pictures_do_not_depend_on_the_batch_size(batch_size):
     assert np.abs(again.astype(int) - restored).max() <= 1
 
 
-def test_no_pictures_have_no_codes():
+def test_empty_batch_has_no_codes():
     codes = encode_pixels(trained(), pictures(0), batch_size=4, precision="no")
     assert codes.shape == (0, 4)
     assert decode_codes(trained(), codes, batch_size=4, precision="no").shape == (0, 1, 8, 8)

@@ -1,1 +1,1 @@
-"""What every stage stands on: artifacts, params, hardware, seeds and the registry of kinds."""
+"""Foundations of every stage: artifacts, params, hardware, seeds and the registry of kinds."""

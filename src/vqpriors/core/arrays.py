@@ -1,4 +1,4 @@
-"""Arrays that may be larger than memory: then on disk, in a file that goes with the process."""
+"""Arrays that may exceed memory: memory maps of temporary files, and columns of strings."""
 
 import os
 import tempfile
@@ -9,19 +9,19 @@ from typing import overload
 import numpy as np
 import pyarrow as pa
 
-LARGE = 2**28  # bytes, from which an array lies on disk
-CHUNK = 4096  # strings turned into objects at a time
+LARGE = 2**28  # bytes; arrays of this size or more lie on disk
+CHUNK = 4096  # strings converted to Python objects at a time
 
 
-def empty_array(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
-    """Return an array of zeros to be filled, on disk where it is large.
+def zeros(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
+    """Return an array of zeros; a large one is a memory map of a temporary file.
 
-    The file has no name, lies in the folder for temporary files (TMPDIR chooses another), and takes
-    its space at once, so that a full disk is an error here rather than a crash when it is filled.
-    Its pages count as the system's cache, not as memory of this process.
+    The file has no name and lies in the folder for temporary files (set TMPDIR to change it). Its
+    space is allocated at once, so a full disk raises an error here instead of a crash on writing.
+    Its pages belong to the system's page cache, not to the memory of this process.
 
     Raises:
-        OSError: If there is no space for it.
+        OSError: If the disk has no space for it.
     """
     size = prod(shape) * np.dtype(dtype).itemsize
     if size < LARGE:
@@ -31,16 +31,16 @@ def empty_array(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
         return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
 
 
-class Texts(Sequence[str]):
-    """Strings in a few long pieces of memory rather than an object each.
+class StringColumn(Sequence[str]):
+    """Strings by dictionary encoding: each distinct string is stored once.
 
     Attributes:
-        distinct: The different ones, the empty one first, there or not.
-        rows: Which of them stands at each place; (M,) int64.
+        distinct: The distinct strings, after the empty one, which is always included.
+        rows: Index into `distinct` of each string; (M,) int64.
     """
 
     def __init__(self, column: pa.ChunkedArray):
-        """Take a column of strings, plain or as a dictionary."""
+        """Encode a column of strings, plain or dictionary-encoded."""
         empty = pa.array([""], pa.string()).dictionary_encode()
         plain = column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
         encoded = plain.dictionary_encode().combine_chunks()
@@ -54,15 +54,15 @@ class Texts(Sequence[str]):
         return len(self.rows)
 
     @overload
-    def __getitem__(self, place: int) -> str: ...
+    def __getitem__(self, index: int) -> str: ...
 
     @overload
-    def __getitem__(self, place: slice) -> list[str]: ...
+    def __getitem__(self, index: slice) -> list[str]: ...
 
-    def __getitem__(self, place: int | slice) -> str | list[str]:
-        if isinstance(place, slice):
-            return self.distinct.take(pa.array(self.rows[place])).to_pylist()
-        return self.distinct[int(self.rows[place])].as_py()
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return self.distinct.take(pa.array(self.rows[index])).to_pylist()
+        return self.distinct[int(self.rows[index])].as_py()
 
     def __iter__(self) -> Iterator[str]:
         for start in range(0, len(self), CHUNK):

@@ -1,8 +1,8 @@
-"""Folders that are whole or absent, and model folders: config.json, safetensors, a manifest.
+"""Atomic writes of folders and files, SHA-256 manifests, and saved models.
 
-Writing goes to a temporary folder beside the target, every file is flushed to disk, the SHA-256
-manifest comes last and one rename makes the folder appear. Reading verifies the manifest, since
-safetensors and parquet load a flipped bit without a word.
+A folder is written to a temporary folder beside the target, every file is flushed to disk, the
+manifest is written last, and one rename moves the folder into place. Reading verifies the manifest,
+since safetensors and parquet do not detect a flipped bit.
 """
 
 import ctypes
@@ -24,24 +24,22 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MANIFEST = "manifest.json"
-FORMAT = 2  # of config.json and of the weights' names; see `load_model`
-_HEX = "[0-9a-f]" * 32  # what makes a temporary name unique, as a pattern
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of fcntl.h and of linux/fs.h
+FORMAT = 2  # version of config.json and of the names of weights; see `load_model`
+_HEX = "[0-9a-f]" * 32  # pattern of the unique part of a temporary name
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # constants of fcntl.h and linux/fs.h
 _STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
-_OS_CODE = re.compile(
-    r"\(os error (\d+)\)"
-)  # how libraries written in Rust tell the system's errors
+_OS_CODE = re.compile(r"\(os error (\d+)\)")  # as libraries written in Rust print system errors
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder that replaces `path`, with a manifest, if the block succeeds.
 
-    A block that raises leaves `path` as it was. What earlier, killed writers of the same path left
-    behind is removed first.
+    If the block raises, `path` is unchanged. Temporary folders that killed writers of the same path
+    left behind are removed first.
 
     Args:
-        path: The folder to make or replace; its parent is made where missing.
+        path: The folder to create or replace; its parent is created if missing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in path.parent.glob(f".tmp-{glob.escape(path.name)}-{_HEX}"):
@@ -49,9 +47,9 @@ def new_folder(path: Path) -> Iterator[Path]:
     temporary = path.parent / f".tmp-{path.name}-{uuid.uuid4().hex}"
     temporary.mkdir()
     try:
-        with _naming(path):
+        with _name_failed_file(path):
             yield temporary
-            _seal(temporary)
+            _write_manifest(temporary)
             _replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -63,11 +61,11 @@ def require_replaceable(path: Path, *, required: str, allowed: Collection[str]) 
     Args:
         path: A folder that may be missing or empty.
         required: A file that the folder's manifest must list.
-        allowed: Files that the manifest need not list.
+        allowed: Files that need not be in the manifest.
 
     Raises:
-        ValueError: If the path is no folder, or its files are not those of its manifest; names the
-            first other file.
+        ValueError: If the path is not a folder, or has files that its manifest does not list; names
+            the first of them.
     """
     if not path.exists():
         return
@@ -79,7 +77,7 @@ def require_replaceable(path: Path, *, required: str, allowed: Collection[str]) 
     except (OSError, ValueError, KeyError, TypeError):
         listed = set()
     if required not in listed:
-        listed = set()  # a folder of another kind
+        listed = set()  # another kind of folder
     others = sorted(found - listed - ({MANIFEST, *allowed} if listed else set()))
     if others:
         raise ValueError(
@@ -89,22 +87,22 @@ def require_replaceable(path: Path, *, required: str, allowed: Collection[str]) 
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary file, not there yet, that replaces `path` if the block succeeds.
+    """Yield a path of a temporary file, which replaces `path` if the block succeeds.
 
-    What earlier, killed writers of the same path left behind is removed first.
+    Temporary files that killed writers of the same path left behind are removed first.
 
     Args:
-        path: The file to make or replace; its parent is made where missing.
+        path: The file to create or replace; its parent is created if missing.
 
     Raises:
-        OSError: If it can't be written; names `path`.
+        OSError: If the file can't be written; names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in path.parent.glob(f".tmp-{_HEX}-{glob.escape(path.name)}"):
         leftover.unlink(missing_ok=True)
     temporary = path.parent / f".tmp-{uuid.uuid4().hex}-{path.name}"
     try:
-        with _naming(path):
+        with _name_failed_file(path):
             yield temporary
             _flush(temporary)
             temporary.replace(path)
@@ -114,8 +112,8 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Name what could not be written in errors of the system, which on a full disk name nothing."""
+def _name_failed_file(path: Path) -> Iterator[None]:
+    """Add a path to storage errors, which name no file if the disk is full."""
     try:
         yield
     except Exception as error:
@@ -130,13 +128,13 @@ def verify(folder: Path) -> str:
     """Check every file of a folder against its manifest.
 
     Returns:
-        The folder's fingerprint: 64 hex digits that change with any of its contents.
+        The folder's fingerprint: SHA-256 of its manifest, 64 hex digits.
 
     Raises:
         ValueError: If the folder or its manifest is missing or unreadable, or a file is missing or
-            differs from what was written.
+            has changed since it was written.
     """
-    fix = "restore it with `dvc checkout` or make it again with `dvc repro`"
+    fix = "restore it with `dvc checkout` or `dvc repro`"
     try:
         text = (folder / MANIFEST).read_text()
         files = json.loads(text)["files"]
@@ -153,7 +151,13 @@ def verify(folder: Path) -> str:
 
 @dataclass(frozen=True)
 class Model:
-    """A model folder as read: what made it (JSON), its weights by name, its fingerprint."""
+    """Contents of a model folder.
+
+    Attributes:
+        config: What is needed to build the module; JSON values.
+        weights: The module's state by name.
+        fingerprint: As `verify` returns it.
+    """
 
     config: dict[str, Any]
     weights: "dict[str, Tensor]"
@@ -170,10 +174,10 @@ def save_model(
     """Write a model folder.
 
     Args:
-        path: The folder to make or replace.
-        config: What is needed to build the module again; JSON values.
-        weights: The module's state by name, which `load_model` reads.
-        last: The state after the last update, kept beside the best in last.safetensors.
+        path: The folder to create or replace.
+        config: What is needed to build the module; JSON values.
+        weights: The module's best state by name, which `load_model` reads.
+        last: Its state after the last update, saved as last.safetensors.
     """
     from safetensors.torch import save_file
 
@@ -186,10 +190,10 @@ def save_model(
 
 
 def load_model(path: Path) -> Model:
-    """Read a model folder after verifying it.
+    """Verify and read a model folder.
 
     Raises:
-        ValueError: As `verify`, or if an older or newer version of vqpriors has saved it.
+        ValueError: As `verify`, or if it was saved by an incompatible version of vqpriors.
     """
     from safetensors.torch import load_file
 
@@ -197,13 +201,13 @@ def load_model(path: Path) -> Model:
     config = json.loads((path / "config.json").read_text())
     if (found := config.pop("format", 1)) != FORMAT:
         raise ValueError(
-            f"{path}: saved in format {found}, this version of vqpriors reads {FORMAT}; "
+            f"{path}: saved in format {found}, but this version of vqpriors reads {FORMAT}; "
             "train it again with `dvc repro`, or use the version that saved it"
         )
     return Model(config, load_file(path / "model.safetensors"), fingerprint)
 
 
-def _seal(folder: Path) -> None:
+def _write_manifest(folder: Path) -> None:
     names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
     manifest = {"files": {name: _sha256(folder / name) for name in names}}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
@@ -224,16 +228,17 @@ def _replace(temporary: Path, path: Path) -> None:
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Let two folders swap their names at one stroke, so that neither is missing meanwhile.
+    """Swap the names of two folders atomically, so that neither is ever missing.
 
-    Linux can, on most file systems, but Python has no name for it; False where it can't be done.
+    Uses Linux's renameat2, which Python does not wrap. Returns False if the system or the file
+    system does not support it.
     """
     try:
         renameat2 = ctypes.CDLL(None).renameat2
     except (OSError, AttributeError):
         return False
-    places = (_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second))
-    return renameat2(*places, _RENAME_EXCHANGE) == 0
+    paths = (_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second))
+    return renameat2(*paths, _RENAME_EXCHANGE) == 0
 
 
 def _flush(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The collectives that a quantizer needs; without a process group they are of this one's own."""
+"""Collective operations of a quantizer; without a process group they act on this process alone."""
 
 import torch
 import torch.distributed as dist
@@ -6,21 +6,21 @@ from torch import Tensor
 
 
 def sum_over_ranks(value: Tensor) -> Tensor:
-    """Add a tensor over all processes, in place, and return it."""
+    """Sum a tensor over all processes (all-reduce), in place, and return it."""
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(value)
     return value
 
 
-def same_on_ranks(value: Tensor) -> Tensor:
-    """Replace a tensor by the first process's, in place, and return it."""
+def broadcast_from_first(value: Tensor) -> Tensor:
+    """Broadcast the first process's tensor to all, in place, and return it."""
     if dist.is_available() and dist.is_initialized():
         dist.broadcast(value, src=0)
     return value
 
 
-def all_rows(local: Tensor) -> Tensor:
-    """Lay the processes' tensors, (M, ...) each, end to end by rank: (W M, ...)."""
+def gather_rows(local: Tensor) -> Tensor:
+    """Concatenate the tensors of all W processes, (M, ...) each, by rank: (W M, ...)."""
     if not (dist.is_available() and dist.is_initialized()):
         return local
     gathered = [torch.empty_like(local) for _ in range(dist.get_world_size())]
@@ -28,22 +28,22 @@ def all_rows(local: Tensor) -> Tensor:
     return torch.cat(gathered)
 
 
-def random_rows(local: Tensor, count: int) -> Tensor:
-    """Draw rows of `all_rows`, the same on all processes, without gathering them.
+def sample_rows(local: Tensor, count: int) -> Tensor:
+    """Sample rows of `gather_rows`, the same on all processes, without gathering all of them.
 
     Args:
-        local: This process's, (M, D).
-        count: How many, with repetition.
+        local: Rows of this process, (M, D).
+        count: Number of rows, drawn with replacement.
 
     Returns:
         (count, D).
     """
-    is_alone = not (dist.is_available() and dist.is_initialized())
-    rank, world = (0, 1) if is_alone else (dist.get_rank(), dist.get_world_size())
+    is_single = not (dist.is_available() and dist.is_initialized())
+    rank, world = (0, 1) if is_single else (dist.get_rank(), dist.get_world_size())
     drawn = torch.randint(world * len(local), (count,), device=local.device)
-    if is_alone:
+    if is_single:
         return local[drawn]
-    place = same_on_ranks(drawn) - rank * len(local)
-    is_here = (place >= 0) & (place < len(local))
-    rows = local[place.clamp(0, len(local) - 1)]
-    return sum_over_ranks(torch.where(is_here[:, None], rows, torch.zeros_like(rows)))
+    index = broadcast_from_first(drawn) - rank * len(local)
+    is_local = (index >= 0) & (index < len(local))
+    rows = local[index.clamp(0, len(local) - 1)]
+    return sum_over_ranks(torch.where(is_local[:, None], rows, torch.zeros_like(rows)))

@@ -1,19 +1,22 @@
-"""The registry of kinds: a prior, quantizer, text encoder, source or sampler is a module.
+"""Registry of kinds by module name, as in big_vision.
 
-A kind goes by the name of its file or folder, so that there is no list to edit.
+A kind is a prior, tokenizer, quantizer, text encoder, source or sampler: a module or folder in the
+package of such kinds that exports `Config` and `build`. It has the name of its file, so a new kind
+is a new file and a section of params.yaml, and there is no list to edit. The `base` folder of each
+package states what else its kinds export.
 """
 
 import pkgutil
 from importlib import import_module
 from types import ModuleType
 
-SHARED = "base"  # holds what the kinds of a package share
+SHARED = "base"  # the contract and the shared code of a package of kinds; not a kind
 
 
 def kind_names(package: str) -> list[str]:
-    """List the kinds of a package, sorted: its modules and folders, without `base`.
+    """List the kinds of a package, sorted: its modules and folders except `base`.
 
-    Imports nothing but the package.
+    Imports the package only, not its kinds.
 
     Args:
         package: Dotted name of a package of kinds, such as "vqpriors.priors".
@@ -23,15 +26,15 @@ def kind_names(package: str) -> list[str]:
 
 
 def load_kind(package: str, name: str, *, param: str) -> ModuleType:
-    """Import one kind, a module that exports `Config` and `build`.
+    """Import the module of a kind.
 
     Args:
         package: Dotted name of a package of kinds, such as "vqpriors.priors".
-        name: The kind's name, which is its module's.
-        param: The params key that chose it, for the error.
+        name: Name of the kind, which is that of its module.
+        param: The params key that names it, for the error.
 
     Raises:
-        ValueError: If the package has no such kind; lists those that it has.
+        ValueError: If the package has no such kind; lists the available ones.
     """
     names = kind_names(package)
     if name not in names:

@@ -1,4 +1,4 @@
-"""A folder that a run keeps across interruptions, used by one run at a time."""
+"""A locked folder for the partial results of a run, which outlives an interruption."""
 
 import fcntl
 import os
@@ -11,16 +11,16 @@ from typing import TextIO
 
 @contextmanager
 def run_folder(path: Path, *, keep: Callable[[], bool] = lambda: False) -> Iterator[Path]:
-    """Make a run's folder, lock it and those beside it, and remove it if the block succeeds.
+    """Create and lock the folder of a run, and remove it if the block succeeds.
 
-    Those beside it, because other runs of the same stage write to the same places.
+    The lock covers all folders beside it: other runs of the same stage write the same outputs.
 
     Args:
-        path: The folder; what is there stays.
-        keep: Tells at the end whether to leave the folder.
+        path: The folder; existing contents are kept.
+        keep: Called at the end; if it returns True, the folder is kept.
 
     Raises:
-        ValueError: If another process holds one of them.
+        ValueError: If another process holds the lock.
     """
     with _locked(path.parent / "lock"):
         path.mkdir(exist_ok=True)
@@ -42,7 +42,7 @@ def _locked(path: Path) -> Iterator[None]:
 def _open_locked(path: Path) -> TextIO:
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The holder before may remove the lock at any time between these lines.
+        # The previous holder may remove the lock file at any time between these lines.
         with suppress(FileNotFoundError), ExitStack() as stack:
             file = stack.enter_context(path.open("a"))
             try:

@@ -1,1 +1,1 @@
-"""What stages hand to each other: images, tokens, samples and encoded captions."""
+"""Data that stages exchange: images, tokens, samples and encoded captions."""

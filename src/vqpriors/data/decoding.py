@@ -1,4 +1,4 @@
-"""Encoded pictures to pixels at the working size; what can't be trusted is refused."""
+"""Decoding of untrusted image files, and resizing to the working size."""
 
 import io
 from typing import Literal
@@ -13,7 +13,7 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 
 
 class ImageConfig(Section):
-    """The working size and how pictures are brought to it; pixels."""
+    """Working size in pixels, number of channels, and method of resizing."""
 
     size: int = Field(ge=4, le=4096)
     channels: Literal[1, 3]
@@ -29,21 +29,21 @@ class ImageConfig(Section):
 
 
 class BadImageError(ValueError):
-    """A picture that can't be used; its message is the reason."""
+    """An image that can't be used; the message is the reason."""
 
 
 def decode(data: bytes | None, *, max_pixels: int) -> Image.Image:
-    """Decode a PNG, JPEG or WebP and turn it upright.
+    """Decode a PNG, JPEG or WebP and apply its EXIF orientation.
 
     Args:
-        data: Encoded bytes; None is refused, whatever path came with it.
-        max_pixels: Width x height beyond which nothing is decoded.
+        data: Encoded bytes; None is refused, and a path is never opened.
+        max_pixels: Largest width x height that is decoded.
 
     Returns:
-        The picture in its own mode and size, loaded whole.
+        The fully loaded picture in its own mode and size.
 
     Raises:
-        BadImageError: If it is missing, of another format, too large, truncated or broken.
+        BadImageError: If it is missing, of another format, too large, truncated or corrupt.
     """
     if not data:
         raise BadImageError("no bytes (a path is never opened)")
@@ -59,15 +59,15 @@ def decode(data: bytes | None, *, max_pixels: int) -> Image.Image:
         raise BadImageError(_too_large("size", max_pixels)) from None
     except BadImageError:
         raise
-    except Exception as error:  # whatever a decoder makes of hostile bytes
+    except Exception as error:  # decoders raise many types on corrupt or hostile bytes
         raise BadImageError(f"can't be decoded ({' '.join(str(error).split())})") from None
 
 
 def fit(image: Image.Image, config: ImageConfig) -> np.ndarray:
-    """Bring a picture to the working size and channels; the right size is not resampled.
+    """Convert a picture to the working size and channels; the right size is not resampled.
 
     Args:
-        image: A picture of any mode and size; what is transparent shows the background.
+        image: A picture of any mode and size; transparency is blended with the background colour.
         config: The working size.
 
     Returns:
@@ -79,7 +79,7 @@ def fit(image: Image.Image, config: ImageConfig) -> np.ndarray:
 
 
 def _opaque(image: Image.Image, background: str) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits a pixel, which `convert` would clip at 255
+    if image.mode.startswith("I"):  # 16 bits per pixel, which `convert` would clip at 255
         deep = np.asarray(image).astype(np.uint32)
         return Image.fromarray(((np.minimum(deep, 65535) + 128) // 257).astype(np.uint8))
     if not image.has_transparency_data:
@@ -114,7 +114,7 @@ def _rgb(color: str) -> tuple[int, ...]:
     try:
         return ImageColor.getrgb(color)
     except ValueError:
-        raise ValueError(f"must be a colour's name or #rrggbb, got {color!r}") from None
+        raise ValueError(f"must be a colour name or #rrggbb, got {color!r}") from None
 
 
 def _too_large(found: str, max_pixels: int) -> str:

@@ -1,4 +1,4 @@
-"""Image sets: parquet shards of `SCHEMA` by split, and their origin in `source.json`."""
+"""Image sets: parquet shards of `SCHEMA` by split, and `source.json` with their provenance."""
 
 import io
 import json
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from vqpriors.core.arrays import empty_array
+from vqpriors.core.arrays import zeros
 from vqpriors.core.artifact import verify
 from vqpriors.data.shards import count_rows, read_batches, read_schema, read_split, shard_paths
 
@@ -25,7 +25,7 @@ SCHEMA = pa.schema(
     ]
 )
 ROWS_AT_A_TIME = 1024
-_FIX = "make it again with `dvc repro`"
+_FIX = "write it again with `dvc repro`"
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class ImageSet:
         ids: M ids.
         pixels: (M, C, H, W) uint8.
         captions: M captions, some possibly empty.
-        labels: M class names, or None for each row that has none.
-        attributes: M mappings, empty for rows that have none.
+        labels: M class names; None for rows without one.
+        attributes: M mappings from attribute to value; empty for rows without any.
     """
 
     ids: list[str]
@@ -51,42 +51,42 @@ class ImageSet:
 
 
 def read_images(folder: Path, split: str) -> ImageSet:
-    """Read one split of an image set; its pixels lie on disk where they are many.
+    """Read one split of an image set; a large array of pixels is a memory map.
 
     Args:
-        folder: What the download stage made.
+        folder: Output of the download stage.
         split: "train", "validation" or "test".
 
     Raises:
-        ValueError: If the folder is damaged, not of `SCHEMA` or empty, or a picture is damaged.
+        ValueError: If the folder or a picture is damaged, or the split is empty or not of `SCHEMA`.
     """
     verify(folder)
-    return _collect(shard_paths(folder, split), place=folder / split)
+    return _collect(shard_paths(folder, split), source=folder / split)
 
 
 def read_image_shard(path: Path) -> ImageSet:
     """Read one shard of an image set whose folder has been verified; as `read_images`."""
-    return _collect([path], place=path)
+    return _collect([path], source=path)
 
 
-def _collect(paths: Sequence[Path], *, place: Path) -> ImageSet:
+def _collect(paths: Sequence[Path], *, source: Path) -> ImageSet:
     if not all(read_schema(path).equals(SCHEMA) for path in paths):
-        raise ValueError(f"{place}: its columns are not those of the image schema; {_FIX}")
+        raise ValueError(f"{source}: its columns are not those of the image schema; {_FIX}")
     count, start = count_rows(paths), 0
     found: dict[str, list[Any]] = {name: [] for name in SCHEMA.names if name != "image"}
     pixels: np.ndarray | None = None
     for batch in read_batches(paths, rows=ROWS_AT_A_TIME):
         columns = batch.to_pydict()
         for name, data in zip(columns["id"], columns["image"], strict=True):
-            picture = _decoded(name, data, place)
+            picture = _decoded(name, data, source)
             if pixels is None:
-                pixels = empty_array((count, *picture.shape), np.uint8)
+                pixels = zeros((count, *picture.shape), np.uint8)
             pixels[start] = picture
             start += 1
         for name, values in found.items():
             values.extend(columns[name])
     if pixels is None:
-        raise ValueError(f"{place}: the split is empty; {_FIX}")
+        raise ValueError(f"{source}: the split is empty; {_FIX}")
     return ImageSet(
         ids=found["id"],
         pixels=pixels,
@@ -96,15 +96,15 @@ def _collect(paths: Sequence[Path], *, place: Path) -> ImageSet:
     )
 
 
-def _decoded(name: str, data: bytes, place: Path) -> np.ndarray:
+def _decoded(name: str, data: bytes, source: Path) -> np.ndarray:
     try:
         return decode_pixels(data)
     except (OSError, SyntaxError, ValueError):  # Pillow raises all of them for a broken PNG
-        raise ValueError(f"{place}: picture {name!r} can't be decoded; {_FIX}") from None
+        raise ValueError(f"{source}: picture {name!r} can't be decoded; {_FIX}") from None
 
 
 def read_captions(folder: Path, split: str) -> list[str]:
-    """Read the captions of one split, without its pictures.
+    """Read the captions of one split only.
 
     Raises:
         ValueError: If the folder is damaged or has no captions.
@@ -117,12 +117,12 @@ def read_captions(folder: Path, split: str) -> list[str]:
 
 
 def read_source(folder: Path) -> dict[str, Any]:
-    """Return what an image set was made from; at least `name`, `image_size` and `channels`."""
+    """Return the provenance of an image set, at least `name`, `image_size` and `channels`."""
     return json.loads((folder / "source.json").read_text())
 
 
 def decode_pixels(data: bytes) -> np.ndarray:
-    """Decode a PNG of our own making to (C, H, W) uint8 with C = 1 or 3."""
+    """Decode a PNG from `encode_png` to (C, H, W) uint8 with C = 1 or 3."""
     pixels = np.asarray(Image.open(io.BytesIO(data)))
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 

@@ -1,10 +1,10 @@
-"""Pixels as networks take them (float, -1..1) and as files hold them (uint8); masks of them."""
+"""Pixels as network inputs (float, -1..1) and in files (uint8); masks and grids of pictures."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
-HIDDEN_GRAY = 128  # gray level of pixels that are to be drawn, in figures
+HIDDEN_GRAY = 128  # gray level of masked pixels in figures
 
 
 def to_unit_range(pixels: Tensor) -> Tensor:
@@ -13,18 +13,18 @@ def to_unit_range(pixels: Tensor) -> Tensor:
 
 
 def to_uint8(images: Tensor) -> np.ndarray:
-    """Map float -1..1 to uint8 0..255 on the CPU, rounded, clamped."""
+    """Map float -1..1 to uint8 0..255 on the CPU, clamped and rounded."""
     scaled = (images.detach().float().clamp(-1, 1) + 1) * 127.5
     return scaled.round().to(torch.uint8).cpu().numpy()
 
 
 def upscale_cells(cells: np.ndarray, *, size: tuple[int, ...], grid: tuple[int, int]) -> np.ndarray:
-    """Turn masks of codes into masks of pixels.
+    """Upsample masks of codes to masks of pixels (nearest neighbour).
 
     Args:
         cells: (..., rows * columns) bool.
         size: Height and width of the pictures.
-        grid: Rows and columns of codes; they divide the size.
+        grid: Rows and columns of codes, which divide the size.
 
     Returns:
         (M, 1, H, W) bool.
@@ -34,13 +34,13 @@ def upscale_cells(cells: np.ndarray, *, size: tuple[int, ...], grid: tuple[int, 
 
 
 def tile(pixels: np.ndarray, *, columns: int, gap: int, scale: int) -> np.ndarray:
-    """Lay pictures out as one, in raster order, on white.
+    """Arrange pictures in a grid, in raster order, on white.
 
     Args:
         pixels: (M, C, H, W) uint8.
-        columns: Pictures side by side.
-        gap: Pixels between them.
-        scale: Times that each pixel is repeated along each edge.
+        columns: Pictures per row.
+        gap: Pixels between pictures.
+        scale: Integer factor by which pictures are enlarged.
 
     Returns:
         (C, height, width) uint8.

@@ -1,4 +1,4 @@
-"""Drawn pictures on disk: a PNG each, and a table with their codes and prompts."""
+"""Sampled pictures on disk: a PNG each, and tables of their prompts, codes and captions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,24 +19,24 @@ SHEETS = "sheets.parquet"
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a picture was drawn for.
+    """The prompt of a sampled picture.
 
     Attributes:
-        caption: The text.
-        id: The picture of the test split whose caption it is; "" where there is none.
+        caption: Its text.
+        id: Id of the test picture whose caption it is; "" for other prompts.
     """
 
     caption: str
     id: str
 
 
-class Written(NamedTuple):
-    """A caption that the prior wrote for a test picture.
+class WrittenCaption(NamedTuple):
+    """A caption that the prior generated for a test picture.
 
     Attributes:
-        id: The picture's.
+        id: Id of the picture.
         caption: The picture's own caption.
-        written: The prior's.
+        written: The generated caption.
     """
 
     id: str
@@ -46,11 +46,11 @@ class Written(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """The same prompts, drawn in some number of steps.
+    """Samples of fixed prompts with one number of decoding steps, for comparison with others.
 
     Attributes:
-        steps: Passes over a picture.
-        prompts: What each of the M pictures was drawn for.
+        steps: Decoding steps per picture.
+        prompts: Prompts of the M pictures.
         pixels: (M, C, H, W) uint8.
     """
 
@@ -63,11 +63,11 @@ class SheetRow(NamedTuple):
     """A picture of a sheet, as codes.
 
     Attributes:
-        sheet: The sheet, such as "temperatures".
-        condition: What distinguishes its pictures, such as "temperature 0.5" or "completion".
+        sheet: Name of the sheet, such as "temperatures".
+        condition: Setting of this picture, such as "temperature 0.5" or "completion".
         caption: The prompt.
         codes: N codes.
-        keep: For an edit, True where a code was given; empty otherwise.
+        keep: For an edit, True where a code was given; otherwise empty.
     """
 
     sheet: str
@@ -78,12 +78,12 @@ class SheetRow(NamedTuple):
 
 
 def choose_prompts(prompts: Sequence[str], test: TokenSet, *, limit: int) -> list[Prompt]:
-    """Return the given prompts, or where there are none, captions of the test split.
+    """Return the given prompts or, if there are none, captions of the test split.
 
     Args:
-        prompts: What the user asked for; may be empty.
+        prompts: The user's prompts; may be empty.
         test: The test split.
-        limit: Most captions of the test split, spread evenly over it.
+        limit: Maximum number of captions, evenly spaced over the test split.
     """
     if prompts:
         return [Prompt(caption, "") for caption in prompts]
@@ -98,20 +98,20 @@ def write_samples(
     pixels: np.ndarray,
     codes: np.ndarray,
     spec: TokenSpec,
-    written: Sequence[Written] = (),
+    written: Sequence[WrittenCaption] = (),
     compared: Sequence[Comparison] = (),
     sheets: Sequence[SheetRow] = (),
 ) -> None:
-    """Write a folder of drawn pictures.
+    """Write a folder of sampled pictures.
 
     Args:
-        path: The folder to make or replace.
-        prompts: What each of the M pictures was drawn for.
+        path: The folder to create or replace.
+        prompts: Prompts of the M pictures.
         pixels: (M, C, H, W) uint8.
         codes: (M, N) integers.
-        spec: What the codes mean.
-        written: Captions of the prior's own.
-        compared: Pictures drawn in different numbers of steps.
+        spec: Grid and codebook of the codes.
+        written: Captions that the prior generated.
+        compared: Samples with different numbers of decoding steps.
         sheets: Pictures of sheets.
     """
     names = [f"pictures/{row:05d}.png" for row in range(len(prompts))]
@@ -128,10 +128,10 @@ def write_samples(
 
 
 def read_samples(folder: Path, *, tokenizer: str) -> tuple[list[Prompt], np.ndarray, TokenSet]:
-    """Read what `write_samples` wrote: prompts, (M, C, H, W) uint8 pictures, codes.
+    """Read the samples: M prompts, (M, C, H, W) uint8 pictures, and codes.
 
     Raises:
-        ValueError: If the folder is damaged or its codes are not the given tokenizer's.
+        ValueError: If the folder is damaged or its codes are from another tokenizer.
     """
     verify(folder)
     table = pq.read_table(folder / TABLE)
@@ -142,14 +142,14 @@ def read_samples(folder: Path, *, tokenizer: str) -> tuple[list[Prompt], np.ndar
     return prompts, pixels, tokens
 
 
-def read_captions(folder: Path) -> list[Written]:
-    """Read the prior's own captions from what `write_samples` wrote; none if it wrote none."""
+def read_captions(folder: Path) -> list[WrittenCaption]:
+    """Read the captions that the prior generated; empty if there are none."""
     verify(folder)
-    return [Written(**row) for row in pq.read_table(folder / CAPTIONS).to_pylist()]
+    return [WrittenCaption(**row) for row in pq.read_table(folder / CAPTIONS).to_pylist()]
 
 
 def read_comparisons(folder: Path) -> list[Comparison]:
-    """Read the pictures drawn in different numbers of steps from what `write_samples` wrote."""
+    """Read the samples with different numbers of decoding steps."""
     verify(folder)
     rows = pq.read_table(folder / COMPARISONS).to_pylist()
     found = []
@@ -162,13 +162,13 @@ def read_comparisons(folder: Path) -> list[Comparison]:
 
 
 def read_sheets(folder: Path) -> list[SheetRow]:
-    """Read the pictures of sheets from what `write_samples` wrote."""
+    """Read the pictures of sheets."""
     verify(folder)
     return [SheetRow(**row) for row in pq.read_table(folder / SHEETS).to_pylist()]
 
 
-def _caption_table(written: Sequence[Written]) -> pa.Table:
-    columns = {name: [getattr(row, name) for row in written] for name in Written._fields}
+def _caption_table(written: Sequence[WrittenCaption]) -> pa.Table:
+    columns = {name: [getattr(row, name) for row in written] for name in WrittenCaption._fields}
     return pa.table(columns, schema=pa.schema({name: pa.string() for name in columns}))
 
 

@@ -1,6 +1,6 @@
-"""Parquet shards by split, in a folder that is whole or absent.
+"""Parquet shards by split, named as on the Hugging Face hub.
 
-A split is `SPLIT-00000-of-00003.parquet` and so on; its rows keep their order over the shards.
+A split is `SPLIT-00000-of-00003.parquet` and so on; its rows are in order over the shards.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ def write_split(folder: Path, split: str, table: pa.Table, *, rows_per_shard: in
         folder: An existing folder, usually the temporary one of `artifact.new_folder`.
         split: One of `SPLITS`.
         table: The rows, in order.
-        rows_per_shard: Rows in every shard but the last.
+        rows_per_shard: Rows of every shard except the last.
     """
     count = max(1, -(-table.num_rows // rows_per_shard))
     for shard in range(count):
@@ -36,7 +36,7 @@ def read_split(folder: Path, split: str, *, columns: list[str] | None = None) ->
     Args:
         folder: A folder of shards.
         split: One of `SPLITS`.
-        columns: The columns to read; all where None.
+        columns: The columns to read; None for all.
 
     Raises:
         ValueError: If the folder has no complete set of shards of that split, or one can't be read.
@@ -49,19 +49,19 @@ def shard_paths(folder: Path, split: str) -> list[Path]:
     """List the shards of a split in order.
 
     Raises:
-        ValueError: If there is none, or one is missing.
+        ValueError: If there are none, or one is missing.
     """
     paths = sorted(folder.glob(f"{split}-*-of-*.parquet"))
     expected = [f"{split}-{i:05d}-of-{len(paths):05d}.parquet" for i in range(len(paths))]
     if not paths or [path.name for path in paths] != expected:
         raise ValueError(
-            f"{folder}: no complete set of {split!r} shards; make it again with `dvc repro`"
+            f"{folder}: no complete set of {split!r} shards; write it again with `dvc repro`"
         )
     return paths
 
 
 def read_schema(path: Path) -> pa.Schema:
-    """Read a shard's schema alone.
+    """Read a shard's schema only.
 
     Raises:
         ValueError: If it can't be read.
@@ -71,7 +71,7 @@ def read_schema(path: Path) -> pa.Schema:
 
 
 def count_rows(paths: Sequence[Path]) -> int:
-    """Count the rows of shards by what they say of themselves.
+    """Count the rows of shards from their metadata.
 
     Raises:
         ValueError: If one can't be read.
@@ -84,11 +84,11 @@ def count_rows(paths: Sequence[Path]) -> int:
 
 
 def read_batches(paths: Sequence[Path], *, rows: int) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of shards in order, holding no more than one shard in memory.
+    """Yield the rows of shards in order, with at most one shard in memory.
 
     Args:
         paths: The shards.
-        rows: At most so many rows a batch.
+        rows: Maximum number of rows per batch.
 
     Raises:
         ValueError: If one can't be read.
@@ -96,7 +96,7 @@ def read_batches(paths: Sequence[Path], *, rows: int) -> Iterator[pa.RecordBatch
     for path in paths:
         with _readable(path), pq.ParquetFile(path) as shard:
             yield from shard.iter_batches(rows)
-        pa.default_memory_pool().release_unused()  # which it would keep for shards to come
+        pa.default_memory_pool().release_unused()  # otherwise kept for later shards
 
 
 def _read(path: Path, columns: list[str] | None) -> pa.Table:
@@ -106,7 +106,7 @@ def _read(path: Path, columns: list[str] | None) -> pa.Table:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Say of what is not readable which file it is, and the way out."""
+    """Turn read errors into a ValueError that names the file and the fix."""
     try:
         yield
     except (pa.ArrowException, OSError) as error:

@@ -1,4 +1,4 @@
-"""Pictures as codes: what a set of tokens says of itself, and its parquet shards."""
+"""Token sets: codes of pictures in parquet shards, with their grid and codebook as metadata."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from vqpriors.core.arrays import Texts, empty_array
+from vqpriors.core.arrays import StringColumn, zeros
 from vqpriors.core.artifact import verify
 from vqpriors.data.shards import count_rows, read_batches, read_schema, shard_paths
 
@@ -19,13 +19,13 @@ _FIX = "encode the images again with `dvc repro encode`"
 
 @dataclass(frozen=True)
 class TokenSpec:
-    """What codes mean.
+    """Grid and codebook of codes.
 
     Attributes:
         rows: Rows of the code grid.
         columns: Columns of the code grid.
         codebook_size: Number of codes K; codes are 0 to K - 1.
-        fingerprint: Of the tokenizer that made them: 64 hex digits.
+        fingerprint: Fingerprint of the tokenizer that encoded them; 64 hex digits.
     """
 
     rows: int
@@ -44,15 +44,15 @@ class TokenSet:
     """One split.
 
     Attributes:
-        spec: What the codes mean.
+        spec: Grid and codebook of the codes.
         ids: M picture ids.
         captions: M captions.
-        codes: (M, N) uint16, raster order; on disk where they are many.
+        codes: (M, N) uint16, raster order; a memory map if large.
     """
 
     spec: TokenSpec
-    ids: Texts
-    captions: Texts
+    ids: StringColumn
+    captions: StringColumn
     codes: np.ndarray
 
     def __len__(self) -> int:
@@ -62,10 +62,10 @@ class TokenSet:
 def token_table(
     spec: TokenSpec, *, ids: Sequence[str], captions: Sequence[str], codes: np.ndarray
 ) -> pa.Table:
-    """Make a table of tokens that carries its spec in the schema's metadata.
+    """Build a table of tokens, with the spec in the metadata of its schema.
 
     Args:
-        spec: What the codes mean.
+        spec: Grid and codebook of the codes.
         ids: M picture ids.
         captions: M captions.
         codes: (M, N) integers below the codebook size.
@@ -82,16 +82,16 @@ def token_table(
 
 
 def read_tokens(folder: Path, split: str, *, tokenizer: str) -> TokenSet:
-    """Read one split of tokens, shard by shard, if they are a given tokenizer's.
+    """Read one split of tokens, shard by shard.
 
     Args:
-        folder: What the encode stage made.
+        folder: Output of the encode stage.
         split: "train", "validation" or "test".
-        tokenizer: Fingerprint of the tokenizer that is to decode them.
+        tokenizer: Fingerprint of the tokenizer that will decode them.
 
     Raises:
-        ValueError: If the folder is damaged, its rows have another shape than they say, a code lies
-            outside the codebook, or another tokenizer made them.
+        ValueError: If the folder is damaged, the codes do not match their spec or lie outside the
+            codebook, or another tokenizer encoded them.
     """
     verify(folder)
     paths = shard_paths(folder, split)
@@ -101,7 +101,7 @@ def read_tokens(folder: Path, split: str, *, tokenizer: str) -> TokenSet:
 
 
 def parse_tokens(table: pa.Table, *, source: str, tokenizer: str) -> TokenSet:
-    """Check a table of tokens and take it over; as `read_tokens`."""
+    """Validate a table of tokens; raises as `read_tokens`."""
     batches, count = table.to_batches(), table.num_rows
     return _collect(batches, table.schema, count=count, source=source, tokenizer=tokenizer)
 
@@ -115,14 +115,8 @@ def _collect(
     tokenizer: str,
 ) -> TokenSet:
     spec = _read_spec(schema, source)
-    if spec.fingerprint != tokenizer:
-        raise ValueError(
-            f"{source}: its tokens are of tokenizer {spec.fingerprint[:12]}, "
-            f"not of {tokenizer[:12]}; {_FIX}"
-        )
-    if missing := {"id", "caption", "codes"} - set(schema.names):
-        raise ValueError(f"{source}: no column {min(missing)!r}; {_FIX}")
-    codes = empty_array((count, spec.length), np.uint16)
+    _check_schema(schema, spec, source=source, tokenizer=tokenizer)
+    codes = zeros((count, spec.length), np.uint16)
     texts: dict[str, list[pa.Array]] = {"id": [], "caption": []}
     start = 0
     for batch in batches:
@@ -132,11 +126,21 @@ def _collect(
         for name, pieces in texts.items():
             pieces.append(batch.column(name))
     columns = {name: pa.chunked_array(parts, pa.string()) for name, parts in texts.items()}
-    return TokenSet(spec, Texts(columns["id"]), Texts(columns["caption"]), codes)
+    return TokenSet(spec, StringColumn(columns["id"]), StringColumn(columns["caption"]), codes)
+
+
+def _check_schema(schema: pa.Schema, spec: TokenSpec, *, source: str, tokenizer: str) -> None:
+    if spec.fingerprint != tokenizer:
+        raise ValueError(
+            f"{source}: encoded by tokenizer {spec.fingerprint[:12]}, "
+            f"not by {tokenizer[:12]}; {_FIX}"
+        )
+    if missing := {"id", "caption", "codes"} - set(schema.names):
+        raise ValueError(f"{source}: no column {min(missing)!r}; {_FIX}")
 
 
 def _checked(batch: pa.RecordBatch, spec: TokenSpec, source: str) -> np.ndarray:
-    """Return the codes of some rows, (M, N) uint16."""
+    """Return the validated codes of a batch of rows, (M, N) uint16."""
     column = batch.column("codes")
     if column.type != pa.list_(pa.uint16(), spec.length) or column.null_count:
         raise ValueError(f"{source}: codes are {column.type}, not {spec.length} of uint16; {_FIX}")

@@ -1,1 +1,1 @@
-"""Quantizers, each a kind: vectors to codes of a codebook and back."""
+"""Quantizers, one kind per module; their contract is in `vqpriors.tokenizer.base.quantizer`."""

@@ -1,7 +1,7 @@
-"""A codebook learned by exponential moving averages of the vectors assigned to each code.
+"""Vector quantization with a codebook learned by exponential moving averages (EMA).
 
 References:
-    van den Oord et al. 2017, VQ-VAE, arXiv:1711.00937, appendix A.1 (the averages);
+    van den Oord et al. 2017, VQ-VAE, arXiv:1711.00937, appendix A.1 (the EMA updates);
     Razavi et al. 2019, VQ-VAE-2, arXiv:1906.00446;
     Yu et al. 2021, ViT-VQGAN, arXiv:2110.04627 (l2-normalised codes).
 """
@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from vqpriors.core.distributed import all_rows, random_rows, same_on_ranks, sum_over_ranks
+from vqpriors.core.distributed import broadcast_from_first, gather_rows, sample_rows, sum_over_ranks
 from vqpriors.core.params import Section
 from vqpriors.tokenizer.base.quantizer import Quantized
 
-KMEANS_ROUNDS = 10
-MIN_SIZE = 1e-3  # a code with a smaller average count stays where it is
-CHUNK = 2048  # vectors compared with the whole codebook at a time, which bounds memory
+KMEANS_ITERS = 10
+MIN_SIZE = 1e-3  # codes with a smaller average count are not updated
+CHUNK = 2048  # vectors compared with the codebook at a time, to bound memory
 
 
 class Config(Section):
@@ -32,22 +32,23 @@ class Config(Section):
 
 
 class VectorQuantizerEMA(nn.Module):
-    """Nearest-code quantizer whose codebook follows its vectors.
+    """Nearest-neighbour quantizer with an EMA codebook.
 
-    It starts as the k-means centres of the first training batch. A code whose average count falls
-    below `dead_code_threshold` is moved to a random vector of the batch, and so are its averages:
-    old averages would pull it back in the same step.
+    The codebook is initialised by k-means of the first training batch. A code whose average count
+    falls below `dead_code_threshold` is replaced by a random vector of the batch, and its averages
+    are reset with it; otherwise the old averages would undo the replacement in the same step.
 
     Attributes:
         codebook: (K, D) float32.
-        cluster_size: Average number of vectors a batch assigns to each code; (K,) float32.
-        cluster_sum: Average sum of those vectors; (K, D) float32.
+        cluster_size: EMA of the number of vectors of each code; (K,) float32.
+        cluster_sum: EMA of the sum of the vectors of each code; (K, D) float32.
+        is_initialised: Whether k-means has run; () bool.
     """
 
     codebook: Tensor
     cluster_size: Tensor
     cluster_sum: Tensor
-    is_started: Tensor
+    is_initialised: Tensor
 
     def __init__(
         self,
@@ -66,19 +67,19 @@ class VectorQuantizerEMA(nn.Module):
         self.register_buffer("codebook", torch.zeros(num_codes, dim))
         self.register_buffer("cluster_size", torch.ones(num_codes))
         self.register_buffer("cluster_sum", torch.zeros(num_codes, dim))
-        self.register_buffer("is_started", torch.tensor(False))
+        self.register_buffer("is_initialised", torch.tensor(False))
 
     def forward(self, vectors: Tensor) -> Quantized:
-        """Quantize (M, D) vectors and, in training mode, let the codebook follow them."""
+        """Quantize (M, D) vectors and, in training mode, update the codebook."""
         with torch.autocast(vectors.device.type, enabled=False):
             vectors = self._normalise(vectors.float())
-            if self.training and not self.is_started:
-                self._start(vectors.detach())
+            if self.training and not self.is_initialised:
+                self._init_kmeans(vectors.detach())
             codes = nearest(vectors.detach(), self.codebook)
             chosen = self.decode(codes)
             loss = F.mse_loss(vectors, chosen) * self.commitment
             if self.training:
-                self._follow(vectors.detach(), codes)
+                self._update_ema(vectors.detach(), codes)
             return Quantized(vectors + (chosen - vectors).detach(), codes, {"commitment": loss})
 
     def encode(self, vectors: Tensor) -> Tensor:
@@ -93,46 +94,46 @@ class VectorQuantizerEMA(nn.Module):
     def _normalise(self, vectors: Tensor) -> Tensor:
         return F.normalize(vectors, dim=-1) if self.is_normalised else vectors
 
-    def _start(self, vectors: Tensor) -> None:
-        vectors = all_rows(vectors)
-        centres = same_on_ranks(kmeans(vectors, self.num_codes, rounds=KMEANS_ROUNDS))
+    def _init_kmeans(self, vectors: Tensor) -> None:
+        vectors = gather_rows(vectors)
+        centres = broadcast_from_first(kmeans(vectors, self.num_codes, num_iters=KMEANS_ITERS))
         self.codebook.copy_(self._normalise(centres))
         self.cluster_sum.copy_(self.codebook)
         self.cluster_size.fill_(1.0)
-        self.is_started.fill_(True)
+        self.is_initialised.fill_(True)
 
-    def _follow(self, vectors: Tensor, codes: Tensor) -> None:
-        count, total = assigned(vectors, codes, self.num_codes)
+    def _update_ema(self, vectors: Tensor, codes: Tensor) -> None:
+        count, total = cluster_statistics(vectors, codes, self.num_codes)
         self.cluster_size.lerp_(sum_over_ranks(count), 1 - self.decay)
         self.cluster_sum.lerp_(sum_over_ranks(total), 1 - self.decay)
-        self._revive(vectors)
+        self._replace_dead_codes(vectors)
         size = self.cluster_size[:, None]
         mean = self._normalise(self.cluster_sum / size.clamp(min=MIN_SIZE))
         self.codebook.copy_(torch.where(size > MIN_SIZE, mean, self.codebook))
 
-    def _revive(self, vectors: Tensor) -> None:
+    def _replace_dead_codes(self, vectors: Tensor) -> None:
         is_dead = self.cluster_size < self.dead_code_threshold
-        replacement = random_rows(vectors, self.num_codes)
+        replacement = sample_rows(vectors, self.num_codes)
         self.cluster_sum.copy_(torch.where(is_dead[:, None], replacement, self.cluster_sum))
         self.cluster_size.masked_fill_(is_dead, 1.0)
 
 
 def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
-    """Return the index of the nearest code, (M,) int64, by Euclidean distance; the first of equals.
+    """Return the index of the nearest code by Euclidean distance, the first of ties; (M,) int64.
 
     Args:
         vectors: (M, D) float32.
         codebook: (K, D) float32.
     """
-    # One product of [v, 1] with [c, -|c|^2 / 2]: adding the norms to the M x K scores afterwards
-    # would pass over them once more.
+    # argmin |v - c|^2 = argmax v c - |c|^2 / 2: one product of [v, 1] with [c, -|c|^2 / 2] saves a
+    # pass over the M x K scores to subtract the norms.
     extended = torch.cat([codebook, -0.5 * codebook.square().sum(1, keepdim=True)], dim=1)
     chunks = F.pad(vectors, (0, 1), value=1.0).split(CHUNK)
     return torch.cat([(chunk @ extended.T).argmax(1) for chunk in chunks])
 
 
-def assigned(vectors: Tensor, codes: Tensor, num_codes: int) -> tuple[Tensor, Tensor]:
-    """Count and add up the vectors of each code, without a one-hot matrix.
+def cluster_statistics(vectors: Tensor, codes: Tensor, num_codes: int) -> tuple[Tensor, Tensor]:
+    """Count and sum the vectors of each code, without a one-hot matrix.
 
     Returns:
         (K,) float counts and (K, D) float sums.
@@ -141,27 +142,27 @@ def assigned(vectors: Tensor, codes: Tensor, num_codes: int) -> tuple[Tensor, Te
     return torch.bincount(codes, minlength=num_codes).to(vectors.dtype), total
 
 
-def kmeans(vectors: Tensor, num_codes: int, *, rounds: int) -> Tensor:
-    """Cluster vectors by Lloyd's algorithm, from distinct random ones where there are enough.
+def kmeans(vectors: Tensor, num_codes: int, *, num_iters: int) -> Tensor:
+    """Run k-means by Lloyd's algorithm, initialised with distinct random vectors if M >= K.
 
     An empty cluster keeps its centre.
 
     Args:
         vectors: (M, D) float32.
         num_codes: Number of centres K.
-        rounds: Number of assignments.
+        num_iters: Number of iterations.
 
     Returns:
         (K, D) float32.
     """
     order = torch.randperm(len(vectors), device=vectors.device)
     centres = vectors[order[torch.arange(num_codes, device=order.device) % len(order)]].clone()
-    for _ in range(rounds):
-        count, total = assigned(vectors, nearest(vectors, centres), num_codes)
+    for _ in range(num_iters):
+        count, total = cluster_statistics(vectors, nearest(vectors, centres), num_codes)
         centres = torch.where(count[:, None] > 0, total / count.clamp(min=1)[:, None], centres)
     return centres
 
 
 def build(config: Config) -> VectorQuantizerEMA:
-    """Build the quantizer that a config describes."""
+    """Build the quantizer from its config."""
     return VectorQuantizerEMA(**dict(config))

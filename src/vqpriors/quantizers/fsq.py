@@ -1,4 +1,4 @@
-"""Finite scalar quantization: every channel is rounded to one of a few levels; no codebook.
+"""Finite scalar quantization: each channel is rounded to a few levels; no learned codebook.
 
 Reference:
     Mentzer et al. 2023, Finite Scalar Quantization, arXiv:2309.15505.
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vqpriors.core.params import Section
 from vqpriors.tokenizer.base.quantizer import Quantized
 
-MARGIN = 1e-3  # keeps the outermost levels from needing infinite inputs
+MARGIN = 1e-3  # keeps the outermost levels within reach of finite inputs
 
 
 class Config(Section):
@@ -32,7 +32,7 @@ class Config(Section):
 
 
 class FiniteScalarQuantizer(nn.Module):
-    """Rounds each channel to its levels; their mixed-radix number is the code."""
+    """Finite scalar quantizer; a code is the mixed-radix number of its levels."""
 
     levels: Tensor
     radix: Tensor
@@ -45,7 +45,7 @@ class FiniteScalarQuantizer(nn.Module):
         self.register_buffer("radix", torch.tensor(radix), persistent=False)
 
     def forward(self, vectors: Tensor) -> Quantized:
-        """Quantize (M, D) vectors; there is nothing to learn and no loss."""
+        """Quantize (M, D) vectors; nothing is learned, so there is no loss."""
         with torch.autocast(vectors.device.type, enabled=False):
             bounded = self._bound(vectors.float())
             rounded = bounded + (bounded.round() - bounded).detach()
@@ -63,10 +63,10 @@ class FiniteScalarQuantizer(nn.Module):
         return (digits - half).float() / half
 
     def _bound(self, vectors: Tensor) -> Tensor:
-        # An even number of levels has no middle one: shift so that rounding still reaches them all.
+        # An even number of levels has no middle level: a shift lets rounding reach all of them.
         half = (self.levels - 1) * (1 - MARGIN) / 2
         offset = torch.where(self.levels % 2 == 0, 0.5, 0.0)
-        # Two levels are a sign: to map 0 to a level would need an infinite shift.
+        # Two levels are the sign of the input; the shift would be infinite there.
         shift = torch.where(self.levels > 2, (offset / half).atanh(), 0.0)
         return (vectors + shift).tanh() * half - offset
 
@@ -76,5 +76,5 @@ class FiniteScalarQuantizer(nn.Module):
 
 
 def build(config: Config) -> FiniteScalarQuantizer:
-    """Build the quantizer that a config describes."""
+    """Build the quantizer from its config."""
     return FiniteScalarQuantizer(levels=config.levels)

@@ -1,1 +1,1 @@
-"""Sources of pictures, each a kind; the `download` stage alone uses them."""
+"""Data sources, one kind per module, used by the `download` stage only; see `base/source.py`."""

@@ -1,4 +1,4 @@
-"""A data set of the Hugging Face hub, or a local folder in the hub's layout by the same call."""
+"""Data sets of the Hugging Face hub, or local folders in the hub's layout."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,12 +13,12 @@ from vqpriors.sources.base.source import Record
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_TIMEOUT = 10  # seconds to wait for the hub's first answer
-_BATCH = 1000  # rows read at once
+_TIMEOUT = 10  # seconds to wait for the hub
+_BATCH = 1000  # rows read at a time
 
 
 class Config(Section):
-    """Where the data set is, and which of its columns are what."""
+    """Location of the data set, and its columns of images, captions, labels and attributes."""
 
     location: str
     revision: str
@@ -30,7 +30,7 @@ class Config(Section):
 
 
 class HubDataset:
-    """The splits of a loaded data set; pictures stay encoded."""
+    """A loaded data set; pictures stay encoded."""
 
     def __init__(
         self, config: Config, splits: "Mapping[str, Dataset]", provenance: dict[str, Any]
@@ -45,9 +45,9 @@ class HubDataset:
         return {split: len(rows) for split, rows in self._splits.items()}
 
     def records(self, split: str, rows: Sequence[int]) -> Iterator[Record]:
-        """Yield some rows of a split."""
+        """Yield the records at the given rows of a split."""
         chosen = self._splits[split].select(rows)
-        features = chosen.features  # once: every access copies it
+        features = chosen.features  # every access copies it
         position = 0
         for batch in chosen.iter(batch_size=_BATCH):
             columns: dict[str, list[Any]] = dict(batch)
@@ -73,10 +73,10 @@ class HubDataset:
 
 
 def build(config: Config, *, seed: int, param: str) -> HubDataset:
-    """Load a data set, from the hub or from a folder.
+    """Load a data set from the hub or a folder.
 
     Args:
-        config: Where it is and which columns are what.
+        config: Location and columns.
         seed: Unused; nothing here is random.
         param: The config's dotted path, such as "data.mnist.hub", for errors.
 
@@ -85,7 +85,7 @@ def build(config: Config, *, seed: int, param: str) -> HubDataset:
             or a column does not exist.
     """
     splits, provenance = _load(config, param)
-    prepared = {split: _encoded(data, config, param) for split, data in splits.items()}
+    prepared = {split: _select_columns(data, config, param) for split, data in splits.items()}
     return HubDataset(config, prepared, provenance)
 
 
@@ -101,18 +101,24 @@ def _load(config: Config, param: str) -> "tuple[dict[str, Dataset], dict[str, An
     try:
         loaded = datasets.load_dataset(location, config.config, revision=revision)
     except Exception as error:
-        raise ValueError(_explain(error, config, param)) from None
+        raise ValueError(_load_error(error, config, param)) from None
     assert isinstance(loaded, datasets.DatasetDict)
     splits = {str(split): data for split, data in loaded.items()}
     if revision:
         return splits, {"location": config.location, "commit": revision}
-    builder = datasets.load_dataset_builder(location, config.config)
+    return splits, {"sha256": _hash_folder(folder, config)}
+
+
+def _hash_folder(folder: Path, config: Config) -> str:
+    import datasets
+
+    builder = datasets.load_dataset_builder(str(folder), config.config)
     files = [Path(path) for paths in (builder.config.data_files or {}).values() for path in paths]
-    return splits, {"sha256": content_hash(folder, files)}
+    return content_hash(folder, files)
 
 
 def _commit(config: Config, param: str) -> str | None:
-    """Resolve the revision, so that what is loaded is what is recorded."""
+    """Resolve the revision to a commit, so that provenance records the data that is loaded."""
     from huggingface_hub import HfApi
 
     with naming_param(param, config.location, config.revision, kind="data set"):
@@ -120,16 +126,16 @@ def _commit(config: Config, param: str) -> str | None:
     return found.sha
 
 
-def _explain(error: Exception, config: Config, param: str) -> str:
+def _load_error(error: Exception, config: Config, param: str) -> str:
     reason = " ".join(str(error.__cause__ or error).split())
     if "BuilderConfig" in reason or "Config name is missing" in reason:
-        return f"{param}.config: no configuration {config.config!r} ({reason}); choose one it has"
-    place = f"{param}.location: {config.location!r} can't be loaded"
-    return f"{place} ({reason}); check that it is whole and in the hub's layout"
+        return f"{param}.config: no configuration {config.config!r} ({reason})"
+    problem = f"{param}.location: {config.location!r} can't be loaded ({reason})"
+    return f"{problem}; check that it is complete and in the hub's layout"
 
 
-def _encoded(data: "Dataset", config: Config, param: str) -> "Dataset":
-    """Leave only the columns in use, with pictures as their bytes."""
+def _select_columns(data: "Dataset", config: Config, param: str) -> "Dataset":
+    """Select the configured columns, with pictures as encoded bytes."""
     import datasets
 
     for key, column in _columns(config):
@@ -140,7 +146,7 @@ def _encoded(data: "Dataset", config: Config, param: str) -> "Dataset":
         is_picture = isinstance(feature, datasets.Image) or feature == datasets.Value("binary")
         is_name = isinstance(feature, datasets.ClassLabel | datasets.Value)
         if not (is_picture if key == "image_column" else is_name):
-            raise ValueError(f"{param}.{key}: column {column!r} holds {feature}; choose another")
+            raise ValueError(f"{param}.{key}: column {column!r} has type {feature}; choose another")
     used = data.select_columns(list(dict.fromkeys(column for _, column in _columns(config))))
     return used.cast_column(config.image_column, datasets.Image(decode=False))
 
@@ -154,7 +160,7 @@ def _columns(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _text(feature: Any, value: Any) -> str | None:
-    """Name a class by its name, anything else as it stands; -1 is the hub's word for no class."""
+    """Return a class by name and other values as strings; class -1 means no label on the hub."""
     if value is None or value == "":
         return None
     if hasattr(feature, "int2str"):

@@ -1,4 +1,4 @@
-"""A folder of pictures: with metadata.jsonl or metadata.csv, with a folder a class, or plain."""
+"""Folders of pictures: with metadata.jsonl or metadata.csv, one folder per class, or plain."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ _SPLIT_FOLDERS = {"train": "train", "validation": "validation", "val": "validati
 
 
 class Config(Section):
-    """The folder, and columns of its metadata; a folder may well have no captions."""
+    """The folder and the columns of its metadata; captions are optional."""
 
     location: str
     caption_column: str | None
@@ -27,20 +27,20 @@ class Config(Section):
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture's file and its row of the metadata; None where the folder has no metadata."""
+    """A picture file and its row of metadata, if any."""
 
     path: Path
     row: Mapping[str, Any] | None
 
 
 class ImageFolder:
-    """The pictures of a folder; their bytes are read when asked for."""
+    """The pictures of a folder; `records` reads the files."""
 
     def __init__(self, config: Config, *, param: str) -> None:
         self._config = config
         self._folder = Path(config.location).expanduser()
         if not self._folder.is_dir():
-            raise ValueError(f"{param}.location: no folder {config.location!r}; correct its path")
+            raise ValueError(f"{param}.location: no folder {config.location!r}")
         self._roots = _split_folders(self._folder)
         self._splits = {split: _pictures(root) for split, root in self._roots.items()}
         for split, pictures in self._splits.items():
@@ -53,13 +53,13 @@ class ImageFolder:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """A SHA-256 over the pictures and metadata, the same wherever the folder lies."""
+        """Content hash of pictures and metadata, independent of the location of the folder."""
         paths = [picture.path for pictures in self._splits.values() for picture in pictures]
         paths += [path for root in self._roots.values() if (path := _metadata(root))]
         return {"sha256": content_hash(self._folder, paths)}
 
     def records(self, split: str, rows: Sequence[int]) -> Iterator[Record]:
-        """Yield the pictures at some rows of a split."""
+        """Yield the pictures at the given rows of a split."""
         for row in rows:
             yield self._record(self._splits[split][row], self._roots[split])
 
@@ -80,13 +80,11 @@ class ImageFolder:
     def _check(self, split: str, pictures: list[Picture], param: str) -> None:
         if not pictures:
             kinds = "PNG, JPEG or WebP"
-            raise ValueError(
-                f"{param}.location: no {kinds} picture in {self._roots[split]}; add some"
-            )
+            raise ValueError(f"{param}.location: no {kinds} picture in {self._roots[split]}")
         for key, column in self._columns():
             if pictures[0].row is None and key != "caption_column":
                 files = " or ".join(METADATA)
-                raise ValueError(f"{param}.{key}: no {files} to take {column!r} from; add one")
+                raise ValueError(f"{param}.{key}: no {files} with a column {column!r}")
             if pictures[0].row is not None and not any(column in (p.row or {}) for p in pictures):
                 known = ", ".join(str(name) for name in pictures[0].row)
                 raise ValueError(f"{param}.{key}: no column {column!r}; choose one of {known}")
@@ -109,7 +107,7 @@ def build(config: Config, *, seed: int, param: str) -> ImageFolder:
 
     Raises:
         ValueError: If the folder, a listed file or a column is missing, a path is listed twice or
-            leaves the folder, or the metadata can't be read.
+            lies outside the folder, or the metadata can't be read.
     """
     return ImageFolder(config, param=param)
 
@@ -131,11 +129,11 @@ def _metadata(root: Path) -> Path | None:
 def _pictures(root: Path) -> list[Picture]:
     metadata = _metadata(root)
     if metadata:
-        return list(_listed(root, metadata))
+        return list(_pictures_from_metadata(root, metadata))
     paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
     for path in paths:
         if not _is_inside(path, root):
-            raise ValueError(f"{path}: a link that leaves {root}; put the picture itself there")
+            raise ValueError(f"{path}: links to a file outside {root}; copy the picture instead")
     return [Picture(path, None) for path in paths if path.is_file()]
 
 
@@ -143,26 +141,29 @@ def _is_inside(path: Path, root: Path) -> bool:
     return path.resolve().is_relative_to(root.resolve())
 
 
-def _listed(root: Path, metadata: Path) -> Iterator[Picture]:
+def _pictures_from_metadata(root: Path, metadata: Path) -> Iterator[Picture]:
     seen = set()
     for line, row in _rows(metadata):
-        where = f"{metadata}:{line}"
-        name = row.get("file_name")
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"{where}: no file_name; name the picture, relative to {root}")
-        path = root / name
-        if not _is_inside(path, root):
-            raise ValueError(f"{where}: {name!r} leaves {root}; name a picture inside it")
-        if not path.is_file():
-            raise ValueError(f"{where}: no file {name!r} in {root}; add it or remove the line")
-        if path.resolve() in seen:
-            raise ValueError(f"{where}: {name!r} is listed twice; remove one of the lines")
-        seen.add(path.resolve())
-        yield Picture(root / path.resolve().relative_to(root.resolve()), row)
+        path = _listed_path(root, row.get("file_name"), f"{metadata}:{line}")
+        if path in seen:
+            raise ValueError(f"{metadata}:{line}: {row['file_name']!r} is listed twice")
+        seen.add(path)
+        yield Picture(root / path.relative_to(root.resolve()), row)
+
+
+def _listed_path(root: Path, name: Any, where: str) -> Path:
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"{where}: no file_name; add the path of the picture, relative to {root}")
+    path = root / name
+    if not _is_inside(path, root):
+        raise ValueError(f"{where}: {name!r} lies outside {root}")
+    if not path.is_file():
+        raise ValueError(f"{where}: no file {name!r} in {root}")
+    return path.resolve()
 
 
 def _rows(metadata: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Yield line numbers, from 1, and rows."""
+    """Yield line numbers, from 1, with their rows."""
     try:
         with metadata.open(encoding="utf-8-sig", newline="") as file:
             if metadata.suffix == ".csv":
@@ -181,9 +182,9 @@ def _json_row(line: str, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except ValueError as error:
-        raise ValueError(f"{where}: not JSON ({error}); correct the line") from None
+        raise ValueError(f"{where}: not valid JSON ({error})") from None
     if not isinstance(row, dict):
-        raise ValueError(f"{where}: not a JSON object; write one a line")
+        raise ValueError(f"{where}: not a JSON object; write one per line")
     return row
 
 

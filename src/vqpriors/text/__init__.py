@@ -1,1 +1,1 @@
-"""Text encoders, each a kind: captions to tokens or features."""
+"""Text encoders, one kind per module; their contract is in `base/encoder.py`."""

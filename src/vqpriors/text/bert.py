@@ -1,4 +1,4 @@
-"""BERT's word pieces, a large vocabulary of English; the prior learns what they mean.
+"""WordPiece tokenization with BERT's English vocabulary; the prior learns the embeddings.
 
 Reference:
     Devlin et al. 2019, BERT, arXiv:1810.04805.
@@ -11,8 +11,8 @@ from tokenizers import Tokenizer, models
 
 from vqpriors.core.params import Section
 from vqpriors.text.base.pretrained import TOKENIZER_FILES, Pretrained
-from vqpriors.text.base.token_rows import bare
-from vqpriors.text.base.word_pieces import PAD, START, UNKNOWN, WordPieceText, fitted, load
+from vqpriors.text.base.token_rows import without_special_tokens
+from vqpriors.text.base.word_pieces import PAD, START, UNKNOWN, WordPieceText, fit_to_captions, load
 
 __all__ = ["Config", "build", "load"]
 
@@ -28,25 +28,25 @@ class Config(Section):
 
 
 def build(config: Config, *, captions: Sequence[str]) -> WordPieceText:
-    """Fetch the vocabulary; the longest training caption sets the length, up to `max_length`.
+    """Fetch the vocabulary; the length is that of the longest caption, at most `max_length`.
 
     Raises:
-        ValueError: If the hub can't be reached, or what is at `location` is no BERT tokenizer.
+        ValueError: If the hub can't be reached, or `location` is not a BERT tokenizer.
     """
     files = ("config.json", *TOKENIZER_FILES)
     source = Pretrained(config.location, config.revision, files=files, param="text.bert")
-    return fitted(_tokenizer(source), captions, max_length=config.max_length)
+    return fit_to_captions(_tokenizer(source), captions, max_length=config.max_length)
 
 
 def _tokenizer(source: Pretrained) -> Tokenizer:
     from transformers import BertTokenizer
 
     source.check_type("bert")
-    # Without either, transformers makes up a vocabulary of nothing but special tokens.
+    # Without either file, transformers creates a vocabulary of special tokens only.
     if not (source.has("tokenizer.json") or source.has("vocab.txt")):
-        raise source.refusal("has no tokenizer.json or vocab.txt", _OTHER)
-    tokenizer = bare(source.read(BertTokenizer).backend_tokenizer)
+        raise source.location_error("has no tokenizer.json or vocab.txt", _OTHER)
+    tokenizer = without_special_tokens(source.read(BertTokenizer).backend_tokenizer)
     has_all = {PAD, UNKNOWN, START} <= tokenizer.get_vocab().keys()
     if not (has_all and isinstance(tokenizer.model, models.WordPiece)):
-        raise source.refusal("holds another kind of tokenizer", _OTHER)
+        raise source.location_error("has another kind of tokenizer", _OTHER)
     return tokenizer

@@ -1,4 +1,4 @@
-"""CLIP's text tower, frozen: each token of a caption comes with what the tower makes of it.
+"""CLIP's frozen text encoder: tokens with the hidden states of its last layer as features.
 
 Reference:
     Radford et al. 2021, CLIP, arXiv:2103.00020.
@@ -18,15 +18,20 @@ from vqpriors.core.hardware import best_device
 from vqpriors.core.params import Section
 from vqpriors.data.text_inputs import TextInput, TextShape
 from vqpriors.text.base.pretrained import TOKENIZER_FILES, WEIGHTS, Pretrained, quiet
-from vqpriors.text.base.token_rows import TokenRows, bare, longest, read_tokenizer
+from vqpriors.text.base.token_rows import (
+    TokenRows,
+    max_pieces,
+    read_tokenizer,
+    without_special_tokens,
+)
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModel
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 TOWER = "tower"
-BATCH = 64  # captions that the tower reads at once
-REMEMBERED = 1024  # captions whose features are kept: 160 MB of the usual tower's longest
+BATCH = 64  # captions per forward pass of the tower
+CACHE_SIZE = 1024  # captions with cached features; 160 MB at CLIP's usual width and length
 _OTHER = "choose a CLIP model, such as openai/clip-vit-base-patch32"
 
 
@@ -38,34 +43,35 @@ class Config(Section):
     max_length: int = Field(ge=3)
 
 
-class Recent:
-    """Features of the captions asked for last, at most `size` of them."""
+class FeatureCache:
+    """Least-recently-used cache of the features of `size` captions."""
 
     def __init__(self, size: int):
         self.size = size
         self._features: OrderedDict[str, Tensor] = OrderedDict()
 
     def get(self, caption: str) -> Tensor | None:
-        """Return a caption's features, (L, D), if they are here."""
+        """Return a caption's features, (L, D), if cached."""
         if caption in self._features:
             self._features.move_to_end(caption)
         return self._features.get(caption)
 
-    def keep(self, caption: str, features: Tensor) -> None:
-        """Keep a copy of a caption's features, in place of the one asked for longest ago."""
+    def put(self, caption: str, features: Tensor) -> None:
+        """Cache a copy of a caption's features; drops the least recently used beyond `size`."""
         self._features[caption] = features.clone()
         if len(self._features) > self.size:
             self._features.popitem(last=False)
 
 
 class ClipText:
-    """Captions as CLIP's tokens with the tower's last hidden states, which are 0 at padding.
+    """Encodes captions as CLIP's tokens and the tower's last hidden states, 0 at padding.
 
-    A row ends with the end token, whose features speak for the whole caption; padding repeats it.
+    Every caption ends with the end token, whose features represent the whole caption; it is also
+    the padding token.
 
     Args:
         rows: CLIP's tokenizer.
-        tower: Its text tower; it is frozen here.
+        tower: CLIP's text tower; frozen here.
     """
 
     def __init__(self, rows: TokenRows, tower: "CLIPTextModel"):
@@ -73,78 +79,78 @@ class ClipText:
         self.tower = tower.eval().requires_grad_(False)
         width = tower.config.hidden_size
         self.shape = TextShape(rows.length, vocabulary=rows.vocabulary, feature_width=width)
-        self._recent = Recent(REMEMBERED)
+        self._cache = FeatureCache(CACHE_SIZE)
 
     def encode(self, captions: Sequence[str]) -> TextInput:
-        """Encode B captions; the features, (B, L, D) float32, of equal ones are computed once."""
-        tokens, is_real = self.rows.encode(captions)
+        """Encode B captions; features, (B, L, D) float32, are computed once per caption."""
+        tokens, text_mask = self.rows.encode(captions)
         features = torch.zeros(*tokens.shape, self.shape.feature_width)
         rows: dict[str, list[int]] = {}
         for row, caption in enumerate(captions):
             rows.setdefault(caption, []).append(row)
         first = {caption: places[0] for caption, places in rows.items()}
-        for caption, found in self._by_caption(first, tokens, is_real):
+        for caption, found in self._by_caption(first, tokens, text_mask):
             features[rows[caption]] = found
-        return TextInput(tokens, is_real, features)
+        return TextInput(tokens, text_mask, features)
 
     def decode(self, tokens: Tensor) -> list[str]:
-        """Return the texts of (B, L) tokens, lower case."""
+        """Return the captions of (B, L) tokens, in lower case."""
         return self.rows.decode(tokens)
 
     def save(self, folder: Path) -> None:
-        """Write the tokenizer, the length and the tower."""
+        """Save the tokenizer, the length and the tower."""
         self.rows.save(folder)
         with quiet():
             self.tower.save_pretrained(folder / TOWER)
 
     def _by_caption(
-        self, first: dict[str, int], tokens: Tensor, is_real: Tensor
+        self, first: dict[str, int], tokens: Tensor, text_mask: Tensor
     ) -> Iterator[tuple[str, Tensor]]:
-        """Yield each caption with its features, (L, D), given the first of its rows."""
-        known = {c: found for c in first if (found := self._recent.get(c)) is not None}
+        """Yield each caption with its features, (L, D); `first` maps it to its first row."""
+        known = {c: found for c in first if (found := self._cache.get(c)) is not None}
         yield from known.items()
         new = [caption for caption in first if caption not in known]
         for start in range(0, len(new), BATCH):
             batch = new[start : start + BATCH]
             rows = [first[caption] for caption in batch]
-            computed = self._features(tokens[rows], is_real[rows])
+            computed = self._features(tokens[rows], text_mask[rows])
             for caption, features in zip(batch, computed, strict=True):
-                self._recent.keep(caption, features)
+                self._cache.put(caption, features)
                 yield caption, features
 
-    def _features(self, tokens: Tensor, is_real: Tensor) -> Tensor:
+    def _features(self, tokens: Tensor, text_mask: Tensor) -> Tensor:
         device = best_device()
         self.tower.to(device)  # pyright: ignore[reportArgumentType] hidden by its decorator
         with torch.inference_mode():
-            # No mask: padding is on the right, and a token sees none but those before it.
+            # No padding mask is needed: attention is causal and padding is on the right.
             hidden = self.tower(input_ids=tokens.to(device)).last_hidden_state.cpu()
-        # Outside the block, so that a prior may train on it.
-        return torch.where(is_real[..., None], hidden, 0.0)
+        # Outside inference mode, since a prior is trained on these tensors.
+        return torch.where(text_mask[..., None], hidden, 0.0)
 
 
 def build(config: Config, *, captions: Sequence[str]) -> ClipText:
-    """Fetch tokenizer and tower; the longest training caption sets the length, up to `max_length`.
+    """Fetch tokenizer and tower; the length is that of the longest caption, at most `max_length`.
 
     Raises:
-        ValueError: If the hub can't be reached, what is at `location` is no CLIP model or has no
-            safetensors, or `max_length` exceeds what the tower reads.
+        ValueError: If the hub can't be reached, `location` is not a CLIP model or has no
+            safetensors, or `max_length` exceeds the tower's positions.
     """
     files = ("config.json", *TOKENIZER_FILES, *WEIGHTS, "model-*.safetensors")
     source = Pretrained(config.location, config.revision, files=files, param="text.clip")
     tokenizer, tower = _tokenizer(source), _tower(source)
-    most = tower.config.max_position_embeddings
-    if config.max_length > most:
-        problem = f"the tower reads at most {most} tokens, got {config.max_length}"
-        raise ValueError(f"text.clip.max_length: {problem}; change it in params.yaml")
-    rows = _rows(tokenizer, min(config.max_length, longest(tokenizer, captions) + 2))
+    limit = tower.config.max_position_embeddings
+    if config.max_length > limit:
+        problem = f"must be at most {limit}, the tower's number of positions"
+        raise ValueError(f"text.clip.max_length: {problem}, got {config.max_length}")
+    rows = _rows(tokenizer, min(config.max_length, max_pieces(tokenizer, captions) + 2))
     if rows.vocabulary > tower.config.vocab_size:
-        problem = f"has {rows.vocabulary} tokens and a tower of {tower.config.vocab_size}"
-        raise source.refusal(problem, "take both from the same model")
+        problem = f"has {rows.vocabulary} tokens but a tower for {tower.config.vocab_size}"
+        raise source.location_error(problem, "take both from the same model")
     return ClipText(rows, tower)
 
 
 def load(folder: Path) -> ClipText:
-    """Load what `save` wrote."""
+    """Load a saved encoder."""
     from transformers import CLIPTextModel
 
     tokenizer, length = read_tokenizer(folder)
@@ -163,13 +169,15 @@ def _tokenizer(source: Pretrained) -> Tokenizer:
     from transformers import CLIPTokenizer
 
     source.check_type("clip", "clip_text_model")
-    # Without either, transformers makes up a vocabulary of nothing but special tokens.
+    # Without either file, transformers creates a vocabulary of special tokens only.
     if not (source.has("tokenizer.json") or source.has("vocab.json", "merges.txt")):
-        raise source.refusal("has no tokenizer.json, nor vocab.json and merges.txt", _OTHER)
-    tokenizer = bare(source.read(CLIPTokenizer).backend_tokenizer)
+        raise source.location_error(
+            "has neither tokenizer.json nor vocab.json and merges.txt", _OTHER
+        )
+    tokenizer = without_special_tokens(source.read(CLIPTokenizer).backend_tokenizer)
     has_all = {START, END} <= tokenizer.get_vocab().keys()
     if not (has_all and isinstance(tokenizer.model, models.BPE)):
-        raise source.refusal("holds another kind of tokenizer", _OTHER)
+        raise source.location_error("has another kind of tokenizer", _OTHER)
     spaced = [decoders.ByteLevel(), decoders.Replace("</w>", " ")]
     tokenizer.decoder = decoders.Sequence(spaced)  # pyright: ignore[reportAttributeAccessIssue] no setter in its stubs
     return tokenizer
@@ -179,12 +187,12 @@ def _tower(source: Pretrained) -> "CLIPTextModel":
     from transformers import CLIPTextModel
 
     if not source.has("config.json"):
-        raise source.refusal("has no config.json", _OTHER)
+        raise source.location_error("has no config.json", _OTHER)
     if not any(source.has(name) for name in WEIGHTS):
-        problem = "has no model.safetensors, and pickled weights (.bin) are not read"
-        raise source.refusal(problem, "choose a revision or a folder that has it")
+        problem = "has no model.safetensors, and pickled weights (.bin) are not loaded"
+        raise source.location_error(problem, "choose a revision or a folder that has it")
     options = {"use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
     tower, report = source.read(CLIPTextModel, **options)
     if report["missing_keys"]:
-        raise source.refusal("lacks weights of the text tower", _OTHER)
+        raise source.location_error("lacks weights of the text tower", _OTHER)
     return tower

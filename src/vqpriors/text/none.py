@@ -1,4 +1,4 @@
-"""No text: every caption is nothing, and a prior built for it has no text side."""
+"""No text encoder: captions are ignored, and priors are unconditional."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from vqpriors.data.text_inputs import TextInput, TextShape
 
 
 class Config(Section):
-    """`text.none` of params.yaml: nothing to choose."""
+    """`text.none` of params.yaml, an empty section."""
 
 
 class NoText:
@@ -30,11 +30,11 @@ class NoText:
         return [""] * len(tokens)
 
     def save(self, folder: Path) -> None:
-        """Write nothing: there is nothing to keep."""
+        """Write nothing: there is no state."""
 
 
 def build(config: Config, *, captions: Sequence[str]) -> NoText:
-    """Return the encoder; neither argument matters."""
+    """Return the encoder; both arguments are unused."""
     return NoText()
 
 

@@ -1,4 +1,4 @@
-"""WordPiece with a vocabulary learned from the training captions.
+"""WordPiece tokenization with a vocabulary learned from the training captions.
 
 Reference:
     Wu et al. 2016, GNMT, arXiv:1609.08144, section 4.1.
@@ -10,7 +10,7 @@ from pydantic import Field
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from vqpriors.core.params import Section
-from vqpriors.text.base.word_pieces import PAD, START, UNKNOWN, WordPieceText, fitted, load
+from vqpriors.text.base.word_pieces import PAD, START, UNKNOWN, WordPieceText, fit_to_captions, load
 
 __all__ = ["Config", "build", "load"]
 
@@ -23,13 +23,13 @@ class Config(Section):
 
 
 def build(config: Config, *, captions: Sequence[str]) -> WordPieceText:
-    """Learn the vocabulary; the longest training caption sets the length, up to `max_length`."""
+    """Learn the vocabulary; the length is that of the longest caption, at most `max_length`."""
     tokenizer = _tokenizer(_learn(config.vocabulary, captions))
-    return fitted(tokenizer, captions, max_length=config.max_length)
+    return fit_to_captions(tokenizer, captions, max_length=config.max_length)
 
 
 def _learn(size: int, captions: Sequence[str]) -> dict[str, int]:
-    # Unless given, the characters are numbered in an order that changes from run to run.
+    # Listing the characters fixes their ids; the trainer's own order differs between runs.
     blank = _tokenizer({})
     texts = [blank.normalizer.normalize_str(caption) for caption in captions]
     characters = sorted({c for text in texts for c in text if not c.isspace()})

@@ -1,1 +1,1 @@
-"""Tokenizers, each a kind: pictures to a grid of codes and back."""
+"""Image tokenizers, one kind per module; their contract is in `base/tokenizer.py`."""

@@ -1,7 +1,7 @@
-"""A `VQModel` of diffusers, trained by others: adopted as it is, or trained on from there.
+"""A pretrained `VQModel` of diffusers, used unchanged or fine-tuned.
 
-It brings its own codebook, so that `tokenizer.quantizer` does not apply. Where it comes from is
-read once, by `build`; the artifact holds all of it, from which `restore` makes it again.
+It has its own codebook, so `tokenizer.quantizer` is ignored. `build` reads it from the hub or a
+folder once; the saved tokenizer is complete, and `restore` builds it again without the source.
 
 Reference:
     Rombach et al. 2022, Latent Diffusion Models, arXiv:2112.10752 (its VQ-regularised autoencoder).
@@ -25,10 +25,10 @@ from vqpriors.tokenizer.base.quantizer import Quantizer
 if TYPE_CHECKING:
     from diffusers import VQModel  # pyright: ignore[reportPrivateImportUsage]
 
-WEIGHTS = "diffusion_pytorch_model"  # the names that diffusers gives its files
+WEIGHTS = "diffusion_pytorch_model"  # diffusers' name of weight files
 MAX_CODES = 65536  # codes are stored as uint16
-CHUNK = 16384  # vectors compared with the whole codebook at a time, which bounds memory
-TIMEOUT = 10  # seconds to wait for the hub's first answer
+CHUNK = 16384  # vectors compared with the codebook at a time, to bound memory
+TIMEOUT = 10  # seconds to wait for the hub
 KEY = "tokenizer.pretrained"
 
 
@@ -45,18 +45,18 @@ class Config(Section):
     @classmethod
     def _check(cls, value_range: list[float]) -> list[float]:
         if value_range[0] >= value_range[1]:
-            raise ValueError(f"needs a lowest value, then a higher one, got {value_range}")
+            raise ValueError(f"must be [lowest, highest] with lowest < highest, got {value_range}")
         return value_range
 
 
 class PretrainedVQ(nn.Module):
-    """A `VQModel` between pictures in -1..1 and codes in raster order.
+    """A `VQModel` for pictures in -1..1, with codes in raster order.
 
     Attributes:
         rows: Rows of the code grid.
         columns: Columns of the code grid.
         num_codes: Codebook size K.
-        adopted: What `restore` needs beside the config; JSON values.
+        adopted: The network's config and the commit of the model, for `restore`; JSON values.
     """
 
     def __init__(
@@ -68,35 +68,35 @@ class PretrainedVQ(nn.Module):
         commit: str | None,
     ):
         super().__init__()
-        # Else `decode` would take codes for some models and vectors for others.
+        # Otherwise `decode` would expect codes in some models and vectors in others.
         network.register_to_config(lookup_from_codebook=False)
         self.network: Any = network
-        self.rows = self.columns = image_size // _factor(network)
+        self.rows = self.columns = image_size // _stride(network)
         self.num_codes: int = network.config["num_vq_embeddings"]
         self.scale = (value_range[1] - value_range[0]) / 2
         self.middle = (value_range[1] + value_range[0]) / 2
-        kept = {name: v for name, v in network.config.items() if not name.startswith("_")}
-        self.adopted = {"network": kept, "commit": commit}
+        settings = {name: v for name, v in network.config.items() if not name.startswith("_")}
+        self.adopted = {"network": settings, "commit": commit}
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the reconstruction's loss and the quantizer's, as diffusers defines it.
+        """Return the reconstruction loss, and the commitment loss of diffusers.
 
         Args:
             batch: "images": (B, C, H, W) float in -1..1.
 
         Returns:
-            "reconstruction": mean squared error per channel value; "commitment": the distance
-            between vectors and codes, from which both learn.
+            "reconstruction": mean squared error; "commitment": distance between vectors and codes,
+            with gradients for both.
         """
         images = batch["images"]
-        vectors, commitment, _ = self._quantize(self._vectors(images))
-        restored = self._pictures(vectors)
+        vectors, commitment, _ = self._quantize(self._encode_images(images))
+        restored = self._decode_vectors(vectors)
         return {"reconstruction": F.mse_loss(restored, images), "commitment": commitment}
 
     def encode(self, images: Tensor) -> Tensor:
         """Return the codes, (B, N) int64, of (B, C, H, W) float images in -1..1."""
         length = self.rows * self.columns
-        chunks = self._vectors(images).split(max(1, CHUNK // length))
+        chunks = self._encode_images(images).split(max(1, CHUNK // length))
         codes = [self._quantize(chunk)[2][2].view(len(chunk), length) for chunk in chunks]
         return torch.cat(codes)
 
@@ -104,27 +104,27 @@ class PretrainedVQ(nn.Module):
         """Return the images, (B, C, H, W) float clamped to -1..1, of (B, N) int64 codes."""
         quantizer = self.network.quantize
         shape = (len(codes), self.rows, self.columns, quantizer.vq_embed_dim)
-        return self._pictures(quantizer.get_codebook_entry(codes, shape)).clamp(-1, 1)
+        return self._decode_vectors(quantizer.get_codebook_entry(codes, shape)).clamp(-1, 1)
 
     def codebook(self) -> Tensor:
-        """Return the vectors that codes stand for, (K, V) float32."""
+        """Return the codebook, (K, V) float32: the vector of each code."""
         return self.network.quantize.embedding.weight.detach().float()
 
-    def _vectors(self, images: Tensor) -> Tensor:
-        with self._precision(images):
+    def _encode_images(self, images: Tensor) -> Tensor:
+        with self._autocast(images):
             return self.network.encode(images * self.scale + self.middle).latents
 
     def _quantize(self, vectors: Tensor) -> Any:
         with torch.autocast(vectors.device.type, enabled=False):
             return self.network.quantize(vectors.float())
 
-    def _pictures(self, vectors: Tensor) -> Tensor:
-        with self._precision(vectors):
+    def _decode_vectors(self, vectors: Tensor) -> Tensor:
+        with self._autocast(vectors):
             restored = self.network.decode(vectors, force_not_quantize=True).sample
         return (restored.float() - self.middle) / self.scale
 
-    def _precision(self, like: Tensor) -> torch.autocast:
-        """Compute in float32 where half precision would overflow, by the model's own word."""
+    def _autocast(self, like: Tensor) -> torch.autocast:
+        """Disable float16 autocast if the model's config says that it overflows."""
         kind = like.device.type
         dtype, is_on = torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)
         overflows = self.network.config["force_upcast"] and dtype == torch.float16
@@ -132,16 +132,16 @@ class PretrainedVQ(nn.Module):
 
 
 def build(config: Config, *, image_size: int, channels: int, quantizer: Quantizer) -> PretrainedVQ:
-    """Adopt the model that a config names, from the hub or from a folder.
+    """Load the model that a config names, from the hub or a folder.
 
     Args:
-        config: Where it is.
+        config: Location of the model.
         image_size: Edge of a picture, pixels.
         channels: Channels of a picture.
         quantizer: Unused; the model has its own.
 
     Raises:
-        ValueError: If the hub can't be reached, there is no such model or none in safetensors, or
+        ValueError: If the hub can't be reached, there is no such model or it has no safetensors, or
             it does not fit the pictures.
     """
     folder, commit = _folder(config)
@@ -155,7 +155,7 @@ def build(config: Config, *, image_size: int, channels: int, quantizer: Quantize
 def restore(
     config: Config, *, adopted: dict[str, Any], image_size: int, channels: int
 ) -> PretrainedVQ:
-    """Make an adopted tokenizer again, without its weights; reads nothing from elsewhere."""
+    """Build the tokenizer from `adopted`, with random weights; reads nothing from the source."""
     from diffusers import VQModel  # pyright: ignore[reportPrivateImportUsage]
 
     return PretrainedVQ(
@@ -166,68 +166,80 @@ def restore(
     )
 
 
-def _factor(network: "VQModel") -> int:
+def _stride(network: "VQModel") -> int:
     return 2 ** (len(network.config["block_out_channels"]) - 1)  # pixels per code along an edge
 
 
 def _require_fit(network: "VQModel", config: Config, *, image_size: int, channels: int) -> None:
-    settings, factor = network.config, _factor(network)
-    read, written = settings["in_channels"], settings["out_channels"]
-    if (read, written) != (channels, channels):
-        sides = f"in_channels={read} and out_channels={written}"
-        problem = f"has {sides}, but pictures have {channels} channels"
-    elif image_size % factor:
-        problem = f"has one code for {factor} x {factor} pixels, which don't divide {image_size} px"
+    settings, stride = network.config, _stride(network)
+    inputs, outputs = settings["in_channels"], settings["out_channels"]
+    if (inputs, outputs) != (channels, channels):
+        found = f"in_channels={inputs} and out_channels={outputs}"
+        problem = f"has {found}, but pictures have {channels} channels"
+    elif image_size % stride:
+        problem = (
+            f"has one code per {stride} x {stride} pixels, which does not divide {image_size} px"
+        )
     elif settings["num_vq_embeddings"] > MAX_CODES:
-        problem = f"has {settings['num_vq_embeddings']} codes, but at most {MAX_CODES} can be used"
+        problem = (
+            f"has {settings['num_vq_embeddings']} codes, but at most {MAX_CODES} are supported"
+        )
     else:
         return
-    raise _refusal(config, problem, "choose another model, or change the data set's image section")
+    raise _location_error(
+        config, problem, "choose another model, or change the data set's image section"
+    )
 
 
 def _load(folder: Path, config: Config) -> "VQModel":
     from diffusers import VQModel  # pyright: ignore[reportPrivateImportUsage]
     from diffusers.utils.logging import set_verbosity
 
-    set_verbosity(logging.CRITICAL)  # what goes wrong is said in one line, below
+    set_verbosity(logging.CRITICAL)  # errors are reported below, in one line
     _require_vq_model(folder, config)
     try:
         loaded: Any = VQModel.from_pretrained(
             str(folder), use_safetensors=True, torch_dtype=torch.float32, output_loading_info=True
         )
-    except Exception as error:  # unreadable weights fail in many ways
+    except Exception as error:  # unreadable weights raise many types
         reason = " ".join(str(error).split())
-        raise _refusal(config, f"can't be loaded ({reason})", "check that it is whole") from None
+        raise _location_error(
+            config, f"can't be loaded ({reason})", "check that it is complete"
+        ) from None
     network, report = loaded
     if missing := report["missing_keys"]:
-        raise _refusal(config, f"has no weights for {missing[0]!r}", "check that it is whole")
+        raise _location_error(
+            config, f"has no weights for {missing[0]!r}", "check that it is complete"
+        )
     return network
 
 
 def _require_vq_model(folder: Path, config: Config) -> None:
-    where = f"below {config.subfolder!r}" if config.subfolder else "at its top"
+    where = f"in {config.subfolder!r}" if config.subfolder else "at its top level"
     try:
         kind = json.loads((folder / "config.json").read_text())["_class_name"]
     except OSError:
-        fix = f"correct it, or {KEY}.subfolder"
-        raise _refusal(config, f"has no config.json {where}", fix) from None
+        fix = f"change it or {KEY}.subfolder"
+        raise _location_error(config, f"has no config.json {where}", fix) from None
     except (ValueError, KeyError, TypeError):
-        fix = "choose one that diffusers wrote"
-        raise _refusal(config, f"has a config.json {where} that names no model", fix) from None
+        fix = "choose a model saved by diffusers"
+        raise _location_error(
+            config, f"has a config.json {where} that names no class", fix
+        ) from None
     if kind != "VQModel":
-        raise _refusal(config, f"holds a {kind} {where}", "choose a VQModel")
+        raise _location_error(config, f"holds a {kind} {where}", "choose a VQModel")
     names = (f"{WEIGHTS}.safetensors", f"{WEIGHTS}.safetensors.index.json")
     if not any((folder / name).is_file() for name in names):
-        fix = "save it again with safetensors, since pickled weights could run any code"
-        raise _refusal(config, f"has no {names[0]} {where}", fix)
+        fix = "save it with safetensors, since pickled weights can run arbitrary code"
+        raise _location_error(config, f"has no {names[0]} {where}", fix)
 
 
-def _refusal(config: Config, problem: str, fix: str) -> ValueError:
+def _location_error(config: Config, problem: str, fix: str) -> ValueError:
     return ValueError(f"{KEY}.location: {config.location!r} {problem}; {fix}")
 
 
 def _folder(config: Config) -> tuple[Path, str | None]:
-    """Find the model's folder; from the hub, with the commit that the revision stands for."""
+    """Return the model's folder and, from the hub, the commit of the revision."""
     folder, commit = Path(config.location).expanduser(), None
     if not folder.is_dir():
         folder, commit = _download(config)

@@ -1,8 +1,8 @@
-"""VQ-VAE: strided convolutions and residual stacks around a quantizer.
+"""VQ-VAE: a convolutional autoencoder with a quantized bottleneck.
 
 References:
     van den Oord et al. 2017, VQ-VAE, arXiv:1711.00937;
-    Razavi et al. 2019, VQ-VAE-2, arXiv:1906.00446 (the network, one level of it).
+    Razavi et al. 2019, VQ-VAE-2, arXiv:1906.00446 (the network, with one level).
 """
 
 import torch
@@ -28,7 +28,7 @@ class Config(Section):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions beside a skip connection."""
+    """Two convolutions with a skip connection."""
 
     def __init__(self, *, width: int, residual_width: int):
         super().__init__()
@@ -41,29 +41,29 @@ class ResidualBlock(nn.Module):
 
 
 def residual_stack(*, width: int, blocks: int, residual_width: int) -> nn.Sequential:
-    """Stack residual blocks, closed by the activation that they leave out."""
+    """Stack pre-activation residual blocks, followed by the final activation."""
     stack = [ResidualBlock(width=width, residual_width=residual_width) for _ in range(blocks)]
     return nn.Sequential(*stack, nn.ReLU())
 
 
 class Encoder(nn.Module):
-    """Halve the picture log2(stride) times, then refine it."""
+    """Convolutional encoder: `num_downsamples` strided convolutions, then residual blocks."""
 
     def __init__(
         self,
         *,
         channels: int,
         width: int,
-        halvings: int,
+        num_downsamples: int,
         blocks: int,
         residual_width: int,
         dim: int,
     ):
         super().__init__()
         layers: list[nn.Module] = []
-        for step in range(halvings):
-            source = channels if step == 0 else _width(width, halvings - step)
-            target = _width(width, halvings - step - 1)
+        for step in range(num_downsamples):
+            source = channels if step == 0 else _width(width, num_downsamples - step)
+            target = _width(width, num_downsamples - step - 1)
             layers += [nn.Conv2d(source, target, 4, stride=2, padding=1), nn.ReLU()]
         self.down = nn.Sequential(*layers, nn.Conv2d(width, width, 3, padding=1))
         self.refine = residual_stack(width=width, blocks=blocks, residual_width=residual_width)
@@ -75,14 +75,14 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The encoder's mirror."""
+    """Convolutional decoder: residual blocks, then transposed convolutions; mirrors the encoder."""
 
     def __init__(
         self,
         *,
         channels: int,
         width: int,
-        halvings: int,
+        num_downsamples: int,
         blocks: int,
         residual_width: int,
         dim: int,
@@ -91,8 +91,8 @@ class Decoder(nn.Module):
         self.project = nn.Conv2d(dim, width, 3, padding=1)
         self.refine = residual_stack(width=width, blocks=blocks, residual_width=residual_width)
         layers: list[nn.Module] = []
-        for step in range(halvings):
-            is_last = step == halvings - 1
+        for step in range(num_downsamples):
+            is_last = step == num_downsamples - 1
             source, target = _width(width, step), channels if is_last else _width(width, step + 1)
             layers.append(nn.ConvTranspose2d(source, target, 4, stride=2, padding=1))
             layers += [] if is_last else [nn.ReLU()]
@@ -104,13 +104,13 @@ class Decoder(nn.Module):
 
 
 class VQVAE(nn.Module):
-    """Pictures in -1..1 to codes in raster order and back.
+    """Vector-quantized autoencoder of pictures in -1..1, with codes in raster order.
 
     Attributes:
         rows: Rows of the code grid.
         columns: Columns of the code grid.
         num_codes: Codebook size K.
-        is_quantizing: False while the autoencoder warms up without the quantizer.
+        is_quantizing: False while the autoencoder is pretrained without the quantizer.
     """
 
     def __init__(
@@ -130,16 +130,16 @@ class VQVAE(nn.Module):
         if stride & (stride - 1) or image_size % stride:
             raise ValueError(
                 "tokenizer.vqvae.stride: must be a power of 2 that divides the image size, "
-                f"got stride={stride} for {image_size} px; change it in params.yaml"
+                f"got stride={stride} for {image_size} px"
             )
         if mse_weight + l1_weight == 0:
             raise ValueError(
-                "tokenizer.vqvae.mse_weight: mse_weight and l1_weight are both 0; raise one of them"
+                "tokenizer.vqvae.mse_weight: mse_weight and l1_weight must not both be 0"
             )
         self.rows = self.columns = image_size // stride
         self.mse_weight, self.l1_weight = mse_weight, l1_weight
         self.num_codes, self.is_quantizing = quantizer.num_codes, True
-        sizes = {"channels": channels, "width": width, "halvings": stride.bit_length() - 1}
+        sizes = {"channels": channels, "width": width, "num_downsamples": stride.bit_length() - 1}
         sizes |= {"blocks": residual_blocks, "residual_width": residual_width}
         self.encoder = Encoder(**sizes, dim=quantizer.dim)
         self.quantizer = quantizer
@@ -147,18 +147,18 @@ class VQVAE(nn.Module):
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def begin_phase(self, *, quantize: bool = True) -> None:
-        """Switch the quantizer on, or off while the autoencoder warms up."""
+        """Enable the quantizer, or disable it to pretrain the autoencoder."""
         self.is_quantizing = quantize
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the reconstruction's losses and the quantizer's.
+        """Return the reconstruction loss and the losses of the quantizer.
 
         Args:
             batch: "images": (B, C, H, W) float in -1..1.
 
         Returns:
-            "reconstruction": weighted squared and absolute error per channel value; and the
-            quantizer's own terms.
+            "reconstruction": weighted sum of mean squared and mean absolute error; and the losses
+            of the quantizer.
         """
         images = batch["images"].contiguous(memory_format=torch.channels_last)
         vectors = self.encoder(images)
@@ -182,7 +182,7 @@ class VQVAE(nn.Module):
 
     @torch.no_grad()
     def codebook(self) -> Tensor:
-        """Return the vectors that codes stand for, (K, V) float32."""
+        """Return the codebook, (K, V) float32: the vector of each code."""
         device = next(self.parameters()).device
         return self.quantizer.decode(torch.arange(self.num_codes, device=device)).float()
 
@@ -194,8 +194,8 @@ class VQVAE(nn.Module):
         return self.mse_weight * error.square().mean() + self.l1_weight * error.abs().mean()
 
 
-def _width(width: int, halvings: int) -> int:
-    return width if halvings == 0 else max(width // 2, 1)
+def _width(width: int, num_downsamples: int) -> int:
+    return width if num_downsamples == 0 else max(width // 2, 1)
 
 
 def _to_rows(vectors: Tensor) -> Tensor:
@@ -208,7 +208,7 @@ def _to_grid(rows: Tensor, like: Tensor) -> Tensor:
 
 
 def build(config: Config, *, image_size: int, channels: int, quantizer: Quantizer) -> VQVAE:
-    """Build the tokenizer that a config describes.
+    """Build the tokenizer from its config.
 
     Raises:
         ValueError: If the stride does not fit the image size.

@@ -9,7 +9,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from vqpriors.core.arrays import Texts
+from vqpriors.core.arrays import StringColumn
 from vqpriors.data.text_inputs import TextInput
 from vqpriors.training.shuffling import ALL_ROWS
 
@@ -82,7 +82,7 @@ class TokenExamples:
 
 def token_examples(
     codes: np.ndarray,
-    captions: Texts,
+    captions: StringColumn,
     *,
     encode: Callable[[Sequence[str]], TextInput],
     dropout: float,

@@ -1,1 +1,1 @@
-"""What all sources share: their contract, splits, caption templates and preparing."""
+"""The contract of sources, splits, caption templates and conversion to the image schema."""

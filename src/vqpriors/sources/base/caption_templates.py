@@ -1,36 +1,36 @@
-"""Captions for rows that have none, from a template such as "a handwritten digit {label}"."""
+"""Caption templates such as "a handwritten digit {label}", for rows without a caption."""
 
 from collections.abc import Mapping
 from string import Formatter
 
 
 class MissingFieldError(ValueError):
-    """A template names a field that a row lacks; the message says which, and what it has."""
+    """A template has a field that a row lacks; the message names it and the row's fields."""
 
 
 def parse(template: str) -> list[tuple[str, str | None]]:
-    """Split a template into pieces of text, each with the name of the field after it or None.
+    """Parse a template to pairs of literal text and the name of the field after it, or None.
 
-    Names are only looked up, never evaluated: `{label.__class__}` is a field of that odd name.
+    Fields are looked up, never evaluated: `{label.__class__}` is the field named "label.__class__".
 
     Raises:
-        ValueError: If its braces don't match, or a field is empty or has a format or conversion.
+        ValueError: If braces don't match, or a field is empty or has a format or conversion.
     """
     try:
         pieces = list(Formatter().parse(template))
     except ValueError as error:
-        raise ValueError(f"is not a template ({error})") from None
+        raise ValueError(f"is not a valid template ({error})") from None
     for _, field, form, conversion in pieces:
         if field == "" or form or conversion:
-            raise ValueError("has a field that isn't just a name in braces, such as {label}")
+            raise ValueError("has a field that is not a plain name such as {label}")
     return [(text, field) for text, field, _, _ in pieces]
 
 
 def caption(template: str, fields: Mapping[str, str]) -> str:
-    """Fill a template.
+    """Fill a template with the values of fields.
 
     Raises:
-        MissingFieldError: If it names what is not in `fields`.
+        MissingFieldError: If it has a field that is not in `fields`.
     """
     return "".join(text + _field(name, fields) for text, name in parse(template))
 

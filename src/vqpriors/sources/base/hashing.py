@@ -1,4 +1,4 @@
-"""A hash that stands for a local data set, as a commit does for one of the hub."""
+"""Content hash of a local data set, the counterpart of a commit on the hub."""
 
 import hashlib
 from collections.abc import Iterable
@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 def content_hash(folder: Path, paths: Iterable[Path]) -> str:
-    """Hash files by their names below a folder and their contents.
+    """Hash the contents of files and their names relative to a folder.
 
     Returns:
-        64 hex digits, whatever the order of `paths` and wherever the folder lies.
+        64 hex digits, independent of the order of `paths` and the location of the folder.
     """
     whole = hashlib.sha256()
     for name, path in sorted((path.relative_to(folder).as_posix(), path) for path in set(paths)):

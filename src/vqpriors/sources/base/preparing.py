@@ -1,4 +1,4 @@
-"""Any source to one schema: rows chosen, decoded, captioned and written, bad ones set aside."""
+"""Conversion of a source to the image schema: select, decode, caption and write rows."""
 
 import json
 from collections import Counter
@@ -23,16 +23,16 @@ from vqpriors.sources.base.splits import Selection, Splits, select
 QUARANTINE = "quarantine.jsonl"
 
 
-class Decoding(Section):
-    """What holds for every data set: limits on bad input, and the shards' size."""
+class DecodingConfig(Section):
+    """Settings of all data sets: limits for bad input, and the size of shards."""
 
     max_pixels: int = Field(ge=1, le=Image.MAX_IMAGE_PIXELS or 89_478_485)
     max_bad_share: float = Field(ge=0, le=1)
     rows_per_shard: int = Field(ge=1)
 
 
-class Recipe(Section):
-    """A data set's section but for the config of its source, which has a schema of its own."""
+class DatasetConfig(Section):
+    """A data set's section, without the config of its source, which the source validates."""
 
     source: str
     image: ImageConfig
@@ -42,7 +42,7 @@ class Recipe(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_source_config(cls, values: Any) -> Any:
+    def _drop_source_config(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
         return {key: value for key, value in values.items() if key != values.get("source")}
@@ -57,7 +57,7 @@ class Recipe(Section):
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that can't be used: our split, its number in the source's split, its id, and why."""
+    """A rejected row: our split, its index in the source's split, its id, and the reason."""
 
     split: str
     index: int
@@ -67,7 +67,7 @@ class BadRow:
 
 @dataclass(frozen=True)
 class Summary:
-    """What was written: rows and bad rows of each split, and the pictures' form (C, H, W)."""
+    """Numbers of written and rejected rows per split, and the shape (C, H, W) of pictures."""
 
     rows: dict[str, int]
     quarantined: dict[str, int]
@@ -83,7 +83,7 @@ def section_path(params: Params) -> str:
     """Return the dotted path of the section that `data.name` names.
 
     Raises:
-        ValueError: If there is none of that name; lists those there are.
+        ValueError: If there is no such section; lists the available ones.
     """
     name = params.value("data.name", str)
     sections = params.raw("data")
@@ -91,38 +91,44 @@ def section_path(params: Params) -> str:
         key for key, value in sections.items() if isinstance(value, dict) and "source" in value
     ]
     if name not in names:
-        fix = f"choose one of {', '.join(names)}" if names else "add its section"
+        fix = f"choose one of {', '.join(names)}" if names else "add one"
         raise ValueError(f"data.name: no data set {name!r} in params.yaml; {fix}")
     return f"data.{name}"
 
 
 def prepare(
-    source: Source, recipe: Recipe, decoding: Decoding, *, param: str, seed: int, folder: Path
+    source: Source,
+    config: DatasetConfig,
+    decoding: DecodingConfig,
+    *,
+    param: str,
+    seed: int,
+    folder: Path,
 ) -> Summary:
-    """Write a source's pictures as an image set.
+    """Write the pictures of a source as an image set.
 
     Args:
-        source: Where they come from.
-        recipe: What is made of them.
-        decoding: Limits, and the shards' size.
+        source: The source.
+        config: Working size, captions and splits.
+        decoding: Limits for bad input, and the size of shards.
         param: The data set's section, such as "data.mnist", for errors.
-        seed: Starts the choice of rows.
+        seed: Seed of the selection of rows.
         folder: An existing folder, usually the temporary one of `artifact.new_folder`.
 
     Raises:
-        ValueError: If a split is missing or empty, or too many of its rows can't be used.
+        ValueError: If a split is missing or empty, or too many of its rows are bad.
     """
-    selections = select(source.sizes, recipe.splits, limit=recipe.limit, seed=seed, param=param)
+    selections = select(source.sizes, config.splits, limit=config.limit, seed=seed, param=param)
     rows, bad = {}, []
     for split, selection in selections.items():
-        table, bad_of_split = _split(source, split, selection, recipe, decoding, param)
+        table, bad_of_split = _split(source, split, selection, config, decoding, param)
         write_split(folder, split, table, rows_per_shard=decoding.rows_per_shard)
         rows[split] = table.num_rows
         bad.extend(bad_of_split)
     quarantined = dict.fromkeys(rows, 0) | Counter(row.split for row in bad)
-    size = recipe.image.size
-    summary = Summary(rows, quarantined, (recipe.image.channels, size, size))
-    _write_facts(folder, source, recipe, summary, bad, param)
+    size = config.image.size
+    summary = Summary(rows, quarantined, (config.image.channels, size, size))
+    _write_report(folder, source, config, summary, bad, param)
     return summary
 
 
@@ -130,8 +136,8 @@ def _split(
     source: Source,
     split: str,
     selection: Selection,
-    recipe: Recipe,
-    decoding: Decoding,
+    config: DatasetConfig,
+    decoding: DecodingConfig,
     param: str,
 ) -> tuple[pa.Table, list[BadRow]]:
     records = source.records(selection.source_split, selection.rows)
@@ -141,17 +147,17 @@ def _split(
     progress = tqdm(zip(selection.rows, records, strict=True), split, total, disable=None)
     for index, record in progress:
         try:
-            good.append(_row(record, recipe, decoding))
+            good.append(_row(record, config, decoding))
         except (BadImageError, MissingFieldError) as error:
             bad.append(BadRow(split, index, record.id, str(error)))
             if len(bad) > decoding.max_bad_share * total:
                 raise ValueError(_too_many(bad, total, error, param)) from None
     if not good:
-        raise ValueError(f"{param}: no {split} row can be used (first: {bad[0].reason}); repair it")
+        raise ValueError(f"{param}: every {split} row is bad (first: {bad[0].reason})")
     return pa.Table.from_pylist(good, schema=SCHEMA), bad
 
 
-def _row(record: Record, recipe: Recipe, decoding: Decoding) -> dict[str, Any]:
+def _row(record: Record, config: DatasetConfig, decoding: DecodingConfig) -> dict[str, Any]:
     image = record.image
     if not isinstance(image, Image.Image):
         image = decode(image, max_pixels=decoding.max_pixels)
@@ -159,8 +165,8 @@ def _row(record: Record, recipe: Recipe, decoding: Decoding) -> dict[str, Any]:
     label = {} if record.label is None else {"label": record.label}
     return {
         "id": record.id,
-        "image": encode_png(fit(image, recipe.image)),
-        "caption": _caption(record, recipe.caption, label | attributes),
+        "image": encode_png(fit(image, config.image)),
+        "caption": _caption(record, config.caption, label | attributes),
         "label": record.label,
         "attributes": list((attributes or label).items()),
     }
@@ -177,23 +183,28 @@ def _too_many(bad: list[BadRow], total: int, error: Exception, param: str) -> st
     is_template = isinstance(error, MissingFieldError)
     key = f"{param}.caption" if is_template else "data.decoding.max_bad_share"
     fix = "correct the template" if is_template else "repair the source or raise the share"
-    count = f"{len(bad)} or more of {total} {first.split} rows can't be used"
+    count = f"at least {len(bad)} of {total} {first.split} rows are bad"
     return f"{key}: {count} (first: row {first.index}, {first.id}: {first.reason}); {fix}"
 
 
-def _write_facts(
-    folder: Path, source: Source, recipe: Recipe, summary: Summary, bad: list[BadRow], param: str
+def _write_report(
+    folder: Path,
+    source: Source,
+    config: DatasetConfig,
+    summary: Summary,
+    bad: list[BadRow],
+    param: str,
 ) -> None:
-    facts = {
+    report = {
         "name": param.rpartition(".")[2],
-        "source": recipe.source,
-        "image_size": recipe.image.size,
-        "channels": recipe.image.channels,
+        "source": config.source,
+        "image_size": config.image.size,
+        "channels": config.image.channels,
         "splits": summary.rows,
         "quarantined": summary.quarantined,
         "provenance": source.provenance,
     }
-    (folder / "source.json").write_text(json.dumps(facts, indent=2) + "\n")
+    (folder / "source.json").write_text(json.dumps(report, indent=2) + "\n")
     (folder / QUARANTINE).write_text("".join(_lines(bad)))
 
 

@@ -1,9 +1,16 @@
-"""The contract of a source of pictures.
+"""Contract of sources: data sets of pictures with captions, labels and attributes.
 
-A source module exports `Config` (a `Section`) and `build(config, *, seed, param) -> Source`, where
-`param` is the dotted path of the config, for errors. It yields encoded or drawn pictures with
-their captions, labels and attributes; decoding, resizing, splits and caption templates are the
-same for every source.
+To add a source, add one module or folder to `vqpriors.sources`, and to params.yaml a data set that
+uses it: a section `data.<name>` with `source: <module>` and the source's own params in
+`data.<name>.<module>`. The module exports:
+
+    Config: a `Section` with the keys of `data.<name>.<module>`.
+    build(config, *, seed, param) -> Source: raises a ValueError of the form
+        `<param>.<key>: <problem>; <fix>` if the data is missing or unusable. `seed` is the seed of
+        all random choices, `param` the dotted path of the config.
+
+A source yields pictures as they are. Decoding, resizing, splits, caption templates and the
+quarantine of bad rows are the same for all sources (`preparing.py`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,16 +22,16 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class Record:
-    """One picture as its source has it.
+    """One picture of a source.
 
     Attributes:
         id: Unique within the source, and the same on every run.
-        image: Encoded bytes as found, or pixels that the source has drawn; None where the source
-            has no bytes, which makes it a bad row.
-        caption: Its caption; None where the source has none.
-        label: The name of its class; None where the source has none.
-        attributes: Named facts that a judge can learn, such as {"color": "red"}; empty where the
-            source has none.
+        image: Encoded bytes, or a picture that the source has drawn; None if the bytes are missing,
+            which makes it a bad row.
+        caption: Its caption, if any.
+        label: Name of its class, if any.
+        attributes: Values of named attributes, such as {"color": "red"}, which the judge learns to
+            classify; may be empty.
     """
 
     id: str
@@ -35,18 +42,18 @@ class Record:
 
 
 class Source(Protocol):
-    """Where pictures come from."""
+    """A data set with splits."""
 
     @property
     def sizes(self) -> Mapping[str, int]:
-        """Number of records of each split that the source has, by its own name of the split."""
+        """Number of records of each split, by the source's name of the split."""
         ...
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        """What the pictures were made from: the resolved commit or a content hash; JSON values."""
+        """Version of the data, such as the resolved commit or a content hash; JSON values."""
         ...
 
     def records(self, split: str, rows: Sequence[int]) -> Iterator[Record]:
-        """Yield the records at some rows, ascending, of one of the source's splits."""
+        """Yield the records of one split at the given rows, which are ascending."""
         ...

@@ -1,4 +1,4 @@
-"""Which rows of a source go to which of our splits: never one to two, the same for a seed."""
+"""Disjoint train, validation and test splits of a source, determined by a seed."""
 
 import hashlib
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from vqpriors.core.params import Section
 
 
 class Splits(Section):
-    """The source's split for each of ours; None is cut from the source's train split."""
+    """The source's split for each of ours; None takes a share of the source's train split."""
 
     train: str
     validation: str | None
@@ -22,13 +22,15 @@ class Splits(Section):
     def _disjoint(self) -> "Splits":
         named = [split for split in (self.train, self.validation, self.test) if split is not None]
         if len(set(named)) < len(named):
-            raise ValueError(f"can't name {_repeated(named)!r} twice (null cuts from train)")
+            raise ValueError(
+                f"must be distinct, got {_repeated(named)!r} twice (null takes a share of train)"
+            )
         return self
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Rows of one of the source's splits: its name for it, and the rows' numbers, ascending."""
+    """Rows of one of the source's splits: its name and ascending row indices."""
 
     source_split: str
     rows: list[int]
@@ -37,17 +39,17 @@ class Selection:
 def select(
     sizes: Mapping[str, int], splits: Splits, *, limit: int | None, seed: int, param: str
 ) -> dict[str, Selection]:
-    """Choose the rows of train, validation and test.
+    """Select the rows of train, validation and test.
 
     Args:
-        sizes: Rows of each split that the source has.
-        splits: Which of them are which of ours.
-        limit: Most rows of each of ours, drawn evenly from it; None for all.
-        seed: Starts the cut and the draw.
+        sizes: Number of rows of each of the source's splits.
+        splits: The source's split for each of ours.
+        limit: Maximum number of rows of each split, a random subset; None for all.
+        seed: Seed of all random choices.
         param: The data set's section, such as "data.mnist", for errors.
 
     Raises:
-        ValueError: If the source lacks a split, or one of ours would be empty.
+        ValueError: If the source lacks a split, or one of ours is empty.
     """
     pools = _pools(sizes, splits, seed, param)
     return {
@@ -57,7 +59,7 @@ def select(
 
 
 def _pools(sizes: Mapping[str, int], splits: Splits, seed: int, param: str) -> dict[str, Selection]:
-    """Every split's rows, in the order in which a limit takes them."""
+    """Return all rows of each split, in random order; a limit takes the first ones."""
     rest = _shuffled(_size(sizes, splits.train, f"{param}.splits.train"), splits.train, seed)
     cuts = {
         split: round(share * len(rest))
@@ -79,7 +81,9 @@ def _pools(sizes: Mapping[str, int], splits: Splits, seed: int, param: str) -> d
 
 def _size(sizes: Mapping[str, int], split: str, param: str) -> int:
     if split not in sizes:
-        raise ValueError(f"{param}: the source has no split {split!r}; it has {', '.join(sizes)}")
+        raise ValueError(
+            f"{param}: the source has no split {split!r}; choose one of {', '.join(sizes)}"
+        )
     return sizes[split]
 
 
@@ -88,15 +92,15 @@ def _refuse_empty(split: str, pool: Selection, named: str | None, param: str) ->
         return
     if named is None:
         key = f"{param}.splits.{split}_share"
-        raise ValueError(f"{key}: cuts no {split} row from {pool.source_split!r}; raise it")
+        raise ValueError(f"{key}: too small for a {split} row of {pool.source_split!r}")
     raise ValueError(
-        f"{param}.splits.{split}: no row is left in {named!r} of the source; "
-        "name another split, or cut less from it"
+        f"{param}.splits.{split}: no rows left in {named!r} of the source; "
+        "name another split, or lower validation_share or test_share"
     )
 
 
 def _shuffled(count: int, split: str, seed: int) -> list[int]:
-    """Row numbers in an order that depends on nothing but the arguments, on any machine."""
+    """Shuffle row indices by a hash of the arguments, the same on every machine."""
 
     def rank(row: int) -> bytes:
         return hashlib.sha256(f"{seed}/{split}/{row}".encode()).digest()

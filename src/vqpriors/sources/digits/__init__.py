@@ -1,4 +1,4 @@
-"""Handwritten digits in colour, which need no network."""
+"""Captioned handwritten digits in colour; needs no network."""
 
 from vqpriors.sources.digits.drawings import Config, build
 

@@ -1,13 +1,14 @@
-"""Handwritten digits in colour, drawn from what comes with scikit-learn: needs no network.
+"""Captioned handwritten digits in colour, drawn from scikit-learn's digits; needs no network.
 
-Every caption says exactly what is drawn, no glyph is in two splits, and a few pairs of colour and
-digit are kept for the test split, to see whether a prior puts together what it learned apart.
+A caption names all attributes of its picture, and no glyph is in two splits. Some pairs of colour
+and digit occur in the test split only: they measure whether a prior generalises to combinations
+that it was not trained on.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -15,7 +16,7 @@ from pydantic import Field, model_validator
 
 from vqpriors.core.params import Section
 from vqpriors.sources.base.source import Record
-from vqpriors.sources.digits.handwriting import Handwriting, load, mask
+from vqpriors.sources.digits.handwriting import Handwriting, load, render_glyph
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 COLORS = {
@@ -30,14 +31,12 @@ COLORS = {
 BACKGROUNDS = {"black": (0, 0, 0), "gray": (68, 68, 68), "white": (255, 255, 255)}
 SIZES = ("small", "large")
 SPLITS = ("train", "validation", "test")
-_SHARES = (0.75, 0.10)  # of the glyphs, to train and validation; test has the rest
-_UNSEEN_EVERY = 3  # one in so many test drawings of a digit shows an unseen pair
-
-Card = tuple[str, str, str]  # size, color, background
+_SHARES = (0.75, 0.10)  # of the glyphs, for train and validation; test has the rest
+_UNSEEN_EVERY = 3  # every third test drawing of a digit has an unseen pair
 
 
 class Config(Section):
-    """How many drawings of each glyph, and their sizes; pixels."""
+    """Number of drawings of each glyph, and their sizes in pixels."""
 
     canvas: int = Field(ge=8, le=1024)
     copies: int = Field(ge=1)
@@ -57,18 +56,26 @@ class Config(Section):
         return self
 
 
+class Attributes(NamedTuple):
+    """The attributes of a drawing that its glyph does not determine."""
+
+    size: str
+    color: str
+    background: str
+
+
 @dataclass(frozen=True)
 class Drawing:
-    """One picture to draw: which glyph, how, and how far from the centre; pixels."""
+    """The plan of one picture: its glyph, its attributes and its shift from the centre, pixels."""
 
     glyph: int
     copy: int
-    card: Card
+    attributes: Attributes
     shift: tuple[int, int]
 
 
 class Digits:
-    """The drawings of every split, planned at once and drawn when asked for."""
+    """The drawings of all splits: planned at construction, drawn by `records`."""
 
     def __init__(self, config: Config, handwriting: Handwriting, *, seed: int) -> None:
         self._config = config
@@ -85,7 +92,7 @@ class Digits:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """The handwriting's version and hash, and the pairs that occur in test only."""
+        """Version and hash of the handwriting, and the pairs that occur in test only."""
         return {
             "scikit_learn": self._handwriting.version,
             "sha256": self._handwriting.sha256,
@@ -103,19 +110,19 @@ class Digits:
         drawings = []
         for digit in range(len(WORDS)):
             own = glyphs[self._handwriting.digits[glyphs] == digit]
-            cards = self._cards(WORDS[digit], split, generator)
-            for (glyph, copy), card in zip(product(own, range(copies)), cards, strict=False):
+            attributes = self._attributes(WORDS[digit], split, generator)
+            for (glyph, copy), drawn in zip(product(own, range(copies)), attributes, strict=False):
                 x, y = generator.integers(-self._config.shift, self._config.shift, 2, endpoint=True)
-                drawings.append(Drawing(int(glyph), copy, card, (int(x), int(y))))
+                drawings.append(Drawing(int(glyph), copy, drawn, (int(x), int(y))))
         return [drawings[row] for row in generator.permutation(len(drawings))]
 
-    def _cards(self, word: str, split: str, generator: np.random.Generator) -> Iterator[Card]:
-        def is_unseen(card: Card) -> bool:
-            return (card[1], word) in self._unseen
-
-        every = [card for card in product(SIZES, COLORS, BACKGROUNDS) if card[1] != card[2]]
-        seen = _deal([card for card in every if not is_unseen(card)], generator)
-        unseen = _deal([card for card in every if is_unseen(card)], generator)
+    def _attributes(
+        self, word: str, split: str, generator: np.random.Generator
+    ) -> Iterator[Attributes]:
+        every = [Attributes(*values) for values in product(SIZES, COLORS, BACKGROUNDS)]
+        visible = [a for a in every if a.color != a.background]
+        seen = _cycle([a for a in visible if (a.color, word) not in self._unseen], generator)
+        unseen = _cycle([a for a in visible if (a.color, word) in self._unseen], generator)
         position = 0
         while True:
             position += 1
@@ -123,7 +130,7 @@ class Digits:
             yield (next(unseen, None) if is_turn else None) or next(seen)
 
     def _draw(self, drawing: Drawing) -> Record:
-        size, color, background = drawing.card
+        size, color, background = drawing.attributes
         word = WORDS[self._handwriting.digits[drawing.glyph]]
         attributes = {"size": size, "color": color, "digit": word, "background": background}
         return Record(
@@ -135,14 +142,14 @@ class Digits:
         )
 
     def _picture(self, drawing: Drawing) -> Image.Image:
-        size, color, background = drawing.card
+        size, color, background = drawing.attributes
         canvas = self._config.canvas
         edge = self._config.small if size == "small" else self._config.large
         picture = Image.new("RGB", (canvas, canvas), BACKGROUNDS[background])
         key = (drawing.glyph, edge)
         if key not in self._masks:
             glyph = self._handwriting.glyphs[drawing.glyph]
-            self._masks[key] = mask(glyph, size=edge, canvas=canvas)
+            self._masks[key] = render_glyph(glyph, size=edge, canvas=canvas)
         picture.paste(COLORS[color], drawing.shift, self._masks[key])
         return picture
 
@@ -152,18 +159,18 @@ def build(config: Config, *, seed: int, param: str) -> Digits:
 
     Args:
         config: Counts and sizes.
-        seed: Starts the split of the glyphs, the unseen pairs, the attributes and the shifts.
-        param: Unused; nothing here can fail for what it names.
+        seed: Seed of the split of the glyphs, the unseen pairs, the attributes and the shifts.
+        param: Unused; no error of this source names a param.
     """
     return Digits(config, load(), seed=seed)
 
 
 def split_glyphs(digits: np.ndarray, *, seed: int) -> dict[str, np.ndarray]:
-    """Divide glyphs into splits, each digit in the same shares.
+    """Divide glyphs into splits, stratified by digit.
 
     Args:
-        digits: What each glyph shows, 0 to 9; (M,) int.
-        seed: Starts the shuffle.
+        digits: The digit of each glyph, 0 to 9; (M,) int.
+        seed: Seed of the shuffle.
 
     Returns:
         Glyph numbers by split, sorted; together every number from 0 to M - 1 once.
@@ -179,20 +186,20 @@ def split_glyphs(digits: np.ndarray, *, seed: int) -> dict[str, np.ndarray]:
 
 
 def unseen_pairs(count: int, *, seed: int) -> list[tuple[str, str]]:
-    """Choose pairs of colour and digit, spread so that none has many more than another.
+    """Choose distinct pairs of colour and digit, spread evenly over colours and over digits.
 
     Args:
-        count: Number of pairs; up to 7, no colour and no digit comes twice.
-        seed: Starts the choice.
+        count: Number of pairs; up to 7, no colour and no digit occurs twice.
+        seed: Seed of the choice.
     """
     generator = np.random.default_rng([seed, 2])
     colors = generator.permutation(list(COLORS))
     words = generator.permutation(WORDS)
-    # 7 colours and 10 digits have no common factor, so going round both meets every pair once
+    # 7 colours and 10 digits have no common factor, so cycling through both gives every pair once
     return [(str(colors[i % len(colors)]), str(words[i % len(words)])) for i in range(count)]
 
 
-def _deal(cards: list[Card], generator: np.random.Generator) -> Iterator[Card]:
-    """Deal cards for ever, reshuffled each time round; nothing where there is none."""
-    while cards:
-        yield from (cards[i] for i in generator.permutation(len(cards)))
+def _cycle(items: list[Attributes], generator: np.random.Generator) -> Iterator[Attributes]:
+    """Repeat items endlessly, in a new random order each time; an empty list yields nothing."""
+    while items:
+        yield from (items[i] for i in generator.permutation(len(items)))

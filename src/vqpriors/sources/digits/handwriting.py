@@ -1,4 +1,4 @@
-"""Real handwriting, 8x8 cells a glyph, enlarged to masks with strokes of even weight."""
+"""Scikit-learn's handwritten digits, 8x8 cells each, enlarged with strokes of even weight."""
 
 import hashlib
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from PIL import Image
 
 CELLS = 8
 _OVERSAMPLING = 4
-_NEIGHBOURHOOD = 1.5  # standard deviation in cells, about the width of a stroke
+_NEIGHBOURHOOD = 1.5  # standard deviation of the blur in cells, about the width of a stroke
 _FLOOR, _SLOPE, _SOFTNESS = 0.2, 0.75, 0.35
 
 
@@ -19,9 +19,9 @@ class Handwriting:
 
     Attributes:
         glyphs: Ink, 0 to 1; (M, 8, 8) float32.
-        digits: What each glyph shows, 0 to 9; (M,) int.
-        version: Of scikit-learn.
-        sha256: Of the glyphs and digits as scikit-learn has them; 64 hex digits.
+        digits: The digit of each glyph, 0 to 9; (M,) int.
+        version: Version of scikit-learn.
+        sha256: Hash of scikit-learn's glyphs and digits; 64 hex digits.
     """
 
     glyphs: np.ndarray
@@ -31,7 +31,7 @@ class Handwriting:
 
 
 def load() -> Handwriting:
-    """Load the 1,797 glyphs that come with scikit-learn; needs no network."""
+    """Load the 1,797 glyphs that scikit-learn contains; needs no network."""
     import sklearn
     from sklearn.datasets import load_digits
 
@@ -42,16 +42,16 @@ def load() -> Handwriting:
     return Handwriting(glyphs, digits, sklearn.__version__, hashlib.sha256(content).hexdigest())
 
 
-def mask(glyph: np.ndarray, *, size: int, canvas: int) -> Image.Image:
-    """Enlarge a glyph to the middle of a canvas, crisp but antialiased.
+def render_glyph(glyph: np.ndarray, *, size: int, canvas: int) -> Image.Image:
+    """Enlarge a glyph to the middle of a canvas, by antialiased adaptive thresholding.
 
-    Ink is what exceeds a threshold that rises with the ink around it: one threshold for all would
-    break faint strokes or fill the loops of heavy ones.
+    The threshold rises with the local average of the ink: a global one would break faint strokes or
+    fill the loops of heavy ones.
 
     Args:
         glyph: Ink, 0 to 1; (8, 8) float32.
-        size: Edge that the 8 cells are enlarged to, pixels; at most `canvas`.
-        canvas: Edge of the mask, pixels.
+        size: Edge of the enlarged 8 cells, pixels; at most `canvas`.
+        canvas: Edge of the image, pixels.
 
     Returns:
         Coverage, 0 to 255; a grey image of `canvas` x `canvas`.
@@ -59,15 +59,15 @@ def mask(glyph: np.ndarray, *, size: int, canvas: int) -> Image.Image:
     margin = -(-CELLS * (canvas - size) // (2 * size)) + CELLS // 2
     cells = np.pad(glyph, margin)
     ink = _enlarge(cells, size, canvas, Image.Resampling.LANCZOS)
-    around = _enlarge(_blur(cells), size, canvas, Image.Resampling.BICUBIC)
-    level = np.clip((ink - _FLOOR - _SLOPE * around) / _SOFTNESS + 0.5, 0, 1)
+    average = _enlarge(_blur(cells), size, canvas, Image.Resampling.BICUBIC)
+    level = np.clip((ink - _FLOOR - _SLOPE * average) / _SOFTNESS + 0.5, 0, 1)
     fine = level * level * (3 - 2 * level)
     coverage = fine.reshape(canvas, _OVERSAMPLING, canvas, _OVERSAMPLING).mean((1, 3))
     return Image.fromarray(np.round(255 * coverage).astype(np.uint8))
 
 
 def _enlarge(cells: np.ndarray, size: int, canvas: int, kernel: Image.Resampling) -> np.ndarray:
-    edge = CELLS * canvas / size  # of the canvas, in cells
+    edge = CELLS * canvas / size  # edge of the canvas in cells
     start = (len(cells) - edge) / 2
     window = (start, start, start + edge, start + edge)
     fine = (canvas * _OVERSAMPLING, canvas * _OVERSAMPLING)

@@ -1,1 +1,1 @@
-"""What text encoders share: their contract, token rows and pretrained files."""
+"""The contract of text encoders, token rows and pretrained models."""

@@ -1,4 +1,4 @@
-"""What others have trained, from the hub or a local folder in its layout; never their code."""
+"""Pretrained tokenizers and models from the hub or a local folder; never runs their code."""
 
 import json
 import sys
@@ -21,16 +21,16 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 
 class Pretrained:
-    """A folder of a pretrained model, fetched first where `location` is no folder.
+    """The folder of a pretrained model, fetched from the hub if `location` is not a folder.
 
     Args:
         location: A local folder or a hub id.
         revision: Commit, tag or branch on the hub.
         files: Patterns of the files to fetch.
-        param: Dotted path of the section that has `location`, for errors.
+        param: Dotted path of the section with `location`, for errors.
 
     Raises:
-        ValueError: If there is no such folder and the hub can't be reached or lacks it.
+        ValueError: If there is no such folder, and the hub can't be reached or has no such model.
     """
 
     def __init__(self, location: str, revision: str, *, files: Collection[str], param: str):
@@ -39,48 +39,52 @@ class Pretrained:
         if not self.folder.is_dir():
             self.folder = _fetch(location, revision, files=files, param=param)
 
-    def refusal(self, problem: str, fix: str) -> ValueError:
-        """Return an error about the location."""
+    def location_error(self, problem: str, fix: str) -> ValueError:
+        """Return an error that names `location`."""
         return ValueError(f"{self.param}.location: {self.location!r} {problem}; {fix}")
 
     def has(self, *names: str) -> bool:
-        """Return whether all of some files are there."""
+        """Return whether all given files exist."""
         return all((self.folder / name).is_file() for name in names)
 
     def check_type(self, *types: str) -> None:
-        """Refuse a config.json of another type of model; one that is missing is passed over.
+        """Check the type of model in config.json, if there is one.
 
         Raises:
-            ValueError: If it is of none of the types.
+            ValueError: If it is none of the types.
         """
         if not self.has("config.json"):
             return
         try:
             found = json.loads((self.folder / "config.json").read_text()).get("model_type")
         except (ValueError, AttributeError):
-            raise self.refusal("has a config.json that can't be read", "fetch it again") from None
+            raise self.location_error(
+                "has a config.json that can't be read", "fetch it again"
+            ) from None
         if found not in types:
             expected = " or ".join(types)
-            raise self.refusal(f"is a model of type {found!r}", f"choose one of type {expected}")
+            raise self.location_error(
+                f"is a model of type {found!r}", f"choose one of type {expected}"
+            )
 
     def read(self, kind: Any, **options: Any) -> Any:
-        """Read a part, such as a tokenizer, by its class in `transformers`, from disk alone.
+        """Load a tokenizer or model by its class in `transformers`, from disk only.
 
         Raises:
-            ValueError: If its files are damaged or of something else.
+            ValueError: If its files are damaged or of another class.
         """
         try:
             with quiet():
                 return kind.from_pretrained(self.folder, local_files_only=True, **options)
-        except Exception as error:  # in as many ways as there are files
+        except Exception as error:  # damaged files raise many types
             reason = " ".join(str(error).split()) or type(error).__name__
-            fix = "check that it is whole and in the hub's layout"
-            raise self.refusal(f"can't be loaded ({reason})", fix) from None
+            fix = "check that it is complete and in the hub's layout"
+            raise self.location_error(f"can't be loaded ({reason})", fix) from None
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep `transformers` from drawing bars and from reporting weights that are not wanted."""
+    """Silence the progress bars of `transformers` and its reports of unused weights."""
     from transformers.utils import logging
 
     verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

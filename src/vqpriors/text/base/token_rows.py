@@ -1,4 +1,4 @@
-"""Captions as rows of token ids, and back."""
+"""Captions as padded rows of token ids."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -11,7 +11,7 @@ from torch import Tensor
 
 FILE = "tokenizer.json"
 
-# Gaps that a tokenizer leaves around punctuation: "seven , big" "t - shirt" "man ' s" "man 's".
+# Spaces around punctuation after decoding: "seven , big" "t - shirt" "man ' s" "man 's".
 _GAPS = (
     (re.compile(r" (?=[.,:;!?)])|(?<=\() "), ""),
     (re.compile(r"(?<=\w) - (?=\w)"), "-"),
@@ -20,17 +20,17 @@ _GAPS = (
 
 
 class TokenRows:
-    """Writes a caption as a start token, the pieces of its words, an end token if any, padding.
+    """Encodes a caption as start token, word pieces, end token if there is one, and padding.
 
-    A special token's name in a caption is text like any other.
+    The name of a special token in a caption is encoded as ordinary text.
 
     Args:
-        tokenizer: One that adds no tokens of its own and knows no special ones; see `bare`.
-        length: Most tokens L of a caption, start and end included.
+        tokenizer: A tokenizer from `without_special_tokens`; it adds no tokens by itself.
+        length: Maximum number of tokens L, including start and end.
         start: Name of the start token.
-        pad: Name of the padding; a text ends at the first one.
+        pad: Name of the padding token; a caption ends at the first one.
         end: Name of the end token; "" for none.
-        special: Names of all tokens that are no text.
+        special: Names of all special tokens.
     """
 
     def __init__(
@@ -51,58 +51,58 @@ class TokenRows:
         self.words = frozenset(i for name, i in vocabulary.items() if name not in special)
 
     def encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Encode B captions; what exceeds L is cut off.
+        """Encode B captions, truncated to L tokens.
 
         Returns:
-            The tokens, (B, L) int64, and False at padding, (B, L) bool.
+            The tokens, (B, L) int64, and the text mask, False at padding, (B, L) bool.
         """
         tokens = torch.full((len(captions), self.length), self.pad)
-        is_real = torch.zeros(tokens.shape, dtype=torch.bool)
-        room = self.length - 1 - len(self.end)
+        text_mask = torch.zeros(tokens.shape, dtype=torch.bool)
+        num_pieces = self.length - 1 - len(self.end)
         for row, encoding in enumerate(self.tokenizer.encode_batch(list(captions))):
-            ids = [self.start, *encoding.ids[:room], *self.end]
+            ids = [self.start, *encoding.ids[:num_pieces], *self.end]
             tokens[row, : len(ids)] = torch.tensor(ids)
-            is_real[row, : len(ids)] = True
-        return tokens, is_real
+            text_mask[row, : len(ids)] = True
+        return tokens, text_mask
 
     def decode(self, tokens: Tensor) -> list[str]:
-        """Return the texts of B rows up to the first padding, whatever ids they hold.
+        """Return the captions of B rows, each up to the first padding; any ids are allowed.
 
         Args:
             tokens: (B, L) int64.
         """
-        texts = self.tokenizer.decode_batch([self._text(row) for row in tokens.tolist()])
+        texts = self.tokenizer.decode_batch([self._text_ids(row) for row in tokens.tolist()])
         return [_close_gaps(text) for text in texts]
 
     def save(self, folder: Path) -> None:
-        """Write the tokenizer, with the length as its truncation."""
+        """Save the tokenizer, with the length as its truncation."""
         self.tokenizer.enable_truncation(self.length)
         self.tokenizer.save(str(folder / FILE))
         self.tokenizer.no_truncation()
 
-    def _text(self, row: list[int]) -> list[int]:
+    def _text_ids(self, row: list[int]) -> list[int]:
         written = takewhile(lambda token: token != self.pad, row)
         return [token for token in written if token in self.words]
 
 
 def read_tokenizer(folder: Path) -> tuple[Tokenizer, int]:
-    """Read the tokenizer and the length that `TokenRows.save` wrote."""
+    """Load the tokenizer and the length that `TokenRows.save` saved."""
     tokenizer = Tokenizer.from_file(str(folder / FILE))
     length = tokenizer.truncation["max_length"]  # pyright: ignore[reportOptionalSubscript]
     tokenizer.no_truncation()
     return tokenizer, length
 
 
-def bare(tokenizer: Tokenizer) -> Tokenizer:
-    """Copy a tokenizer without its special tokens, template, truncation and padding."""
+def without_special_tokens(tokenizer: Tokenizer) -> Tokenizer:
+    """Copy a tokenizer without special tokens, template, truncation and padding."""
     copy = Tokenizer(tokenizer.model)
     for part in ("normalizer", "pre_tokenizer", "decoder"):
         setattr(copy, part, getattr(tokenizer, part))
     return copy
 
 
-def longest(tokenizer: Tokenizer, captions: Sequence[str]) -> int:
-    """Return the number of pieces of the longest caption, start and end apart; at least 1."""
+def max_pieces(tokenizer: Tokenizer, captions: Sequence[str]) -> int:
+    """Return the word pieces of the longest caption, without start and end; at least 1."""
     return max(1, *(len(e.ids) for e in tokenizer.encode_batch(["", *captions])))
 
 

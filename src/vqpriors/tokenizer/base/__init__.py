@@ -1,1 +1,1 @@
-"""What all tokenizers share: their contract, encoding and decoding, quality metrics."""
+"""The contracts of tokenizers and quantizers, encoding and decoding, and quality metrics."""

@@ -1,13 +1,13 @@
-"""How much of its codebook a tokenizer uses, over a whole split.
+"""Codebook usage and perplexity over a whole split.
 
-The same numbers of one batch depend on the batch's size, so all codes are counted first.
+Averages over batches would depend on the batch size, so all codes are counted first.
 """
 
 import numpy as np
 
 
 def usage(codes: np.ndarray, *, codebook_size: int) -> float:
-    """Return the share of the codebook that occurs at least once.
+    """Return the share of codes that occur at least once.
 
     Args:
         codes: Codes of any shape, integers from 0 to K - 1.
@@ -17,23 +17,23 @@ def usage(codes: np.ndarray, *, codebook_size: int) -> float:
         0 to 1.
 
     Raises:
-        ValueError: If there is no code, or one is out of range.
+        ValueError: If there are no codes, or one is out of range.
     """
     return float((_histogram(codes, codebook_size) > 0).mean())
 
 
 def perplexity(codes: np.ndarray, *, codebook_size: int) -> float:
-    """Return exp(entropy) of how often each code occurs: as many evenly used codes would do.
+    """Return the perplexity of the code distribution: the exponential of its entropy.
 
     Args:
         codes: Codes of any shape, integers from 0 to K - 1.
         codebook_size: K.
 
     Returns:
-        1, where a single code occurs, to K, where all occur equally often.
+        1 if a single code occurs, up to K if all codes are equally frequent.
 
     Raises:
-        ValueError: If there is no code, or one is out of range.
+        ValueError: If there are no codes, or one is out of range.
     """
     counts = _histogram(codes, codebook_size)
     shares = counts[counts > 0] / counts.sum()
@@ -41,17 +41,17 @@ def perplexity(codes: np.ndarray, *, codebook_size: int) -> float:
 
 
 def ranked_shares(codes: np.ndarray, *, codebook_size: int) -> np.ndarray:
-    """Return which share of all codes each entry of the codebook has, the most frequent first.
+    """Return the relative frequencies of the codes, the most frequent first.
 
     Args:
         codes: Codes of any shape, integers from 0 to K - 1.
         codebook_size: K.
 
     Returns:
-        (K,) float64, descending, of sum 1; 0 for codes that never occur.
+        (K,) float64, descending, sum 1; 0 for codes that never occur.
 
     Raises:
-        ValueError: If there is no code, or one is out of range.
+        ValueError: If there are no codes, or one is out of range.
     """
     counts = _histogram(codes, codebook_size)
     return np.sort(counts)[::-1] / counts.sum()

@@ -1,4 +1,4 @@
-"""Pictures to codes and back, batch by batch."""
+"""Encoding of pictures and decoding of codes in batches."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ from vqpriors.data.pixels import to_uint8, to_unit_range
 def encode_pixels(
     tokenizer: Any, pixels: np.ndarray, *, batch_size: int, precision: Precision
 ) -> np.ndarray:
-    """Encode pictures batch by batch.
+    """Encode pictures in batches.
 
     Args:
-        tokenizer: A `Tokenizer` for inference.
+        tokenizer: A `Tokenizer` in evaluation mode.
         pixels: (M, C, H, W) uint8.
-        batch_size: Pictures at a time.
-        precision: Of the network; the quantizer computes in float32.
+        batch_size: Pictures per batch.
+        precision: Precision of the network; the quantizer computes in float32.
 
     Returns:
         (M, N) uint16 codes, raster order.
@@ -37,13 +37,13 @@ def encode_pixels(
 def decode_codes(
     tokenizer: Any, codes: np.ndarray, *, batch_size: int, precision: Precision
 ) -> np.ndarray:
-    """Decode codes to pictures batch by batch; the inverse of `encode_pixels`.
+    """Decode codes to pictures in batches; the inverse of `encode_pixels`.
 
     Args:
-        tokenizer: A `Tokenizer` for inference.
+        tokenizer: A `Tokenizer` in evaluation mode.
         codes: (M, N) integers.
-        batch_size: Pictures at a time.
-        precision: Of the network.
+        batch_size: Pictures per batch.
+        precision: Precision of the network.
 
     Returns:
         (M, C, H, W) uint8.

@@ -1,4 +1,4 @@
-"""Tokenizers as artifacts: what describes one, and loading it for inference."""
+"""Descriptions of tokenizers as JSON, and loading a saved tokenizer for inference."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from vqpriors.tokenizer.base.tokenizer import Tokenizer
 def describe_tokenizer(
     *, arch: str, config: Section, quantizer: str, quantizer_config: Section, **shape: int
 ) -> dict[str, Any]:
-    """Return the config that is saved with a tokenizer, from which `load_tokenizer` builds it."""
+    """Return the JSON config that is saved with a tokenizer and read by `load_tokenizer`."""
     return {
         "arch": arch,
         "config": config.model_dump(),
@@ -26,15 +26,16 @@ def describe_tokenizer(
 
 
 def complete_description(description: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
-    """Add to a description what the tokenizer has adopted from elsewhere, if it has."""
+    """Add to a description the network config of a pretrained tokenizer, if it is one."""
     adopted = getattr(tokenizer, "adopted", None)
     return description if adopted is None else {**description, "adopted": adopted}
 
 
 def build_tokenizer(description: dict[str, Any]) -> Any:
-    """Build a tokenizer from what `describe_tokenizer` or `complete_description` returned.
+    """Build a tokenizer from its description.
 
-    It is untrained, but a description of an adopted one without `adopted` fetches its weights.
+    A pretrained one comes with its weights if the description is of `describe_tokenizer`; with
+    "adopted", of `complete_description`, the weights are random and nothing is fetched.
     """
     quantizer = load_kind(
         "vqpriors.quantizers", description["quantizer"], param="tokenizer.quantizer"
@@ -55,7 +56,7 @@ def build_tokenizer(description: dict[str, Any]) -> Any:
 
 
 def load_tokenizer(folder: Path, device: torch.device) -> tuple[Any, TokenSpec]:
-    """Load a trained tokenizer for inference, and what its codes mean.
+    """Load a trained tokenizer in evaluation mode, with the grid and codebook of its codes.
 
     Raises:
         ValueError: If the folder is damaged.

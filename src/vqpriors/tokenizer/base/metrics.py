@@ -1,21 +1,21 @@
-"""What a tokenizer is worth on a whole split: its pictures and the use of its codebook."""
+"""Quality metrics of a tokenizer: reconstruction and codebook usage."""
 
 import numpy as np
 
 from vqpriors.tokenizer.base.codebook import perplexity, usage
 from vqpriors.tokenizer.base.reconstruction import psnr, ssim
 
-COLLAPSED = 0.5  # below this share of codes in use a codebook counts as collapsed
+COLLAPSED = 0.5  # a codebook with a smaller share of codes in use counts as collapsed
 
 
 def measure_tokenization(
     originals: np.ndarray, reconstructions: np.ndarray, codes: np.ndarray, *, codebook_size: int
 ) -> dict[str, float]:
-    """Measure the reconstructions and the codes of a split.
+    """Compute the metrics of a split.
 
     Args:
         originals: (M, C, H, W) uint8.
-        reconstructions: As `originals`.
+        reconstructions: Same shape and dtype as `originals`.
         codes: (M, N) integers below the codebook size.
         codebook_size: Number of codes K.
 
@@ -31,7 +31,7 @@ def measure_tokenization(
 
 
 def collapse_warning(quality: dict[str, float], *, codebook_size: int) -> str | None:
-    """Say so when too few codes are in use, and what to do about it; None where enough are."""
+    """Return a warning with remedies if too few codes are in use, otherwise None."""
     share = quality["codebook_usage"]
     if share >= COLLAPSED:
         return None

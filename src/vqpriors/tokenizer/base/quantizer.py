@@ -1,7 +1,14 @@
-"""The contract of a quantizer: continuous vectors to codes and back.
+"""Contract of quantizers: maps between vectors and discrete codes.
 
-A quantizer module exports `Config` (a `Section`) and `build(config) -> Quantizer`. It computes in
-float32 whatever the precision around it.
+To add a quantizer, add one module to `vqpriors.quantizers` and its params as the section
+`tokenizer.<module>` of params.yaml. The module exports:
+
+    Config: a `Section` with the keys of that section.
+    build(config) -> Quantizer: an `nn.Module`, randomly initialised.
+
+A quantizer computes in float32 even under autocast. Its state, such as a codebook, is in parameters
+or buffers. With several processes, each gets its part of a batch, and updates of the state must be
+the same on all of them (see `core/distributed.py`).
 """
 
 from typing import NamedTuple, Protocol
@@ -10,12 +17,12 @@ from torch import Tensor
 
 
 class Quantized(NamedTuple):
-    """What a quantizer makes of a batch.
+    """Output of a quantizer.
 
     Attributes:
-        vectors: What the decoder sees, with a straight-through gradient; (M, D) float32.
+        vectors: Quantized vectors, with a straight-through gradient; (M, D) float32.
         codes: (M,) int64.
-        losses: Named scalars for the training objective.
+        losses: Named scalar losses, added to the reconstruction loss; may be empty.
     """
 
     vectors: Tensor
@@ -24,7 +31,7 @@ class Quantized(NamedTuple):
 
 
 class Quantizer(Protocol):
-    """A module that maps vectors to codes of a codebook and codes to vectors."""
+    """A module that maps vectors to the codes of a codebook and codes to vectors."""
 
     num_codes: int
     """Codebook size K."""
@@ -32,11 +39,11 @@ class Quantizer(Protocol):
     """Width D of a vector."""
 
     def __call__(self, vectors: Tensor) -> Quantized:
-        """Quantize (M, D) vectors; in training mode the codebook may learn from them."""
+        """Quantize (M, D) vectors; in training mode, may update the codebook."""
         ...
 
     def encode(self, vectors: Tensor) -> Tensor:
-        """Return the codes, (M,) int64, of (M, D) vectors; changes nothing."""
+        """Return the codes, (M,) int64, of (M, D) vectors; never updates the codebook."""
         ...
 
     def decode(self, codes: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""How close reconstructions are to their originals, over a whole split.
+"""Peak signal-to-noise ratio and structural similarity of reconstructions.
 
-Both numbers are of each picture, then averaged over pictures, so that they depend on neither the
-batch size nor the order. Pictures are compared as they are saved: uint8, range 255.
+Both are computed per picture and averaged over pictures, so they depend on neither the batch size
+nor the order. Pictures are compared as they are saved: uint8, range 255.
 """
 
 import numpy as np
@@ -11,22 +11,22 @@ MAX_PSNR = 100.0
 
 
 def psnr(originals: np.ndarray, reconstructions: np.ndarray, *, batch_size: int = 256) -> float:
-    """Average the peak signal-to-noise ratio of each picture.
+    """Return the mean peak signal-to-noise ratio (PSNR) over pictures.
 
-    A picture's ratio is 10 log10(255^2 / MSE), its MSE taken over all its pixels and channels.
-    Equal pictures would give infinity, which JSON can't hold: each picture's ratio is capped at
-    100 dB, which is above all others up to 128 px (one pixel off by one level gives 95 dB there).
+    A picture's PSNR is 10 log10(255^2 / MSE), with the MSE over all its pixels and channels. It is
+    capped at 100 dB, since equal pictures would give infinity, which JSON can't represent. Up to
+    128 px, all other pictures are below the cap: one pixel off by one level gives 95 dB there.
 
     Args:
         originals: (M, C, H, W) uint8.
-        reconstructions: As `originals`.
-        batch_size: Pictures at a time; changes memory only.
+        reconstructions: Same shape and dtype as `originals`.
+        batch_size: Pictures per batch; affects memory only.
 
     Returns:
         Mean over pictures, dB.
 
     Raises:
-        ValueError: If the two differ in shape or dtype, or hold no picture.
+        ValueError: If the two differ in shape or dtype, or are empty.
     """
     _check(originals, reconstructions)
     ratios = []
@@ -40,22 +40,21 @@ def psnr(originals: np.ndarray, reconstructions: np.ndarray, *, batch_size: int 
 
 
 def ssim(originals: np.ndarray, reconstructions: np.ndarray, *, batch_size: int = 256) -> float:
-    """Average the structural similarity of each picture.
+    """Return the mean structural similarity (SSIM) over pictures.
 
-    A picture's similarity is the mean over its channels and pixels, each pixel in the middle of an
-    11x11 Gaussian window (sigma 1.5) over the picture reflected at its edges, with the paper's
-    constants 0.01 and 0.03.
+    A picture's SSIM is the mean over its channels and pixels. It uses an 11x11 Gaussian window
+    (sigma 1.5) around each pixel, reflection at the edges, and the paper's constants 0.01 and 0.03.
 
     Args:
         originals: (M, C, H, W) uint8, H and W at least 11.
-        reconstructions: As `originals`.
-        batch_size: Pictures at a time; changes memory only.
+        reconstructions: Same shape and dtype as `originals`.
+        batch_size: Pictures per batch; affects memory only.
 
     Returns:
-        Mean over pictures, -1 to 1; 1 where all are equal.
+        Mean over pictures, -1 to 1; 1 if all are equal.
 
     Raises:
-        ValueError: If the two differ in shape or dtype, hold no picture, or are smaller than 11 px.
+        ValueError: If the two differ in shape or dtype, are empty, or are smaller than 11 px.
 
     Reference:
         Wang et al. 2004, Image quality assessment: from error visibility to structural similarity.

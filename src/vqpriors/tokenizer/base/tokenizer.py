@@ -1,9 +1,20 @@
-"""The contract of a tokenizer: pictures to a grid of codes and back.
+"""Contract of tokenizers: maps between pictures and grids of codes.
 
-A tokenizer module exports `Config` (a `Section`) and
-`build(config, *, image_size, channels, quantizer) -> Tokenizer`. If its network comes from
-elsewhere, the tokenizer tells of it in `adopted` (JSON values), and the module also exports
-`restore(config, *, adopted, image_size, channels)`, which builds it again without that source.
+To add a tokenizer, add one module or folder to `vqpriors.tokenizer` and its params as the section
+`tokenizer.<module>` of params.yaml. The module exports:
+
+    Config: a `Section` with the keys of that section. It has a field `phases: dict[str, Phase]`,
+        the phases of training; if it is empty, the tokenizer is not trained.
+    build(config, *, image_size, channels, quantizer) -> Tokenizer: an `nn.Module`, for square
+        pictures of `image_size` pixels. `quantizer` is a `Quantizer` to use or to ignore.
+
+If `build` fetches a pretrained network, the tokenizer also has an attribute `adopted`, JSON values
+that are saved with it, and the module exports:
+
+    restore(config, *, adopted, image_size, channels) -> Tokenizer: builds the same network without
+        fetching it; the saved weights are loaded afterwards.
+
+A tokenizer may define `begin_phase(**options)`, which is called with the `options` of each phase.
 """
 
 from typing import Protocol
@@ -12,11 +23,14 @@ from torch import Tensor
 
 
 class Tokenizer(Protocol):
-    """A trainable module between pictures in -1..1 and codes in raster order."""
+    """A trainable module that maps pictures in -1..1 to codes in raster order and back."""
 
     rows: int
+    """Rows of the code grid."""
     columns: int
+    """Columns of the code grid."""
     num_codes: int
+    """Codebook size K, at most 65536."""
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return named scalar losses of `batch["images"]`, (B, C, H, W) float in -1..1."""
@@ -27,9 +41,9 @@ class Tokenizer(Protocol):
         ...
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Return the images, (B, C, H, W) float, of (B, N) int64 codes."""
+        """Return the images, (B, C, H, W) float in -1..1, of (B, N) int64 codes."""
         ...
 
     def codebook(self) -> Tensor:
-        """Return the vectors that codes stand for, (K, V) float32."""
+        """Return the codebook, (K, V) float32: the vector of each code."""
         ...
