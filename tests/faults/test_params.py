@@ -253,7 +253,7 @@ def test_shares_of_a_phase_are_checked_by_their_prior(refusal):
 
 
 @pytest.mark.parametrize("chooser", CHOOSERS)
-def test_unknown_kind_lists_the_kinds_there_are(refusal, chooser):
+def test_unknown_kind_lists_the_kinds(refusal, chooser):
     stage, package = CHOOSERS[chooser]
     params = declared_params(stage, tiny_params())
     section, last = section_at(params, chooser)

@@ -173,8 +173,12 @@ def uninterrupted(request, tmp_path_factory):
 
 
 # 2 phases of 2 epochs of 3 steps, points after the 2nd and 3rd, and 2 batches of validation.
-KILLS = [("log", call) for call in range(1, 13)]
-KILLS += [("batch", call) for call in (1, 2, 3, 5, 6, 10, 11, 14, 20)]
+KILLS = [("log", call) for call in (1, 4, 6, 8, 12)] + [("batch", call) for call in (1, 5, 10, 14)]
+MORE_KILLS = [("log", call) for call in (2, 3, 5, 7, 9, 10, 11)]
+MORE_KILLS += [("batch", call) for call in (2, 3, 6, 11, 20)]
+KILLS += [pytest.param(*place, marks=pytest.mark.slow) for place in MORE_KILLS]
+STOPS = [(signal.SIGTERM, calls) for calls in (1, 3, 5, 14, 20)]
+STOPS += [(number, 5) for number in SIGNALS if number != signal.SIGTERM]
 
 
 @pytest.mark.parametrize(("killed_in", "calls"), KILLS)
@@ -193,8 +197,7 @@ def test_resumed_run_of_a_masked_prior_equals_an_uninterrupted_one(tmp_path, kil
     assert_same(attempt(masked_prior_run, tmp_path / "cut"), expected)
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("calls", [1, 3, 5, 14, 20])
+@pytest.mark.parametrize(("number", "calls"), STOPS)
 def test_run_that_is_told_to_stop_saves_and_goes_on_as_if_never_stopped(
     uninterrupted, tmp_path, number, calls
 ):
