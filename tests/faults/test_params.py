@@ -147,12 +147,12 @@ def test_every_declared_param_is_in_a_section_or_single():
     single = {(stage, key) for stage, key, _ in SINGLE}
     for stage, params in variants():
         for key, _ in leaves(params):
-            is_chooser = key.endswith(".source")  # of any data set
-            assert (
-                is_chooser
+            is_checked = (
+                key.endswith(".source")  # a single param of each data set
                 or (stage, key) in single
-                or any(key.startswith(f"{path}.") for path in SCHEMAS)
-            ), f"{stage}: {key}"
+                or any(f"{key}.".startswith(f"{path}.") for path in SCHEMAS)
+            )
+            assert is_checked, f"{stage}: {key}"
 
 
 @pytest.mark.parametrize(("stage", "path", "params"), stage_sections())
