@@ -113,8 +113,8 @@ def refusal(checkout, before, reproduced, monkeypatch):
 
 
 def assert_refused(path, values, key, problem=""):
-    """Check a section's values, expecting one line that names the key, the problem and the fix."""
-    line = rf"^{re.escape(key)}[:.]{problem}[^;\n]*; \S.*\Z"
+    """Check a section's values, expecting one line that names the key and the problem."""
+    line = rf"^{re.escape(key)}[:.]{problem}[^\n]*\Z"
     with pytest.raises(ValueError, match=line):
         check(path, values, SCHEMAS[path][0])
 
@@ -304,10 +304,11 @@ def edit(checkout, monkeypatch):
     ],
 )
 def test_stages_read_the_value_that_dvc_records(edit, checkout, written, key, expected):
-    section = (checkout / "params.yaml").read_text().partition("\nprior:\n")[2]
-    name = key.rpartition(".")[2]
-    line = re.search(rf"^    {name}: .*$", section, re.MULTILINE)
-    edit(section, section[: line.start()] + f"    {written}" + section[line.end() :])
+    top, *_, name = key.split(".")
+    section = (checkout / "params.yaml").read_text().partition(f"\n{top}:\n")[2]
+    line = re.search(rf"^ +{name}: .*$", section, re.MULTILINE)
+    indent = "  " * key.count(".")
+    edit(section, section[: line.start()] + indent + written + section[line.end() :])
     value = read_params("train_prior").raw(key)
     assert value == expected
     assert type(value) is type(expected)
@@ -345,9 +346,9 @@ def test_real_command_reports_one_line_and_with_debug_the_traceback(edit, checko
     done = run(checkout, "python", "-m", "stages.train_prior", fails=True)
     assert contents(checkout) == before
     assert done.returncode == 1
-    assert re.fullmatch(
-        r"error: train_prior: prior\.caption_dropout: [^\n]*; [^\n]*\n", done.stderr
-    ), done.stderr
+    assert re.fullmatch(r"error: train_prior: prior\.caption_dropout: [^\n]+\n", done.stderr), (
+        done.stderr
+    )
     done = run(checkout, "python", "-m", "stages.train_prior", "--debug", fails=True)
     assert "Traceback (most recent call last)" in done.stderr
     assert "prior.caption_dropout" in done.stderr.splitlines()[-1]
