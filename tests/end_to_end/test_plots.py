@@ -6,7 +6,7 @@ import pytest
 
 from tests.checkout import commit, copy_checkout, run
 
-# What makes a browser fetch; a schema's or a license's address in a text does not.
+# Markup that makes a browser fetch something; an address in plain text does not.
 FETCHES = re.compile(
     r"""(?:src|href|action|data|poster)\s*=\s*["']?\s*(?:https?:)?//"""
     r"""|\b(?:import|from)\s*\(?\s*["'](?:https?:)?//"""

@@ -1,4 +1,4 @@
-"""The chain with a pretrained tokenizer from a folder: it is not trained, and copied once."""
+"""The chain with a pretrained tokenizer from a folder: it is adopted once and not trained."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""`dvc exp run -S prior.arch=...`: every kind of prior through the same chain, row by row."""
+"""`dvc exp run -S prior.arch=...`: every kind of prior in the same chain."""
 
 import csv
 import json

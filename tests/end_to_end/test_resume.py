@@ -13,7 +13,7 @@ import pytest
 from tests.checkout import environment, run
 from vqpriors.training.interruption import EXIT_CODE
 
-SECONDS = 600  # a crowded machine takes its time
+SECONDS = 600  # long enough for a busy machine
 
 
 def start(folder):
@@ -29,13 +29,13 @@ def start(folder):
 
 def wait_for_checkpoint(folder, process, *, step):
     """Wait until there is a checkpoint of that step or a later one."""
-    give_up = time.monotonic() + SECONDS
+    deadline = time.monotonic() + SECONDS
     while not any(
         int(path.name.removeprefix("step-")) >= step
         for path in folder.glob(".runs/train_prior/*/step-*")
     ):
         assert process.poll() is None, "training ended before it could be killed"
-        assert time.monotonic() < give_up
+        assert time.monotonic() < deadline
         time.sleep(0.002)
 
 

@@ -16,7 +16,7 @@ from tests.checkout import run, set_value
 from tests.end_to_end.test_resume import trained
 from tests.trackers.offline import points
 
-SECONDS = 120  # for a server to start on a crowded machine
+SECONDS = 120  # for a server to start on a busy machine
 
 
 def turn_on(folder, *names):
@@ -90,14 +90,14 @@ def server(tmp_path_factory):
     command += ["--backend-store-uri", f"sqlite:///{folder}/runs.db"]
     command += ["--artifacts-destination", str(folder / "artifacts"), "--workers", "1"]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=-3)
-    give_up = time.monotonic() + SECONDS
+    deadline = time.monotonic() + SECONDS
     try:
         while True:
             with suppress(OSError), urllib.request.urlopen(f"{address}/health") as answer:
                 assert answer.status == 200
                 break
             assert process.poll() is None, "the server has ended"
-            assert time.monotonic() < give_up, "the server does not answer"
+            assert time.monotonic() < deadline, "the server does not answer"
             time.sleep(0.2)
         yield address
     finally:

@@ -54,7 +54,7 @@ def error_of(stage: str, outcome: Outcome) -> str:
     """Check that a stage failed as promised, and return its text after the stage's name."""
     assert outcome.code == 1
     assert len(outcome.lines) == 1, outcome.lines
-    found = re.fullmatch(rf"error: {stage}: (\S[^;]*: \S.*; \S.*)", outcome.lines[0])
+    found = re.fullmatch(rf"error: {stage}: (\S[^;]*: \S.*)", outcome.lines[0])
     assert found is not None, outcome.lines[0]
     assert "--debug" not in found[1], "an unexpected error"
     return found[1]
