@@ -1,4 +1,4 @@
-"""Temporary checkouts of the working tree, with params so small that the chain takes seconds."""
+"""Temporary checkouts of the working tree, with small params for a short run of the chain."""
 
 import copy
 import functools
@@ -26,8 +26,8 @@ STAGES = (
     "evaluate",
 )
 
-# Of the environment: what leads a command to other code, settings or a tracker's running service.
-FORGOTTEN = ("DVC", "GIT_", "PYTHON", "LAUNCH", "ACCELERATE", "FSDP", "WANDB", "MLFLOW")
+# Environment variables that lead to other code, settings or a tracker's running service.
+DROPPED = ("DVC", "GIT_", "PYTHON", "LAUNCH", "ACCELERATE", "FSDP", "WANDB", "MLFLOW")
 
 _PHASE = {"epochs": 1, "lr": 0.01, "frozen": [], "weights": {}, "options": {}}
 _TRAIN = {"batch_size": 16, "warmup_steps": 2}
@@ -63,7 +63,7 @@ TINY: dict[str, Any] = {
     "prior.transformer.width": 16,
     "prior.transformer.depth": 1,
     "prior.transformer.heads": 2,
-    "prior.transformer.dropout": 0.1,  # a resumed run must draw what an uninterrupted one draws
+    "prior.transformer.dropout": 0.1,  # so that resumed runs must restore random states
     "prior.transformer.phases": {"first": _PHASE | {"epochs": 3}, "second": _PHASE | {"epochs": 5}},
     "prior.cftn.width": 16,
     "prior.cftn.depth": 1,
@@ -106,7 +106,7 @@ TINY: dict[str, Any] = {
 
 
 def tiny_params() -> dict[str, Any]:
-    """Return the working tree's params as DVC reads them, but for those in `TINY`."""
+    """Return the working tree's params as DVC reads them, with the values of `TINY`."""
     params = copy.deepcopy(_own_params())
     for key, value in TINY.items():
         set_value(params, key, value)
@@ -119,7 +119,7 @@ def _own_params() -> dict[str, Any]:
 
 
 def set_value(params: dict[str, Any], key: str, value: Any) -> None:
-    """Replace the value at a dotted key that exists."""
+    """Replace the value at an existing dotted key."""
     *path, last = key.split(".")
     for part in path:
         params = params[part]
@@ -128,9 +128,9 @@ def set_value(params: dict[str, Any], key: str, value: Any) -> None:
 
 
 def make_checkout(folder: Path) -> None:
-    """Make a git repository of the working tree's files with tiny params and nothing run yet."""
+    """Make a git repository of the working tree with tiny params and no results."""
     listed = git(ROOT, "ls-files", "-co", "--exclude-standard", "-z").split("\0")
-    results = ("dvc.lock", "metrics/")  # of params that are not these
+    results = ("dvc.lock", "metrics/")  # of other params
     for name in listed:
         if name and not name.startswith(results) and (ROOT / name).is_file():
             target = folder / name
@@ -144,21 +144,21 @@ def make_checkout(folder: Path) -> None:
 
 
 def copy_checkout(source: Path, target: Path, *, forget_runs: bool = False) -> Path:
-    """Copy a checkout with its data and DVC's cache, and unless told not to, the run cache."""
+    """Copy a checkout with its data and DVC's cache, with the run cache unless `forget_runs`."""
     ignored = ("tmp", "runs") if forget_runs else ("tmp",)
     shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns(*ignored))
     return target
 
 
 def copy_unlocked(source: Path, target: Path) -> Path:
-    """Copy a checkout without dvc.lock, which takes DVC long to read, for stages run by hand."""
+    """Copy a checkout without dvc.lock, which DVC reads slowly, for stages run without DVC."""
     copy_checkout(source, target)
     (target / "dvc.lock").unlink()
     return target
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """Run git and return what it prints."""
+    """Run git and return its output."""
     command = ["git", *arguments]
     return subprocess.run(
         command, cwd=folder, env=environment(folder), check=True, capture_output=True, text=True
@@ -166,17 +166,15 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def commit(folder: Path, message: str) -> None:
-    """Commit every file that git does not ignore."""
+    """Commit all files, ignored ones excepted."""
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", message)
 
 
 def environment(folder: Path, **variables: str) -> dict[str, str]:
-    """Return the environment for commands in a checkout: this Python's, and no one's settings."""
+    """Return the environment for commands in a checkout: this Python, no user settings."""
     own = folder.parent / f"{folder.name}.settings"
-    inherited = {
-        name: value for name, value in os.environ.items() if not name.startswith(FORGOTTEN)
-    }
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(DROPPED)}
     return {
         **inherited,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
@@ -210,12 +208,12 @@ def run(
 
 
 def ran(output: str) -> list[str]:
-    """Return the stages that DVC says it ran, in order."""
+    """Return the stages that DVC ran, by its output, in order."""
     return [stage for stage in STAGES if f"Running stage '{stage}':" in output]
 
 
 def cached(folder: Path, stage: str, place: str, name: str) -> Path:
-    """Return the object in the cache of a file of a stage's output."""
+    """Return the cache object of a file in a stage's output."""
     outs = load_yaml(str(folder / "dvc.lock"))["stages"][stage]["outs"]
     digest = next(out["md5"] for out in outs if out["path"] == place)
     cache = folder / ".dvc/cache/files/md5"
@@ -223,7 +221,7 @@ def cached(folder: Path, stage: str, place: str, name: str) -> Path:
 
 
 def flip(path: Path) -> None:
-    """Flip a bit, leaving the permissions by which DVC takes an object for whole."""
+    """Flip a bit and keep the file mode, since DVC trusts read-only cache objects."""
     mode = path.stat().st_mode
     path.chmod(0o644)
     whole = bytearray(path.read_bytes())
@@ -233,7 +231,7 @@ def flip(path: Path) -> None:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file but those of git, DVC and Python themselves, by path."""
+    """Return the SHA-256 of every file by path, without the files of git, DVC and Python."""
     skipped = {".git", ".dvc", "__pycache__"}
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()

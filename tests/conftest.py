@@ -1,8 +1,11 @@
+import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from tests.checkout import git, make_checkout, run
 
@@ -15,8 +18,8 @@ class Reproduced:
 
     Attributes:
         folder: The checkout.
-        stdout: What the run printed.
-        left: What git saw afterwards, before the commit: lines of `git status --porcelain`.
+        stdout: Output of the run.
+        left: Git's view of it before the commit: lines of `git status --porcelain`.
     """
 
     folder: Path
@@ -25,13 +28,24 @@ class Reproduced:
 
 
 @pytest.fixture(scope="session")
-def reproduced(tmp_path_factory):
-    """The whole chain, run once for all tests."""
-    folder = tmp_path_factory.mktemp("reproduced") / "checkout"
-    folder.mkdir()
+def reproduced(tmp_path_factory, worker_id):
+    """The whole chain, run once and shared by all of pytest's processes."""
+    own = tmp_path_factory.getbasetemp()
+    shared = (own if worker_id == "master" else own.parent) / "reproduced"
+    shared.mkdir(exist_ok=True)
+    folder, output = shared / "checkout", shared / "output.json"
+    with FileLock(shared / "lock"):
+        if not output.exists():  # the first to come, or the one before has failed
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            output.write_text(json.dumps(_reproduce(folder)))
+    return Reproduced(folder, **json.loads(output.read_text()))
+
+
+def _reproduce(folder):
     make_checkout(folder)
     stdout = run(folder, "dvc", "repro").stdout
     left = git(folder, "status", "--porcelain", "--untracked-files=all").splitlines()
     git(folder, "add", "dvc.lock", "data/.gitignore", "metrics")
     git(folder, "commit", "--quiet", "--message", "Run the chain")
-    return Reproduced(folder, stdout, left)
+    return {"stdout": stdout, "left": left}

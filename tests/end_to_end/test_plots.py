@@ -1,4 +1,4 @@
-"""`dvc plots show` makes a page of all curves and sheets that needs no network."""
+"""The page of `dvc plots show` has all curves and sheets and needs no network."""
 
 import re
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.checkout import commit, copy_checkout, run
 
-# What makes a browser fetch; a schema's or a license's address in a text does not.
+# Markup that makes a browser fetch something; an address in plain text does not.
 FETCHES = re.compile(
     r"""(?:src|href|action|data|poster)\s*=\s*["']?\s*(?:https?:)?//"""
     r"""|\b(?:import|from)\s*\(?\s*["'](?:https?:)?//"""
@@ -19,22 +19,22 @@ SHEETS = ("samples", "temperatures", "edits", "reconstructions", "random_codes",
 
 @pytest.fixture(scope="module")
 def page(reproduced, tmp_path_factory):
-    """The folder of the page, made in a copy whose environment has no network either."""
+    """The folder of the page, drawn in a copy."""
     folder = copy_checkout(reproduced.folder, tmp_path_factory.mktemp("plots") / "checkout")
     run(folder, "dvc", "plots", "show")
     return folder / "dvc_plots"
 
 
-@pytest.mark.parametrize("element", ['<script src="https://x/y.js">', "import('//x/y.js')"])
-def test_a_page_that_fetches_is_told(element):
-    assert FETCHES.search(element)
+def test_pattern_finds_what_fetches():
+    for element in ('<script src="https://x/y.js">', "import('//x/y.js')"):
+        assert FETCHES.search(element)
 
 
 def test_page_fetches_nothing(page):
     assert FETCHES.search((page / "index.html").read_text()) is None
 
 
-def test_page_brings_the_scripts_that_draw_curves(page):
+def test_page_has_the_scripts_that_draw_curves(page):
     html = (page / "index.html").read_text()
     assert "vegaEmbed" in html
     assert len(html) > 500_000
@@ -50,6 +50,7 @@ def test_page_shows_every_training_stage_and_sheet(page):
         assert sheet in html
 
 
+@pytest.mark.slow
 def test_report_is_one_file_with_numbers_and_pictures(reproduced, tmp_path):
     folder = copy_checkout(reproduced.folder, tmp_path / "checkout")
     params = folder / "params.yaml"
@@ -66,6 +67,7 @@ def test_report_is_one_file_with_numbers_and_pictures(reproduced, tmp_path):
     assert "<td>adherence</td>" in page
 
 
+@pytest.mark.slow
 def test_report_of_no_such_revision_is_one_line(reproduced, tmp_path):
     done = run(reproduced.folder, "python", "-m", "tools.report", "nowhere", fails=True)
     assert done.stderr == "error: report: unknown Git revision 'nowhere'\n"

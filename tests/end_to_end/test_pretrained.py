@@ -1,4 +1,4 @@
-"""The chain with a tokenizer adopted from a folder: nothing of it is trained or needed later."""
+"""The chain with a pretrained tokenizer from a folder: it is adopted once and not trained."""
 
 import json
 import shutil
@@ -8,10 +8,12 @@ import pytest
 from tests.checkout import STAGES, copy_checkout, ran, run
 from tests.tiny import vq_model
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def adopting(reproduced, tmp_path_factory):
-    """A checkout, a folder with a model that fits its pictures, and what the chain printed."""
+    """A checkout, a folder with a model that fits its pictures, and the output of the chain."""
     place = tmp_path_factory.mktemp("adopting")
     folder, model = copy_checkout(reproduced.folder, place / "checkout"), place / "model"
     vq_model(

@@ -1,6 +1,7 @@
-"""`dvc repro` on tiny params: what it makes, what it leaves, and what makes it run again."""
+"""`dvc repro` on tiny params: its outputs, and which changes make stages run again."""
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -28,12 +29,19 @@ METRICS = {
     "kernel_distance",
     "nearest_train_distance",
 }
-
-
-@pytest.fixture(scope="module")
-def edited(reproduced, tmp_path_factory):
-    """A copy for edits of code; whoever edits a file puts it back."""
-    return copy_checkout(reproduced.folder, tmp_path_factory.mktemp("edited") / "checkout")
+STAGES_BY_MODULE = {  # one module of each folder, and the stages that it concerns
+    "sampling/maskgit.py": {"sample"},
+    "priors/transformer/model.py": {"train_prior", "sample", "evaluate"},
+    "priors/cftn2/model.py": set(),
+    "priors/lstm/recurrence.py": set(),
+    "quantizers/fsq.py": set(),
+    "figures/sheets.py": {"evaluate"},
+    "evaluation/likelihood.py": {"evaluate"},
+    "publish/model_card.py": set(),
+    "trackers/base/progress_bar.py": set(),
+    "training/loop.py": {"train_tokenizer", "train_judge", "train_prior"},
+    "text/wordpiece.py": {"prepare_text", "train_prior", "sample", "evaluate"},
+}
 
 
 def status(folder, **variables):
@@ -48,7 +56,7 @@ def test_every_stage_of_dvc_yaml_is_known_here(reproduced):
     assert set(yaml.safe_load((reproduced.folder / "dvc.yaml").read_text())["stages"]) == {*STAGES}
 
 
-def test_evaluate_measures_all_that_was_promised(reproduced):
+def test_evaluate_writes_every_metric(reproduced):
     metrics = json.loads((reproduced.folder / "metrics/evaluate/metrics.json").read_text())
     assert metrics.keys() >= METRICS
     assert all(isinstance(metrics[name], int | float) for name in METRICS)
@@ -57,23 +65,21 @@ def test_evaluate_measures_all_that_was_promised(reproduced):
     assert drawn["images_per_second"] > 0
 
 
-@pytest.mark.parametrize(
-    "name", ["samples", "temperatures", "edits", "reconstructions", "random_codes"]
-)
-def test_sheets_are_pngs(reproduced, name):
-    with Image.open(reproduced.folder / f"metrics/evaluate/{name}.png") as sheet:
-        sheet.load()
-        assert sheet.format == "PNG"
-        assert min(sheet.size) > 28
+def test_sheets_are_pngs(reproduced):
+    for name in ("samples", "temperatures", "edits", "reconstructions", "random_codes"):
+        with Image.open(reproduced.folder / f"metrics/evaluate/{name}.png") as sheet:
+            sheet.load()
+            assert sheet.format == "PNG"
+            assert min(sheet.size) > 28
 
 
-def test_repro_leaves_nothing_undeclared_behind(reproduced):
+def test_repro_leaves_no_undeclared_file(reproduced):
     stages = yaml.safe_load((reproduced.folder / "dvc.yaml").read_text())["stages"]
     kinds = ("outs", "metrics", "plots")
     entries = [
         entry for stage in stages.values() for kind in kinds for entry in stage.get(kind, [])
     ]
-    # Those that are a name alone DVC keeps in its cache, and git ignores.
+    # DVC caches the entries that are a plain name, and git ignores them.
     declared = tuple(name for entry in entries if isinstance(entry, dict) for name in entry)
     left = {line[3:] for line in reproduced.left} - {"dvc.lock", "data/.gitignore"}
     assert left
@@ -94,34 +100,24 @@ def test_second_repro_runs_nothing(reproduced):
     assert contents(reproduced.folder) == before
 
 
-@pytest.mark.parametrize(
-    ("module", "stages"),
-    [
-        ("sampling/autoregressive.py", {"sample"}),
-        ("sampling/maskgit.py", {"sample"}),
-        ("priors/transformer/model.py", {"train_prior", "sample", "evaluate"}),
-        ("priors/cftn2/model.py", set()),
-        ("priors/lstm/recurrence.py", set()),
-        ("quantizers/fsq.py", set()),
-        ("figures/sheets.py", {"evaluate"}),
-        ("evaluation/likelihood.py", {"evaluate"}),
-        ("publish/model_card.py", set()),
-        ("publish/hub_errors.py", set()),
-        ("trackers/base/progress_bar.py", set()),
-        ("training/loop.py", {"train_tokenizer", "train_judge", "train_prior"}),
-        ("text/wordpiece.py", {"prepare_text", "train_prior", "sample", "evaluate"}),
-    ],
-)
-def test_an_edit_of_a_module_concerns_the_stages_that_run_it(edited, module, stages):
-    path = edited / "src/vqpriors" / module
-    source = path.read_text()
-    path.write_text(f"{source}# An edit.\n")
-    changed = status(edited)
-    path.write_text(source)
-    assert set(changed) == stages
+def test_edit_of_a_module_makes_the_stages_that_run_it_out_of_date(reproduced, tmp_path):
+    """All files are edited at once: `dvc status` lists the changed deps of each stage."""
+    folder = copy_checkout(reproduced.folder, tmp_path / "checkout")
+    for module in STAGES_BY_MODULE:
+        path = folder / "src/vqpriors" / module
+        path.write_text(f"{path.read_text()}# An edit.\n")
+    deps = {
+        stage: {dep for change in changes for dep in change.get("changed deps", {})}
+        for stage, changes in status(folder).items()
+    }
+    for module, stages in STAGES_BY_MODULE.items():
+        above = {f"src/vqpriors/{module}"}
+        above |= {path.as_posix() for path in Path(f"src/vqpriors/{module}").parents}
+        assert {stage for stage in deps if deps[stage] & above} == stages, module
 
 
-def test_launcher_is_no_part_of_what_is_hashed(reproduced, tmp_path):
+@pytest.mark.slow
+def test_launcher_is_not_hashed(reproduced, tmp_path):
     folder = copy_checkout(reproduced.folder, tmp_path / "checkout")
     launch = {"LAUNCH": "accelerate launch --num_processes 1"}
     assert status(folder, **launch) == {}
@@ -136,6 +132,7 @@ def test_launcher_is_no_part_of_what_is_hashed(reproduced, tmp_path):
     assert status(folder) == {}
 
 
+@pytest.mark.slow
 def test_pictures_without_captions_run_with_no_text_and_fsq(reproduced, tmp_path):
     folder = copy_checkout(reproduced.folder, tmp_path / "checkout")
     for shade in range(40):

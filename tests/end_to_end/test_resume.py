@@ -1,4 +1,4 @@
-"""A killed training run goes on where it stood, and ends as if nothing had happened."""
+"""A killed training run resumes from its checkpoint and ends as an uninterrupted one."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 from tests.checkout import environment, run
 from vqpriors.training.interruption import EXIT_CODE
 
-SECONDS = 600  # a crowded machine takes its time
+SECONDS = 600  # long enough for a busy machine
 
 
 def start(folder):
@@ -29,27 +29,28 @@ def start(folder):
 
 def wait_for_checkpoint(folder, process, *, step):
     """Wait until there is a checkpoint of that step or a later one."""
-    give_up = time.monotonic() + SECONDS
+    deadline = time.monotonic() + SECONDS
     while not any(
         int(path.name.removeprefix("step-")) >= step
         for path in folder.glob(".runs/train_prior/*/step-*")
     ):
         assert process.poll() is None, "training ended before it could be killed"
-        assert time.monotonic() < give_up
+        assert time.monotonic() < deadline
         time.sleep(0.002)
 
 
 def trained(folder):
-    """Return all that training makes, but for what the machine had to do with it."""
+    """Return the outputs of training, without the numbers that depend on the machine."""
     files = [*folder.glob("data/prior/*"), *folder.glob("metrics/train_prior/plots/**/*.tsv")]
     summary = json.loads((folder / "metrics/train_prior/metrics.json").read_text())
-    for name in ("train_minutes", "examples_per_second", "peak_memory_gb"):  # of the machine
+    for name in ("train_minutes", "examples_per_second", "peak_memory_gb"):
         summary.pop(name)
     return {f.relative_to(folder).as_posix(): f.read_bytes() for f in files}, summary
 
 
-def test_run_killed_twice_ends_as_an_uninterrupted_one(reproduced, untrained):
-    for step in (3, 20):  # one in each phase
+@pytest.mark.parametrize("steps", [(20,), pytest.param((3, 20), marks=pytest.mark.slow)])
+def test_killed_run_ends_as_an_uninterrupted_one(reproduced, untrained, steps):
+    for step in steps:  # 3 lies in the first phase, 20 in the second
         process = start(untrained)
         wait_for_checkpoint(untrained, process, step=step)
         os.killpg(process.pid, signal.SIGKILL)
@@ -63,14 +64,15 @@ def test_run_killed_twice_ends_as_an_uninterrupted_one(reproduced, untrained):
     assert not (untrained / ".runs").exists()
 
 
-def test_orphan_of_a_killed_dvc_is_waited_for_and_its_work_kept(reproduced, untrained):
+@pytest.mark.slow
+def test_second_run_waits_for_the_orphan_of_a_killed_dvc_and_keeps_its_work(reproduced, untrained):
     process = start(untrained)
     wait_for_checkpoint(untrained, process, step=3)
     family = psutil.Process(process.pid).children(recursive=True)
     orphan = next(p for p in family if "stages.train_prior" in p.cmdline())
     process.kill()
     process.wait()
-    orphan.suspend()  # it would be done before the next command has started
+    orphan.suspend()  # or it would end before the next command has started
     try:
         refused = run(untrained, "dvc", "repro", "train_prior", fails=True)
     finally:
@@ -86,16 +88,23 @@ def test_orphan_of_a_killed_dvc_is_waited_for_and_its_work_kept(reproduced, untr
     assert not (untrained / ".runs").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
-def test_run_told_to_stop_saves_says_so_in_one_line_and_resumes(reproduced, untrained, number):
-    kept = (untrained / "metrics/train_prior/metrics.json").read_bytes()
-    told = run(
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(signal.SIGUSR1, marks=pytest.mark.slow),
+    ],
+)
+def test_run_stopped_by_a_signal_saves_reports_one_line_and_resumes(reproduced, untrained, number):
+    before = (untrained / "metrics/train_prior/metrics.json").read_bytes()
+    stopped = run(
         untrained,
-        *("python", "-m", "tests.end_to_end.told", "train_prior", str(int(number))),
+        *("python", "-m", "tests.end_to_end.signalled_stage", "train_prior", str(int(number))),
         fails=True,
     )
-    assert told.returncode == EXIT_CODE == 75
-    lines = [line for line in told.stderr.splitlines() if ": step " not in line]
+    assert stopped.returncode == EXIT_CODE == 75
+    lines = [line for line in stopped.stderr.splitlines() if ": step " not in line]
     *hint, line = lines
     found = re.fullmatch(
         rf"error: train_prior: stopped by {number.name} at step (\d+); run it again to go on", line
@@ -106,7 +115,7 @@ def test_run_told_to_stop_saves_says_so_in_one_line_and_resumes(reproduced, untr
         if number == signal.SIGINT
         else []
     )
-    assert (untrained / "metrics/train_prior/metrics.json").read_bytes() == kept
+    assert (untrained / "metrics/train_prior/metrics.json").read_bytes() == before
     done = run(untrained, "python", "-m", "stages.train_prior")
     assert f"resumed at step {found[1]}\n" in done.stderr
     assert trained(untrained) == trained(reproduced.folder)

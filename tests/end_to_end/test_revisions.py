@@ -1,4 +1,4 @@
-"""What a chain has trained is drawn with, described and taken elsewhere from any of its commits."""
+"""The models of any commit can generate pictures and be saved with their metrics."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ def vqpriors(folder, *arguments, **how):
     return run(folder, "python", *map(str, arguments), PYTHONPATH=str(ROOT / "src"), **how)
 
 
-def test_pictures_of_a_commit_are_those_that_its_parts_drew(reproduced, checkout, tmp_path):
+def test_pictures_of_a_commit_equal_those_of_its_own_checkout(reproduced, checkout, tmp_path):
     before = git(checkout, "status", "--porcelain")
     command = ["-m", "vqpriors", "generate", "--prompt", PROMPT, "--num-samples", 2]
     done = vqpriors(checkout, *command, "--rev", "HEAD", "--out", tmp_path / "out")
@@ -43,7 +43,7 @@ def test_pictures_of_a_commit_are_those_that_its_parts_drew(reproduced, checkout
     assert git(checkout, "status", "--porcelain") == before
 
 
-def test_saved_commit_takes_its_numbers_along(reproduced, checkout, tmp_path):
+def test_saved_commit_has_its_metrics(reproduced, checkout, tmp_path):
     vqpriors(checkout, "-c", SAVE, "HEAD", tmp_path / "saved")
     measured = json.loads((reproduced.folder / "metrics/evaluate/metrics.json").read_text())
     origin = read_origin(tmp_path / "saved")
@@ -56,6 +56,7 @@ def test_saved_commit_takes_its_numbers_along(reproduced, checkout, tmp_path):
     assert str(tmp_path) not in card
 
 
+@pytest.mark.slow
 def test_unknown_revision_is_one_line(checkout):
     command = ["-m", "vqpriors", "generate", "--prompt", PROMPT, "--rev", "nope"]
     done = vqpriors(checkout, *command, fails=True)

@@ -1,4 +1,4 @@
-"""What trackers hold of a run that was interrupted, and that they change nothing of it."""
+"""Trackers record an interrupted run completely and do not change it."""
 
 import csv
 import signal
@@ -16,7 +16,7 @@ from tests.checkout import run, set_value
 from tests.end_to_end.test_resume import trained
 from tests.trackers.offline import points
 
-SECONDS = 120  # for a server to start on a crowded machine
+SECONDS = 120  # for a server to start on a busy machine
 
 
 def turn_on(folder, *names):
@@ -27,9 +27,10 @@ def turn_on(folder, *names):
 
 
 def train_with_an_interruption(folder, **variables):
-    """Train the prior in two lives; return what each said."""
-    told = ("python", "-m", "tests.end_to_end.told", "train_prior", str(int(signal.SIGTERM)))
-    first = run(folder, *told, fails=True, **variables)
+    """Train the prior, interrupted once; return the stderr of both runs."""
+    module = "tests.end_to_end.signalled_stage"
+    command = ("python", "-m", module, "train_prior", str(int(signal.SIGTERM)))
+    first = run(folder, *command, fails=True, **variables)
     assert first.returncode == 75
     second = run(folder, "python", "-m", "stages.train_prior", **variables)
     assert "resumed at step" in second.stderr
@@ -37,7 +38,7 @@ def train_with_an_interruption(folder, **variables):
 
 
 def curves(folder):
-    """Return the curves that DVC has, by the names that trackers have."""
+    """Return DVC's curves by the names that trackers give them."""
     root = folder / "metrics/train_prior/plots/metrics"
     found = {}
     for path in root.rglob("*.tsv"):
@@ -56,7 +57,8 @@ def free_port():
         return free.getsockname()[1]
 
 
-def test_interrupted_run_is_tracked_whole_beside_a_server_that_is_down(reproduced, untrained):
+@pytest.mark.slow
+def test_interrupted_run_is_tracked_completely_while_another_server_is_down(reproduced, untrained):
     turn_on(untrained, "wandb", "mlflow")
     errors = train_with_an_interruption(
         untrained,
@@ -88,14 +90,14 @@ def server(tmp_path_factory):
     command += ["--backend-store-uri", f"sqlite:///{folder}/runs.db"]
     command += ["--artifacts-destination", str(folder / "artifacts"), "--workers", "1"]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=-3)
-    give_up = time.monotonic() + SECONDS
+    deadline = time.monotonic() + SECONDS
     try:
         while True:
             with suppress(OSError), urllib.request.urlopen(f"{address}/health") as answer:
                 assert answer.status == 200
                 break
             assert process.poll() is None, "the server has ended"
-            assert time.monotonic() < give_up, "the server does not answer"
+            assert time.monotonic() < deadline, "the server does not answer"
             time.sleep(0.2)
         yield address
     finally:
@@ -104,7 +106,7 @@ def server(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_interrupted_run_is_whole_on_a_real_server(reproduced, untrained, server, monkeypatch):
+def test_interrupted_run_is_complete_on_a_real_server(reproduced, untrained, server, monkeypatch):
     from mlflow import MlflowClient
 
     turn_on(untrained, "mlflow")

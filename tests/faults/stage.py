@@ -1,4 +1,4 @@
-"""Stages run in this process on bad input, and what is promised of every error."""
+"""Stages run in this process on bad input, and the form of every error."""
 
 import contextlib
 import copy
@@ -30,14 +30,16 @@ class Outcome:
     lines: list[str]
 
 
-def run_stage(stage: str, params: Mapping[str, Any], monkeypatch, *options: str) -> Outcome:
-    """Run a stage in the current folder as its command line would, on the params given."""
+def run_stage(stage: str, params: Mapping[str, Any] | None, monkeypatch, *options: str) -> Outcome:
+    """Run a stage in the current folder as its command does, on given params or DVC's own."""
     main = importlib.import_module(f"stages.{stage}").main
     for name, value in environment(Path.cwd()).items():
         if name.startswith(("DVC_", "HF_")):
             monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "argv", [f"stages/{stage}.py", *options])
-    monkeypatch.setattr("vqpriors.core.params.read_params", lambda _: Params(dict(params)))
+    if params is not None:
+        given = Params(dict(params))
+        monkeypatch.setattr("vqpriors.core.params.read_params", lambda _: given)
     stdout, stderr, code = io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
         try:
@@ -49,12 +51,12 @@ def run_stage(stage: str, params: Mapping[str, Any], monkeypatch, *options: str)
 
 
 def error_of(stage: str, outcome: Outcome) -> str:
-    """Check that a stage failed as promised, and return what it says after the stage's name."""
+    """Check that a stage failed as promised, and return its text after the stage's name."""
     assert outcome.code == 1
     assert len(outcome.lines) == 1, outcome.lines
     found = re.fullmatch(rf"error: {stage}: (\S[^;]*: \S.*)", outcome.lines[0])
     assert found is not None, outcome.lines[0]
-    assert "--debug" not in found[1], "an error that nobody thought of"
+    assert "--debug" not in found[1], "an unexpected error"
     return found[1]
 
 
@@ -82,6 +84,14 @@ def section_at(values: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
     """Return the mapping that holds a dotted key, and the key's last part."""
     path, _, last = key.rpartition(".")
     return (value_at(values, path) if path else values), last
+
+
+def set_at(values: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """Return a copy with another value at a dotted key, which may be new in its section."""
+    changed = copy.deepcopy(dict(values))
+    section, last = section_at(changed, key)
+    section[last] = value
+    return changed
 
 
 def leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""Every artifact a stage reads, missing, damaged or another's: one line that names it."""
+"""Artifacts that are missing, damaged or do not fit: one line names the file or folder."""
 
 import json
 import re
@@ -19,6 +19,10 @@ READ = [
     for dep in declared["deps"]
     if dep.startswith("data/")
 ]
+FIRST = dict(reversed(READ))  # the first artifact of each stage
+MISSING = [
+    row if row in FIRST.items() else pytest.param(*row, marks=pytest.mark.slow) for row in READ
+]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +32,7 @@ def checkout(reproduced, tmp_path_factory):
 
 @pytest.fixture
 def refusal(checkout, monkeypatch, tmp_path):
-    """Run a stage after `damage`; return its one line once the files are seen to be the same."""
+    """Run a stage after `damage`; return its error after a check that it changed no file."""
     monkeypatch.chdir(checkout)
     kept = [name for name in ("data", "metrics") if shutil.copytree(name, tmp_path / name)]
 
@@ -37,7 +41,7 @@ def refusal(checkout, monkeypatch, tmp_path):
         before = contents(checkout)
         outcome = run_stage(stage, declared_params(stage, tiny_params()), monkeypatch)
         line = error_of(stage, outcome)
-        shutil.rmtree(".runs", ignore_errors=True)  # shards that were done before the bad one
+        shutil.rmtree(".runs", ignore_errors=True)  # shards encoded before the bad one
         assert contents(checkout) == before
         return line
 
@@ -48,7 +52,7 @@ def refusal(checkout, monkeypatch, tmp_path):
 
 
 def payload(folder):
-    """Return the file of an artifact that holds most of it."""
+    """Return the main file of an artifact."""
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST]
     return max(
         files, key=lambda p: (p.suffix in (".safetensors", ".parquet"), "train" in p.name, p)
@@ -78,7 +82,7 @@ def remove_a_file(folder):
 
 
 def reseal(folder, change):
-    """Change files of an artifact and give it a manifest that fits."""
+    """Change files of an artifact and write a manifest that fits them."""
     with new_folder(folder) as new:
         for path in folder.rglob("*"):
             if path.is_file() and path.name != MANIFEST:
@@ -132,55 +136,68 @@ def edit_json(name, **changes):
     return apply
 
 
-@pytest.mark.parametrize(("stage", "dep"), READ)
+@pytest.mark.parametrize(("stage", "dep"), MISSING)
 def test_missing_folder_is_named(checkout, refusal, stage, dep):
     assert refusal(stage, lambda: shutil.rmtree(checkout / dep)).startswith(f"{dep}")
 
 
 @pytest.mark.parametrize(("stage", "dep"), READ)
-def test_flipped_bit_is_noticed(checkout, refusal, stage, dep):
+def test_flipped_bit_is_found(checkout, refusal, stage, dep):
     name = payload(checkout / dep).relative_to(checkout).as_posix()
     line = refusal(stage, lambda: flip_a_bit(checkout / dep))
     assert line.startswith(f"{name}: damaged")
     assert "dvc checkout" in line
 
 
-@pytest.mark.parametrize("damage", [truncate, empty, fill_with_garbage, remove_a_file])
 @pytest.mark.parametrize(
-    ("stage", "dep"), [("train_judge", "data/images"), ("encode", "data/tokenizer")]
+    ("stage", "dep", "damage"),
+    [
+        ("train_judge", "data/images", truncate),
+        ("train_judge", "data/images", empty),
+        ("train_judge", "data/images", fill_with_garbage),
+        ("train_judge", "data/images", remove_a_file),
+        ("encode", "data/tokenizer", truncate),
+    ],
 )
 def test_damaged_file_is_named(checkout, refusal, stage, dep, damage):
     name = payload(checkout / dep).relative_to(checkout).as_posix()
     assert refusal(stage, lambda: damage(checkout / dep)).startswith(f"{name}: ")
 
 
-@pytest.mark.parametrize("text", ["", "not JSON", "[]", '{"files": 1}', '{"files": ["x"]}'])
 @pytest.mark.parametrize(
-    ("stage", "dep"), [("prepare_text", "data/images"), ("sample", "data/prior")]
+    ("stage", "dep", "text"),
+    [("prepare_text", "data/images", "not JSON"), ("sample", "data/prior", '{"files": 1}')],
 )
-def test_manifest_that_is_none_is_named(checkout, refusal, stage, dep, text):
+def test_broken_manifest_is_named(checkout, refusal, stage, dep, text):
     line = refusal(stage, lambda: (checkout / dep / MANIFEST).write_text(text))
     assert line.startswith(f"{dep}/{MANIFEST}: not a manifest; ")
 
 
-@pytest.mark.parametrize("stage", ["train_tokenizer", "train_judge", "encode", "prepare_text"])
+FORMS = {
+    "no caption": each_table(lambda table: table.drop_columns(["caption"])),
+    "another type": each_table(with_column("caption", lambda captions: captions.cast(pa.binary()))),
+    "no rows": each_table(lambda table: table.slice(0, 0)),
+    "garbage": fill_with_garbage,
+    "a shard less": remove_a_file,
+}
+
+
+# Stages read images as splits (both trainers), as shards (encode) or as captions (prepare_text).
 @pytest.mark.parametrize(
-    "change",
+    ("stage", "form"),
     [
-        each_table(lambda table: table.drop_columns(["caption"])),
-        each_table(with_column("caption", lambda captions: captions.cast(pa.binary()))),
-        each_table(lambda table: table.slice(0, 0)),
-        fill_with_garbage,
-        remove_a_file,
+        *(("train_judge", form) for form in FORMS),
+        ("train_tokenizer", "no caption"),
+        *(("encode", form) for form in ("another type", "no rows", "a shard less")),
+        *(("prepare_text", form) for form in ("no caption", "another type", "no rows")),
     ],
-    ids=["no caption", "another type", "no rows", "garbage", "a shard less"],
 )
-def test_images_of_another_form_are_refused(checkout, refusal, stage, change):
+def test_images_of_another_form_are_refused(checkout, refusal, stage, form):
     folder = checkout / "data/images"
-    assert refusal(stage, lambda: reseal(folder, change)).startswith("data/images")
+    assert refusal(stage, lambda: reseal(folder, FORMS[form])).startswith("data/images")
 
 
-def test_picture_that_is_none_is_refused(checkout, refusal):
+def test_picture_that_can_not_be_decoded_is_refused(checkout, refusal):
     change = with_column("image", lambda images: pa.array([b"no picture"] * len(images)))
     schema = pq.read_schema(payload(checkout / "data/images"))
     broken = each_table(lambda table: change(table).cast(schema))
@@ -188,23 +205,28 @@ def test_picture_that_is_none_is_refused(checkout, refusal):
     assert re.match(r"data/images/train-.*\.parquet: picture '[\d-]+' can't be decoded; ", line)
 
 
-@pytest.mark.parametrize("stage", ["train_prior", "sample", "evaluate"])
+TOKENS = {  # a change of the tokens, and the problem that is named
+    "tokenizer": (with_spec(fingerprint="0" * 64), "encoded by tokenizer 000000000000"),
+    "grid": (with_spec(columns=8), "codes are"),
+    "spec": (with_spec(length=49), "no token spec"),
+    "no spec": (lambda table: table.replace_schema_metadata(None), "no token spec"),
+    "width": (with_column("codes", narrower), "codes are"),
+    "codebook": (
+        with_column("codes", beyond_the_codebook),
+        "code 16 is outside the codebook of 16",
+    ),
+    "no codes": (lambda table: table.drop_columns(["codes"]), "column"),
+    "no caption": (lambda table: table.drop_columns(["caption"]), "column"),
+}
+
+
 @pytest.mark.parametrize(
-    ("change", "problem"),
-    [
-        (with_spec(fingerprint="0" * 64), "encoded by tokenizer 000000000000"),
-        (with_spec(columns=8), "codes are"),
-        (with_spec(length=49), "no token spec"),
-        (lambda table: table.replace_schema_metadata(None), "no token spec"),
-        (with_column("codes", narrower), "codes are"),
-        (with_column("codes", beyond_the_codebook), "code 16 is outside the codebook of 16"),
-        (lambda table: table.drop_columns(["codes"]), "column"),
-        (lambda table: table.drop_columns(["caption"]), "column"),
-    ],
-    ids=["tokenizer", "grid", "spec", "no spec", "width", "codebook", "no codes", "no caption"],
+    ("stage", "change"),
+    [*(("train_prior", change) for change in TOKENS), ("sample", "grid"), ("evaluate", "grid")],
 )
-def test_tokens_of_another_form_are_refused(checkout, refusal, stage, change, problem):
-    line = refusal(stage, lambda: reseal(checkout / "data/tokens", each_table(change)))
+def test_tokens_of_another_form_are_refused(checkout, refusal, stage, change):
+    apply, problem = TOKENS[change]
+    line = refusal(stage, lambda: reseal(checkout / "data/tokens", each_table(apply)))
     assert line.startswith("data/tokens: ")
     assert problem in line
 
@@ -216,8 +238,9 @@ def test_tokens_of_an_earlier_tokenizer_are_refused(checkout, refusal, stage):
     assert re.search("(of|with) tokenizer", line)
 
 
-@pytest.mark.parametrize("part", ["tokenizer", "encoder"])
-@pytest.mark.parametrize("stage", ["sample", "evaluate"])
+@pytest.mark.parametrize(
+    ("stage", "part"), [("sample", "tokenizer"), ("sample", "encoder"), ("evaluate", "encoder")]
+)
 def test_prior_of_another_tokenizer_or_encoder_is_refused(checkout, refusal, stage, part):
     other = edit_json("config.json", **{part: "0" * 64})
     line = refusal(stage, lambda: reseal(checkout / "data/prior", other))
@@ -230,7 +253,7 @@ def test_samples_of_another_tokenizer_are_refused(checkout, refusal):
     assert line.startswith("data/samples/samples.parquet: encoded by tokenizer ")
 
 
-def test_unknown_text_encoder_lists_those_there_are(checkout, refusal):
+def test_unknown_text_encoder_lists_the_kinds(checkout, refusal):
     other = edit_json("config.json", encoder="telepathy")
     line = refusal("train_prior", lambda: reseal(checkout / "data/text", other))
     assert line.startswith("text.encoder: no kind 'telepathy'; choose one of ")
@@ -244,7 +267,11 @@ def test_text_encoder_of_another_prior_is_refused(checkout, refusal, stage):
 
 
 @pytest.mark.parametrize(
-    ("stage", "damage"), [("encode", flip_a_bit), ("train_prior", shutil.rmtree)]
+    ("stage", "damage"),
+    [
+        ("encode", flip_a_bit),
+        pytest.param("train_prior", shutil.rmtree, marks=pytest.mark.slow),
+    ],
 )
 def test_real_command_reports_one_line(reproduced, tmp_path, stage, damage):
     folder = copy_checkout(reproduced.folder, tmp_path / "checkout")

@@ -1,4 +1,4 @@
-"""A stage killed anywhere leaves what was there whole, and its next run makes the same again."""
+"""A stage killed anywhere leaves its old artifacts unchanged, and its next run completes."""
 
 import shutil
 import signal
@@ -18,7 +18,7 @@ MADE = {
     "evaluate": None,
 }
 POINTS = 5
-TIMED = (  # hold seconds, and so differ each time
+TIMED = (  # contain seconds, and so differ each time
     "data/samples/manifest.json",
     "data/samples/steps.parquet",
     "metrics/sample/metrics.json",
@@ -33,7 +33,7 @@ def checkout(reproduced, tmp_path, monkeypatch):
 
 
 def results(folder):
-    """Return the contents of a checkout but for what a run has not finished, and seconds."""
+    """Return the contents of a checkout without unfinished files and measured seconds."""
     return {
         name: value
         for name, value in contents(folder).items()
@@ -43,7 +43,7 @@ def results(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", MADE)
-def test_killed_stage_leaves_old_or_new_and_runs_again(checkout, monkeypatch, stage):
+def test_killed_stage_leaves_old_artifacts_and_runs_again(checkout, monkeypatch, stage):
     params = declared_params(stage, tiny_params())
     before, points = results(checkout), checkout / "points"
 
@@ -56,7 +56,7 @@ def test_killed_stage_leaves_old_or_new_and_runs_again(checkout, monkeypatch, st
     assert in_child(count) == 0
     whole = int(points.read_text())
     points.unlink()
-    assert results(checkout) == before, "the stage makes something else each time"
+    assert results(checkout) == before, "the stage is not deterministic"
     for place in range(POINTS):
         fatal = place * (whole - 1) // (POINTS - 1)
         shutil.rmtree(checkout / ".runs", ignore_errors=True)  # or there would be fewer points
@@ -66,7 +66,7 @@ def test_killed_stage_leaves_old_or_new_and_runs_again(checkout, monkeypatch, st
             run_stage(stage, params, monkeypatch)
 
         assert in_child(die) == -signal.SIGKILL
-        assert results(checkout) == before, "what was there is gone or half-written"
+        assert results(checkout) == before, "old artifacts are gone or half-written"
         if MADE[stage]:
             verify(checkout / MADE[stage])
     assert run_stage(stage, params, monkeypatch).code == 0

@@ -1,4 +1,4 @@
-"""A full disk, a second run and a diverging one: one line, and the old artifacts stay whole."""
+"""A full disk, a second run and a diverging run: one line, and old artifacts stay unchanged."""
 
 import copy
 import pkgutil
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.checkout import contents, copy_unlocked, run, tiny_params
-from tests.faults.stage import STAGES, declared_params, error_of, run_stage
+from tests.faults.stage import STAGES, declared_params, error_of, run_stage, value_at
 from vqpriors.core.run_folder import run_folder
 
 WRITTEN = {
@@ -23,9 +23,25 @@ WRITTEN = {
     "sample": "metrics/sample/",
     "evaluate": "metrics/evaluate/metrics.json",
 }
-TRAINED = ("train_tokenizer", "train_judge", "train_prior")
-# What stages that keep a run's state call once it is set up with files of DVC's own.
-SET_UP = dict.fromkeys(TRAINED, "vqpriors.training.session.train") | {
+PHASES = {
+    "train_tokenizer": "tokenizer.vqvae.phases",
+    "train_judge": "judge.network.phases",
+    "train_prior": "prior.transformer.phases",
+}
+# `make test` runs what differs between stages; trainers share what sets up and ends a run.
+SLOW_TRAINED = [
+    "train_prior",
+    pytest.param("train_tokenizer", marks=pytest.mark.slow),
+    pytest.param("train_judge", marks=pytest.mark.slow),
+]
+SLOW_STAGES = [
+    pytest.param(stage, marks=pytest.mark.slow)
+    if stage in ("train_tokenizer", "train_judge")
+    else stage
+    for stage in STAGES
+]
+# The function that a stage calls once DVC's own files are written; the limit starts there.
+SET_UP = dict.fromkeys(PHASES, "vqpriors.training.session.train") | {
     "encode": "stages.encode.read_image_shard"
 }
 
@@ -38,13 +54,13 @@ def checkout(reproduced, tmp_path, monkeypatch):
 
 
 def unchanged(before, after):
-    """Check that every file that was there is as it was."""
+    """Whether every file of before is the same after."""
     return {name: after.get(name) for name in before} == before
 
 
 @contextmanager
-def limits_kept():
-    """Put the file size limit back, before pytest itself writes on, perhaps to a long file."""
+def file_limit_restored():
+    """Restore the file size limit, before pytest itself writes to a long file."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         yield
@@ -53,13 +69,13 @@ def limits_kept():
 
 
 def limit_files():
-    """Let no file be written beyond 600 bytes, as on a disk that is full."""
+    """Limit files to 600 bytes, which stands for a full disk."""
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (600, hard))
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_full_disk_leaves_the_old_artifacts_whole(checkout, monkeypatch, stage):
+@pytest.mark.parametrize("stage", SLOW_STAGES)
+def test_full_disk_leaves_the_old_artifacts_unchanged(checkout, monkeypatch, stage):
     def on_a_full_disk(act):
         def limited(*arguments, **settings):
             limit_files()
@@ -68,7 +84,7 @@ def test_full_disk_leaves_the_old_artifacts_whole(checkout, monkeypatch, stage):
         return limited
 
     before = contents(checkout)
-    with limits_kept():
+    with file_limit_restored():
         if stage in SET_UP:
             act = pkgutil.resolve_name(SET_UP[stage])
             monkeypatch.setattr(SET_UP[stage], on_a_full_disk(act))
@@ -84,7 +100,7 @@ def test_full_disk_leaves_the_old_artifacts_whole(checkout, monkeypatch, stage):
     assert not list(checkout.glob("*/.tmp-*"))
 
 
-@pytest.mark.parametrize("stage", ["encode", "evaluate"])
+@pytest.mark.parametrize("stage", ["encode", pytest.param("evaluate", marks=pytest.mark.slow)])
 def test_real_command_on_a_full_disk_reports_one_line(checkout, stage):
     before = contents(checkout)
     limited = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600)); "
@@ -96,7 +112,7 @@ def test_real_command_on_a_full_disk_reports_one_line(checkout, stage):
     assert contents(checkout) == before
 
 
-@pytest.mark.parametrize("stage", TRAINED)
+@pytest.mark.parametrize("stage", SLOW_TRAINED)
 def test_second_run_at_the_same_time_is_refused(checkout, monkeypatch, stage):
     before = contents(checkout)
     with run_folder(checkout / ".runs" / stage / "of other params"):
@@ -107,21 +123,11 @@ def test_second_run_at_the_same_time_is_refused(checkout, monkeypatch, stage):
     assert unchanged(before, contents(checkout))
 
 
-@pytest.mark.parametrize(
-    ("stage", "phases"),
-    [
-        ("train_tokenizer", ("tokenizer", "vqvae", "phases")),
-        ("train_judge", ("judge", "network", "phases")),
-        ("train_prior", ("prior", "transformer", "phases")),
-    ],
-)
-def test_diverging_run_names_step_term_and_learning_rate(checkout, monkeypatch, stage, phases):
+@pytest.mark.parametrize("stage", SLOW_TRAINED)
+def test_diverging_run_names_step_term_and_learning_rate(checkout, monkeypatch, stage):
     before = contents(checkout)
     params = declared_params(stage, tiny_params())
-    section = params
-    for name in phases:
-        section = section[name]
-    for phase in section.values():
+    for phase in value_at(params, PHASES[stage]).values():
         phase["lr"] = 1e30
     outcome = run_stage(stage, copy.deepcopy(params), monkeypatch)
     assert outcome.code == 1
@@ -131,7 +137,7 @@ def test_diverging_run_names_step_term_and_learning_rate(checkout, monkeypatch, 
     assert unchanged(before, contents(checkout))
 
 
-@pytest.mark.parametrize("stage", TRAINED)
+@pytest.mark.parametrize("stage", SLOW_TRAINED)
 def test_failure_at_the_very_end_puts_the_metrics_back(checkout, monkeypatch, stage):
     before = contents(checkout)
 

@@ -1,7 +1,7 @@
-"""A real Slurm of one node on this machine, for tests: munge, controller and node on loopback.
+"""A real Slurm cluster of one node on this machine: munge, controller and node on loopback.
 
-It needs Debian's slurm-wlm and munge and no rights beyond one's own; nothing of a Slurm that is
-configured on the machine is used or changed.
+It needs Debian's slurm-wlm and munge, but no root rights. A Slurm that is configured on the
+machine is neither used nor changed.
 """
 
 import os
@@ -20,7 +20,7 @@ from pathlib import Path
 DAEMONS = ("munged", "slurmctld", "slurmd", "sbatch")
 SECONDS = 60
 
-# Simulated GPUs are counted and handed to jobs, but there is no device behind them.
+# GPUs are simulated: Slurm counts and assigns them, but there is no device.
 CONFIG = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -55,14 +55,14 @@ class Cluster:
 
     Attributes:
         folder: Its configuration, logs and state.
-        environment: What makes Slurm's commands talk to it.
+        environment: Variables that direct Slurm's commands to it.
     """
 
     folder: Path
     environment: dict[str, str]
 
     def run(self, *command: str, cwd: Path | None = None) -> str:
-        """Run a command of Slurm and return what it prints."""
+        """Run a command of Slurm and return its output."""
         environment = os.environ | self.environment
         done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
@@ -75,7 +75,7 @@ class Cluster:
 
 
 def is_installed() -> bool:
-    """Tell whether all programs are there; daemons may lie outside a user's path."""
+    """Whether all programs are installed; daemons may lie outside a user's path."""
     return all(_program(name) for name in DAEMONS)
 
 
@@ -84,13 +84,13 @@ def cluster(folder: Path, *, cpus: int = 2, gpus: int = 2) -> Iterator[Cluster]:
     """Start a cluster, wait until its node takes jobs, and stop it at the end.
 
     Args:
-        folder: An empty folder of its own, with a short path: a socket's may have 107 bytes.
-        cpus: Of the node.
-        gpus: Simulated ones.
+        folder: An empty folder with a short path, since a socket's path has at most 107 bytes.
+        cpus: Processors of the node.
+        gpus: Simulated GPUs of the node.
     """
     for name in ("state", "spool"):
         (folder / name).mkdir(parents=True)
-    folder.chmod(0o755)  # munge refuses a socket that others could not reach
+    folder.chmod(0o755)  # munge refuses a socket that others can't reach
     values = {"folder": folder, "user": getuser(), "host": socket.gethostname().split(".")[0]}
     values |= {"controller_port": _free_port(), "node_port": _free_port()}
     (folder / "slurm.conf").write_text(CONFIG.format(cpus=cpus, gpus=gpus, **values))
@@ -156,9 +156,9 @@ def _wait_for_node(started: Cluster) -> None:
 
 
 def _wait(condition, started: Cluster) -> None:
-    give_up = time.monotonic() + SECONDS
+    deadline = time.monotonic() + SECONDS
     while not condition():
-        assert time.monotonic() < give_up, started.logs()
+        assert time.monotonic() < deadline, started.logs()
         time.sleep(0.2)
 
 
@@ -173,7 +173,7 @@ def _free_port() -> int:
 
 
 def main() -> None:
-    """Start a cluster in the folder given and keep it until interrupted, to try things by hand."""
+    """Start a cluster in the folder given and keep it until interrupted, for trials by hand."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     with cluster(Path(sys.argv[1])) as started:
         print(f"export SLURM_CONF={started.environment['SLURM_CONF']}", flush=True)

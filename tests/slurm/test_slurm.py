@@ -1,4 +1,4 @@
-"""The batch scripts on a real Slurm: warned, requeued and resumed, a job ends as if undisturbed."""
+"""The batch scripts on a real Slurm: a requeued job resumes and ends as an uninterrupted one."""
 
 import re
 import shutil
@@ -26,7 +26,7 @@ def slurm(tmp_path_factory):
 
 @pytest.fixture
 def untrained(reproduced, tmp_path):
-    """A copy that has its pictures, and all else to make, with no help from DVC's cache."""
+    """A copy with pictures and text encoder only, and an empty DVC cache."""
     folder = copy_checkout(reproduced.folder, tmp_path / "checkout", forget_runs=True)
     shutil.rmtree(folder / ".dvc/cache")
     for artifact in ("prior", "samples", "tokenizer", "tokens", "judge"):
@@ -35,7 +35,7 @@ def untrained(reproduced, tmp_path):
 
 
 def submit(slurm, folder, script, *options, arguments=()):
-    """Submit a batch script with this test's Python and settings; return the job's number."""
+    """Submit a batch script with this test's Python and settings; return the job id."""
     settings = environment(folder, **slurm.environment)
     command = ["sbatch", "--parsable", "--export=ALL", *options, script, *arguments]
     done = subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True)
@@ -44,25 +44,25 @@ def submit(slurm, folder, script, *options, arguments=()):
 
 
 def ended(slurm, folder, job):
-    """Wait for a job's end; return its state, how often it was requeued, and its log."""
-    give_up = time.monotonic() + SECONDS
+    """Wait for a job's end; return its state, number of restarts, and log."""
+    deadline = time.monotonic() + SECONDS
     log = folder / f"slurm-{job}.log"
     while True:
         shown = slurm.run("scontrol", "show", "job", job)
         state = re.search(r"JobState=(\w+)", shown)[1]
-        said = log.read_text() if log.exists() else ""
+        text = log.read_text() if log.exists() else ""
         if state in ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL"):
-            return state, int(re.search(r"Restarts=(\d+)", shown)[1]), said
-        if "Reason=BeginTime" in shown:  # Slurm lets a requeued job wait for two minutes
+            return state, int(re.search(r"Restarts=(\d+)", shown)[1]), text
+        if "Reason=BeginTime" in shown:  # Slurm delays a requeued job by two minutes
             slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")
-        assert time.monotonic() < give_up, f"{shown}\n{said}\n{slurm.logs()}"
+        assert time.monotonic() < deadline, f"{shown}\n{text}\n{slurm.logs()}"
         time.sleep(1)
 
 
-def test_job_warned_of_its_end_is_requeued_and_ends_as_an_undisturbed_run(
+def test_job_near_its_time_limit_is_requeued_and_ends_as_an_uninterrupted_run(
     slurm, reproduced, untrained
 ):
-    # Slurm counts in minutes; the warning comes half a minute after the start.
+    # Limits are whole minutes: the warning comes half a minute after the start.
     limits = ("--time=2", "--signal=B:USR1@90", "--cpus-per-task=1", "--gpus-per-node=0")
     job = submit(slurm, untrained, "slurm/repro.sbatch", *limits)
     state, restarts, log = ended(slurm, untrained, job)
@@ -81,7 +81,7 @@ def test_failed_job_is_not_requeued(slurm, untrained):
 
 
 @pytest.mark.parametrize("script", ["one_node", "several_nodes"])
-def test_launched_stage_trains_as_a_plain_one(slurm, reproduced, untrained, script):
+def test_launched_stage_trains_as_an_unlaunched_one(slurm, reproduced, untrained, script):
     options = ("--nodes=1", "--gpus-per-node=1", "--cpus-per-task=1")
     arguments = ("--single-item", "train_tokenizer")
     job = submit(slurm, untrained, f"slurm/{script}.sbatch", *options, arguments=arguments)
@@ -91,7 +91,7 @@ def test_launched_stage_trains_as_a_plain_one(slurm, reproduced, untrained, scri
     assert (untrained / name).read_bytes() == (reproduced.folder / name).read_bytes()
 
 
-def test_outside_a_job_the_runner_says_how_to_start_it(untrained):
+def test_outside_a_job_the_error_names_sbatch(untrained):
     done = subprocess.run(
         ["slurm/run"], cwd=untrained, env=environment(untrained), capture_output=True, text=True
     )

@@ -1,11 +1,15 @@
 """A flipped bit in each kind of artifact and in DVC's cache is found, named and mended."""
 
+import contextlib
+import io
 import re
 import shutil
+import sys
 
 import pytest
 
-from tests.checkout import cached, contents, copy_checkout, flip, ran, run
+from tests.checkout import cached, contents, copy_checkout, environment, flip, ran, run
+from tools.verify import main
 from vqpriors.core.artifact import new_folder
 
 ARTIFACTS = {
@@ -25,9 +29,20 @@ def checkout(reproduced, tmp_path):
 
 
 def verify(folder, *options, fails):
-    done = run(folder, "python", "-m", "tools.verify", *options, fails=fails)
-    assert "Traceback" not in done.stderr
-    return done.stdout if not fails else done.stderr.splitlines()
+    """Run the tool in this process; return what it prints, lines of stderr if it fails."""
+    stdout, stderr, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(folder).items():
+            if name.startswith("DVC_"):
+                patch.setenv(name, value)
+        patch.setattr(sys, "argv", ["verify", *options])
+        with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+            try:
+                main()
+            except SystemExit as end:
+                code = end.code
+    assert (code == 1) == fails, stderr.getvalue()
+    return stderr.getvalue().splitlines() if fails else stdout.getvalue()
 
 
 def test_whole_checkout_is_said_to_be(checkout):

@@ -37,7 +37,12 @@ def made(folder, rank):
     return states, history
 
 
-@pytest.fixture(scope="module", params=["tokenizer", "prior", "masked_prior"])
+PRIOR, MASKED_PRIOR = (
+    pytest.param(name, marks=pytest.mark.slow) for name in ("prior", "masked_prior")
+)
+
+
+@pytest.fixture(scope="module", params=["tokenizer", PRIOR, MASKED_PRIOR])
 def trained(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     for count in (1, 2):
@@ -54,7 +59,7 @@ def test_processes_agree_bit_for_bit(trained):
 
 
 # Not the masked prior: each process divides its own part of a batch among the tasks of cftn2.
-@pytest.mark.parametrize("trained", ["tokenizer", "prior"], indirect=True)
+@pytest.mark.parametrize("trained", ["tokenizer", PRIOR], indirect=True)
 def test_two_processes_end_as_one_does(trained):
     (expected, curves), (found, history), _ = trained
     for kind, state in expected.items():
