@@ -1,4 +1,4 @@
-"""Draw pictures by prompt from the trained prior, in `data/samples/`."""
+"""Draw pictures from prompts with the trained prior, to `data/samples/`."""
 
 import json
 from contextlib import ExitStack
@@ -18,7 +18,7 @@ STEPS = Path("metrics/sample/steps.tsv")
 
 
 def main(params: Params) -> None:
-    """Draw every prompt's pictures and those of the sheets, time that, then write all of it."""
+    """Draw and time the pictures of the prompts and of the sheets, then write them."""
     sampler = load_stage_sampler(Path("data"), params, seed=params.value("seed", Seed))
     config, generator = sampler.config, sampler.generator
     test = read_tokens(Path("data/tokens"), "test", tokenizer=generator.spec.fingerprint)
@@ -46,19 +46,19 @@ def main(params: Params) -> None:
             compared=compared,
             sheets=sheets,
         )
-    print(f"{len(prompts):,} pictures, {1 / seconds:.1f} a second")
+    print(f"{len(prompts):,} pictures, {1 / seconds:.1f} per second")
 
 
 def _write_captions(sampler: StageSampler, test: TokenSet) -> list[WrittenCaption]:
     if not sampler.generator.is_captioner:
         return []
     count = sampler.config.captions.num_pictures
-    texts = sampler.generator.write(test.codes[:count], seed=sampler.seed)
+    texts = sampler.generator.caption_codes(test.codes[:count], seed=sampler.seed)
     return [WrittenCaption(*row) for row in zip(test.ids, test.captions, texts, strict=False)]
 
 
 def _compare_steps(sampler: StageSampler, test: TokenSet) -> tuple[list[Comparison], pd.DataFrame]:
-    """Draw the same prompts in different numbers of steps, and time each."""
+    """Draw the same prompts with different numbers of decoding steps, and time each."""
     prompts = choose_prompts([], test, limit=sampler.config.compared_pictures)
     captions = [prompt.caption for prompt in prompts]
     found, seconds = [], {}

@@ -1,7 +1,7 @@
-"""A small Hugging Face hub on loopback: what `huggingface_hub` asks of it to push and to load.
+"""A fake Hugging Face Hub on loopback: the routes that `huggingface_hub` needs to push and load.
 
-It keeps repositories in memory, takes and gives large kinds of files by LFS as the hub does, and
-answers whom it does not know as the hub does: as if a private repository were not there.
+It keeps repositories in memory, transfers large files by LFS as the Hub does, and like the Hub it
+hides private repositories from clients without the token.
 """
 
 import base64
@@ -19,14 +19,14 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 
-TOKEN = "hf_standin"
-LARGE = (".safetensors", ".bin", ".pkl")  # by LFS, whatever their size
+TOKEN = "hf_fake"
+LARGE = (".safetensors", ".bin", ".pkl")  # transferred by LFS, whatever their size
 Files = dict[str, bytes]
 
 
 @dataclass
 class Repository:
-    """Branches by name, commits by id; a commit is all of its files."""
+    """A repository: branches by name, commits by id; a commit is a mapping of all its files."""
 
     is_private: bool
     is_gated: bool = False
@@ -50,21 +50,22 @@ class Repository:
 
 @dataclass
 class Hub:
-    """The hub.
+    """The state of the fake Hub.
 
     Attributes:
-        url: Where it listens.
-        repositories: By `owner/name`.
-        damaged: Paths of which a bit is flipped on the way.
-        is_down: Whether it answers nothing but 503.
-        asked: Each request so far, such as "GET /owner/name/resolve/main/x".
+        url: Its address.
+        repositories: Repositories by `owner/name`.
+        damaged: Paths whose downloads have a flipped bit.
+        is_down: Whether it answers every request with 503.
+        requests: All requests so far, such as "GET /owner/name/resolve/main/x".
+        objects: LFS objects by SHA-256.
     """
 
     url: str = ""
     repositories: dict[str, Repository] = field(default_factory=dict)
     damaged: set[str] = field(default_factory=set)
     is_down: bool = False
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
     objects: dict[str, bytes] = field(default_factory=dict)
 
     def add(self, name: str, files: Files, **how: Any) -> Repository:
@@ -74,7 +75,7 @@ class Hub:
         return repository
 
     def environment(self, home: Any, *, token: str | None = TOKEN) -> dict[str, str]:
-        """Return the variables of a process that is to talk to it, with a home of its own."""
+        """Return the environment of a client with its own home folder."""
         own = {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
         own |= {"HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1"}
         return own | {"HF_TOKEN": token or ""}
@@ -82,7 +83,7 @@ class Hub:
 
 @contextmanager
 def running() -> Iterator[Hub]:
-    """Run a hub in this process."""
+    """Run a fake Hub in this process."""
     hub = Hub()
     handler = type("Handler", (_Handler,), {"hub": hub})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -99,7 +100,7 @@ def running() -> Iterator[Hub]:
 
 
 class RefusedError(Exception):
-    """An answer that is an error, with the code that the hub gives it."""
+    """An error response with the Hub's error code."""
 
     def __init__(self, status: int, code: str = "", message: str = ""):
         super().__init__(message or code)
@@ -115,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Print no log."""
 
     def do_GET(self) -> None:
         self._answer()
@@ -132,14 +133,14 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path = unquote(urlsplit(self.path).path)
-        self.hub.asked.append(f"{self.command} {path}")
+        self.hub.requests.append(f"{self.command} {path}")
         try:
             if self.hub.is_down:
                 raise RefusedError(503, message="Down for a while")
             for pattern, action in ROUTES:
                 if found := re.fullmatch(pattern, f"{self.command} {path}"):
                     return action(self, body, **found.groupdict())
-            raise RefusedError(404, message=f"The stand-in knows no {self.command} {path}")
+            raise RefusedError(404, message=f"The fake Hub has no {self.command} {path}")
         except RefusedError as refusal:
             headers = {"X-Error-Code": refusal.code, "X-Error-Message": str(refusal)}
             self._send({"error": str(refusal)}, status=refusal.status, headers=headers)
@@ -178,13 +179,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def create(self, body: bytes) -> None:
         self._require_login()
-        asked = json.loads(body)
-        name = f"{asked['organization']}/{asked['name']}"
-        if asked["organization"] == "others":
+        request = json.loads(body)
+        name = f"{request['organization']}/{request['name']}"
+        if request["organization"] == "others":
             raise RefusedError(403, message="You don't have the rights to create a model there")
         status = 409 if name in self.hub.repositories else 200
         if status == 200:
-            is_private = asked.get("visibility") == "private" or bool(asked.get("private"))
+            is_private = request.get("visibility") == "private" or bool(request.get("private"))
             attributes = b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"
             self.hub.add(name, {".gitattributes": attributes}, is_private=is_private)
         self._send({"url": f"{self.hub.url}/{name}"}, status=status)
@@ -205,13 +206,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def tree(self, body: bytes, name: str, revision: str) -> None:
         _, files = self._commit(name, revision)
-        assert parse_qs(urlsplit(self.path).query).get("recursive"), "asked for one folder only"
+        assert parse_qs(urlsplit(self.path).query).get("recursive"), "only one folder was requested"
         self._send([_entry(path, data) for path, data in files.items()])
 
     def preupload(self, body: bytes, name: str, revision: str) -> None:
         self._require_login()
         _, files = self._commit(name, revision)
-        asked = [each["path"] for each in json.loads(body)["files"]]
+        paths = [each["path"] for each in json.loads(body)["files"]]
         modes = [
             {
                 "path": path,
@@ -219,7 +220,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "shouldIgnore": False,
                 "oid": _object_id(path, files[path]) if path in files else None,
             }
-            for path in asked
+            for path in paths
         ]
         self._send({"files": modes})
 

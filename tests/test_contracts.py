@@ -17,7 +17,7 @@ from vqpriors.core.registry import kind_names, load_kind
 from vqpriors.data.text_inputs import TextShape
 from vqpriors.priors.base.loading import build_prior, describe_prior, load_prior
 from vqpriors.sampling.base.choosing import choose_sampler
-from vqpriors.sampling.base.sampler import Given, Noise
+from vqpriors.sampling.base.sampler import KnownCodes, PictureRandom
 from vqpriors.text.base.encoder import load_encoder, save_encoder
 from vqpriors.tokenizer.base.coding import decode_codes, encode_pixels
 from vqpriors.tokenizer.base.loading import (
@@ -234,11 +234,11 @@ def test_prior_draws_with_the_sampler_that_it_names(kind, name):
     prior = prior_of(kind, shape).eval()
     module, config = load("vqpriors.sampling", choose_sampler("auto", prior.primitive))
     null = condition.select(torch.ones(4).long())
-    given = Given(codes(4), torch.arange(6).expand(4, 6) < 2)
+    given = KnownCodes(codes(4), torch.arange(6).expand(4, 6) < 2)
 
     def draw(guidance, given=None):
-        noise = Noise(range(4), seed=0, device=torch.device("cpu"))
-        settings = {"guidance": guidance, "steps": 3, "noise": noise, "given": given}
+        random = PictureRandom(range(4), seed=0, device=torch.device("cpu"))
+        settings = {"guidance": guidance, "steps": 3, "random": random, "given": given}
         return module.build(config)(prior, condition, null, **settings)
 
     for guidance in (1.0, 2.0):

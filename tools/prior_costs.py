@@ -19,7 +19,7 @@ from vqpriors.core.params import check
 from vqpriors.core.registry import kind_names, load_kind
 from vqpriors.data.text_inputs import TextInput, TextShape
 from vqpriors.sampling.base.choosing import choose_sampler
-from vqpriors.sampling.base.sampler import Noise
+from vqpriors.sampling.base.sampler import PictureRandom
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "priors.md"
@@ -74,8 +74,8 @@ def _cost(kind: str, params: dict[str, Any], length: int) -> tuple[int, int, flo
     text = TextInput(tokens, torch.ones_like(tokens, dtype=torch.bool), None)
 
     def draw() -> None:
-        noise = Noise(range(1), seed=0, device=torch.device("cpu"))
-        sampler(prior, text, text, guidance=1.0, steps=STEPS, noise=noise)
+        random = PictureRandom(range(1), seed=0, device=torch.device("cpu"))
+        sampler(prior, text, text, guidance=1.0, steps=STEPS, random=random)
 
     began = time.perf_counter()
     draw()

@@ -12,7 +12,7 @@ from typing import Any
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from vqpriors.publish.integrity import cache_objects, cache_path, damage, is_whole, listed
+from vqpriors.publish.integrity import cache_objects, cache_path, find_damage, is_whole, list_files
 
 CHECKPOINTS = ".runs/*/*/step-*"
 
@@ -76,7 +76,7 @@ def check(repo: Any) -> tuple[dict[str, int], list[Damage]]:
 
 def _artifacts(folders: list[Path], root: Path) -> Iterator[Damage]:
     for folder in folders:
-        if problem := damage(folder):
+        if problem := find_damage(folder):
             name = folder.relative_to(root)
             fix = f"remove {name} (--remove does) and run `dvc checkout {name}`"
             yield Damage(folder, f"{_below(problem, root)}; {fix}, or `dvc repro`")
@@ -84,7 +84,7 @@ def _artifacts(folders: list[Path], root: Path) -> Iterator[Damage]:
 
 def _checkpoints(folders: list[Path], root: Path) -> Iterator[Damage]:
     for folder in folders:
-        if problem := damage(folder):
+        if problem := find_damage(folder):
             fix = "remove it (--remove does); the run goes on from the checkpoint before it"
             yield Damage(folder, f"{_below(problem, root)}; {fix}")
 
@@ -104,7 +104,7 @@ def _objects(objects: list[Path], outs: list[Any], cache: Path, root: Path) -> I
 
 def _is_here(out: Any, place: Path) -> bool:
     """Tell whether what dvc.lock names lies in the working tree, whole."""
-    return place.exists() and damage(place) is None and not out.changed_checksum()
+    return place.exists() and find_damage(place) is None and not out.changed_checksum()
 
 
 def _owners(outs: list[Any], cache: Path) -> dict[Path, tuple[Any, str]]:
@@ -113,7 +113,7 @@ def _owners(outs: list[Any], cache: Path) -> dict[Path, tuple[Any, str]]:
         digest = out.hash_info.value
         if digest:
             found[cache_path(cache, digest)] = out, f"the list of files of {out.def_path}"
-            for name, part in listed(cache, digest):
+            for name, part in list_files(cache, digest):
                 place = f"{out.def_path}/{name}" if name else out.def_path
                 found[cache_path(cache, part)] = out, place
     return found

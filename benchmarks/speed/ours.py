@@ -14,7 +14,7 @@ from vqpriors.core.hardware import Precision, autocast, autocast_once
 from vqpriors.core.params import Params
 from vqpriors.data.text_inputs import TextInput, TextShape
 from vqpriors.sampling.base.choosing import choose_sampler
-from vqpriors.sampling.base.sampler import Noise
+from vqpriors.sampling.base.sampler import PictureRandom
 from vqpriors.training.config import StageTrainConfig
 from vqpriors.training.losses import Objective, weighted_sum
 from vqpriors.training.optimizers import make_optimizer
@@ -154,9 +154,9 @@ def drawing(
     given, null = captions(count, text), captions(count, text, is_empty=True)
 
     def draw() -> Tensor:
-        noise = Noise(range(count), seed=0, device=CPU)
+        random = PictureRandom(range(count), seed=0, device=CPU)
         with autocast_once(prior, precision):
-            return sampler(prior, given, null, guidance=guidance, steps=steps, noise=noise)
+            return sampler(prior, given, null, guidance=guidance, steps=steps, random=random)
 
     return draw
 

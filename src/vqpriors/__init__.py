@@ -1,6 +1,6 @@
-"""Discrete-token image generation: tokenizers, priors, samplers and their evaluation.
+"""Image generation with discrete tokens: tokenizers, priors, samplers and their evaluation.
 
-`from vqpriors import Generator` gives what draws; it is imported when it is asked for.
+`from vqpriors import Generator` imports the generator, and torch with it, on first use.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""`python -m vqpriors`: pictures from prompts, captions for pictures, and what draws them."""
+"""`python -m vqpriors`: draw pictures from prompts, edit and caption them, share the model."""
 
 import argparse
 import os
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Do what the command line asks; end with one line and exit code 1 where that can't be."""
+    """Run the command line; on an error print one line and exit with code 1."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -31,48 +31,92 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m vqpriors", description=__doc__)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", required=True)
-    draw = commands.add_parser("generate", help="draw pictures from prompts")
+    draw = commands.add_parser("generate", help="draw pictures from prompts, or redraw a picture")
     draw.set_defaults(run=_generate)
     draw.add_argument(
-        "--prompt", action="append", default=[], help=f'such as "{EXAMPLE_PROMPT}"; repeat'
+        "--prompt",
+        action="append",
+        default=[],
+        help=f'a description, such as "{EXAMPLE_PROMPT}"; may be repeated',
     )
-    draw.add_argument("--prompts", type=Path, help="a file with a prompt a line")
-    draw.add_argument("--num-samples", type=int, default=1, help="pictures of each")
-    draw.add_argument("--inpaint", type=Path, nargs=2, metavar=("PICTURE", "MASK"))
-    draw.add_argument("--vary", type=Path, metavar="PICTURE")
-    draw.add_argument("--steps", type=int, help="passes of a masked prior; as in params.yaml")
-    draw.add_argument("--temperature", type=float, help="as in params.yaml")
-    draw.add_argument("--guidance", type=float, help="as in params.yaml; 1 is none")
-    draw.add_argument("--seed", type=int, default=0)
-    draw.add_argument("--animate", action="store_true", help="also show codes as they are written")
-    draw.add_argument("--out", type=Path, default=Path("samples"), help="folder for the pictures")
-    caption = commands.add_parser("caption", help="write captions for pictures")
+    draw.add_argument(
+        "--prompts", type=Path, metavar="FILE", help="text file with one prompt per line"
+    )
+    draw.add_argument(
+        "--num-samples", type=int, default=1, metavar="N", help="pictures per prompt (default: 1)"
+    )
+    draw.add_argument(
+        "--inpaint",
+        type=Path,
+        nargs=2,
+        metavar=("PICTURE", "MASK"),
+        help="redraw the white part of a mask (masked priors only)",
+    )
+    draw.add_argument(
+        "--vary",
+        type=Path,
+        metavar="PICTURE",
+        help="redraw a random half of a picture's codes (masked priors only)",
+    )
+    draw.add_argument(
+        "--steps",
+        type=int,
+        metavar="N",
+        help="decoding steps (masked priors only; default: params.yaml)",
+    )
+    draw.add_argument(
+        "--temperature",
+        type=float,
+        metavar="T",
+        help="divides the logits; 0 takes the likeliest codes (default: params.yaml)",
+    )
+    draw.add_argument(
+        "--guidance",
+        type=float,
+        metavar="S",
+        help="guidance scale, 1 for none (default: params.yaml)",
+    )
+    draw.add_argument("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
+    draw.add_argument(
+        "--animate", action="store_true", help="also save the decoding steps as sheet.gif"
+    )
+    draw.add_argument(
+        "--out",
+        type=Path,
+        default=Path("samples"),
+        metavar="FOLDER",
+        help="folder for the pictures (default: samples)",
+    )
+    caption = commands.add_parser("caption", help="caption pictures")
     caption.set_defaults(run=_caption)
-    caption.add_argument("pictures", type=Path, nargs="+")
-    caption.add_argument("--seed", type=int, default=0)
-    push = commands.add_parser("push", help="put trained parts on the Hugging Face hub")
+    caption.add_argument("pictures", type=Path, nargs="+", help="PNG, JPEG or WebP files")
+    caption.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="random seed (default: 0)"
+    )
+    push = commands.add_parser("push", help="upload a trained model to the Hugging Face Hub")
     push.set_defaults(run=_push)
-    push.add_argument("repository", help="owner/name; made, private, if it is not there")
-    push.add_argument("--public", action="store_true", help="if it is made, for all to see")
-    demo = commands.add_parser("demo", help="show a page that draws, on this machine alone")
+    push.add_argument("repository", help="Hub id, owner/name; created, private, if missing")
+    push.add_argument("--public", action="store_true", help="create the repository as public")
+    demo = commands.add_parser("demo", help="serve a web page to draw with, on this machine only")
     demo.set_defaults(run=_demo)
-    demo.add_argument("--port", type=int, help="the first free one from 7860")
+    demo.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
     demo.add_argument(
         "--from",
         dest="folders",
         action="append",
-        metavar="FOLDER",
-        help="folder of trained parts or hub id, data; repeat to choose between them on the page",
+        metavar="SOURCE",
+        help="folder with a trained model, or a Hub id (default: data); repeat to offer several",
     )
     for command in (draw, caption, push):
         command.add_argument(
             "--from",
             dest="source",
             default="data",
-            help="folder of trained parts, or hub id; data",
+            metavar="SOURCE",
+            help="folder with a trained model, or a Hub id (default: data)",
         )
         command.add_argument(
-            "--rev", help="take the parts of another commit or experiment, or of a hub revision"
+            "--rev", help="commit or DVC experiment of the folder, or revision on the Hub"
         )
     return parser
 
@@ -80,36 +124,45 @@ def _parser() -> argparse.ArgumentParser:
 def _generate(options: argparse.Namespace) -> None:
     prompts = [*options.prompt, *_lines(options.prompts)]
     if options.inpaint and options.vary:
-        raise ValueError("--vary: not together with --inpaint; leave one of them out")
+        raise ValueError("--vary: not together with --inpaint; leave one out")
     redrawn = options.inpaint or ([options.vary] if options.vary else [])
     if not prompts and not redrawn:
-        raise ValueError(
-            f'--prompt: nothing to draw; say what, such as --prompt "{EXAMPLE_PROMPT}"'
-        )
+        raise ValueError(f'--prompt: missing; give one, such as --prompt "{EXAMPLE_PROMPT}"')
     if redrawn and len(prompts) > 1:
-        raise ValueError("--prompt: at most one to redraw a picture by; leave out the others")
-    given = [_open(path) for path in redrawn]
+        raise ValueError("--prompt: at most one with --inpaint or --vary")
+    images = [_open(path) for path in redrawn]
 
-    from vqpriors.inference.generator import (
-        Generator,  # after what can be refused at once: torch is slow
-    )
+    # After the checks that need no model, since importing torch is slow.
+    from vqpriors.inference.generator import Generator
 
     generator = Generator.load(options.source, options.rev)
-    how = {name: getattr(options, name) for name in ("steps", "temperature", "guidance", "seed")}
+    names = ("num_samples", "steps", "temperature", "guidance", "seed")
+    settings = {name: getattr(options, name) for name in names}
     frames: list[list[Image.Image]] = []
-    how |= {"num_samples": options.num_samples, "look": frames.append if options.animate else None}
     if options.animate:
-        generator.require_one_batch(max(1, len(prompts)) * options.num_samples, "--animate")
+        _require_one_batch(
+            max(1, len(prompts)) * options.num_samples, generator.defaults.batch_size
+        )
+        settings["callback"] = frames.append
     if options.inpaint:
-        pictures = generator.inpaint(given[0], given[1], "".join(prompts), **how)
+        pictures = generator.inpaint(images[0], images[1], "".join(prompts), **settings)
     elif options.vary:
-        pictures = generator.vary(given[0], "".join(prompts), **how)
+        pictures = generator.vary(images[0], "".join(prompts), **settings)
     else:
-        pictures = generator(prompts, **how)
-    _write(options.out, pictures, frames, prompts or [""])
+        pictures = generator(prompts, **settings)
+    _save(options.out, pictures, frames, prompts or [""])
 
 
-def _write(
+def _require_one_batch(count: int, batch_size: int) -> None:
+    """Raise an error for more than one batch, since each is previewed separately."""
+    if count > batch_size:
+        raise ValueError(
+            f"--animate: at most {batch_size:,} pictures, which is one batch (sample.batch_size), "
+            f"got {count:,}"
+        )
+
+
+def _save(
     folder: Path,
     drawn: list["Image.Image"],
     frames: list[list["Image.Image"]],
@@ -117,9 +170,10 @@ def _write(
 ) -> None:
     from vqpriors.figures.sheets import save_png
 
-    each = len(drawn) // len(prompts)
+    num_samples = len(drawn) // len(prompts)
     for number, picture in enumerate(drawn):
-        save_png(picture, folder / f"{number // each:03d}-{number % each:03d}.png")
+        prompt, sample = divmod(number, num_samples)
+        save_png(picture, folder / f"{prompt:03d}-{sample:03d}.png")
     save_png(_sheet(drawn, prompts), folder / "sheet.png")
     if frames:
         from vqpriors.figures.animation import save_gif
@@ -140,11 +194,11 @@ def _sheet(pictures: list["Image.Image"], prompts: list[str]) -> "Image.Image":
 
 
 def _caption(options: argparse.Namespace) -> None:
-    given = [_open(path) for path in options.pictures]
+    pictures = [_open(path) for path in options.pictures]
 
     from vqpriors.inference.generator import Generator
 
-    captions = Generator.load(options.source, options.rev).caption(given, seed=options.seed)
+    captions = Generator.load(options.source, options.rev).caption(pictures, seed=options.seed)
     for path, caption in zip(options.pictures, captions, strict=True):
         print(f"{path}: {caption}")
 
@@ -160,13 +214,15 @@ def _push(options: argparse.Namespace) -> None:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before the import, which may read it
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = (
+        "False"  # before the import of gradio, which may read it
+    )
     try:
         from vqpriors.demo import serve
     except ModuleNotFoundError as error:
         if error.name != "gradio":
             raise
-        raise ValueError("gradio: not there; bring it with `pip install -e '.[demo]'`") from None
+        raise ValueError("gradio: not installed; run `pip install -e '.[demo]'`") from None
 
     serve(list(dict.fromkeys(options.folders or ["data"])), options.port)
 
@@ -177,10 +233,10 @@ def _lines(path: Path | None) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
-        raise ValueError(f"{path}: not UTF-8 text; save it as such") from None
+        raise ValueError(f"{path}: not UTF-8 text") from None
     if found := [line.strip() for line in lines if line.strip()]:
         return found
-    raise ValueError(f"{path}: no prompt in it; write one a line")
+    raise ValueError(f"{path}: no prompt in it; write one per line")
 
 
 def _open(path: Path) -> "Image.Image":
@@ -189,7 +245,7 @@ def _open(path: Path) -> "Image.Image":
     try:
         return decode(path.read_bytes(), max_pixels=MAX_PIXELS)
     except BadImageError as error:
-        raise ValueError(f"{path}: {error}; give another picture") from None
+        raise ValueError(f"{path}: {error}") from None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The page of `python -m vqpriors demo`: what its buttons do, and all of it in a real browser."""
+"""The page of `python -m vqpriors demo`: its handlers, and the whole page in a real browser."""
 
 import asyncio
 import json
@@ -22,21 +22,21 @@ from vqpriors.__main__ import main
 from vqpriors.core.artifact import new_folder
 from vqpriors.data.images import SCHEMA, encode_png
 from vqpriors.data.shards import write_split
-from vqpriors.demo.handlers import Acts, orders, tiles, told, wanted
-from vqpriors.demo.page import MAX_WAITING, build_page, of_prior
+from vqpriors.demo.handlers import Handlers, decoding_orders, parse_settings, show_errors, tiles
+from vqpriors.demo.page import MAX_WAITING, build_page, controls_for
 from vqpriors.demo.streaming import (
-    as_they_form,
-    as_tokenized,
-    enlarged,
-    painted,
-    restored,
-    suggested_pictures,
+    downscale,
+    example_pictures,
+    preprocess,
+    split_drawing,
+    stream_previews,
+    upscale,
 )
 from vqpriors.inference.generator import Generator
 
 MARKUP = "<img src=x onerror=alert(1)>"
-WISHES = {"count": 2, "seed": 1, "is_new_seed": False, "steps": 3, "temperature": 5.0}
-WISHES |= {"guidance": 2.0, "order": "halton"}
+CONTROLS = {"count": 2, "seed": 1, "is_new_seed": False, "steps": 3, "temperature": 5.0}
+CONTROLS |= {"guidance": 2.0, "order": "halton"}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def stepwise(tmp_path_factory):
 
 @pytest.fixture
 def loops(monkeypatch):
-    """Close the event loops that gradio makes and leaves open."""
+    """Close the event loops that gradio opens and does not close."""
     made, make = [], asyncio.new_event_loop
     monkeypatch.setattr(asyncio, "new_event_loop", lambda: made.append(make()) or made[-1])
     yield
@@ -64,42 +64,42 @@ def loops(monkeypatch):
         loop.close()
 
 
-def wishes(**changes):
-    return list((WISHES | changes).values())
+def controls(**changes):
+    return list((CONTROLS | changes).values())
 
 
 def square(gray, edge=1):
     return Image.new("L", (edge, edge), gray)
 
 
-def test_pictures_come_as_they_form_and_end_as_drawn(captioner):
-    def draw(look):
-        return captioner("a red six", num_samples=2, look=look)
+def test_previews_end_with_the_result(captioner):
+    def draw(callback):
+        return captioner("a red six", num_samples=2, callback=callback)
 
-    frames = list(as_they_form(draw))
-    assert 1 <= len(frames) <= 4  # three passes and the end; a slow reader misses some
+    frames = list(stream_previews(draw))
+    assert 1 <= len(frames) <= 4  # three steps and the result; a slow reader misses some
     assert same(frames[-1], captioner("a red six", num_samples=2))
 
 
-def test_slow_reader_misses_frames_and_no_order():
-    def draw(look):
+def test_slow_reader_misses_previews_but_keeps_their_order():
+    def draw(callback):
         for gray in range(100):
-            look([square(gray)])
+            callback([square(gray)])
         return [square(100)]
 
-    seen = [frame[0].getpixel((0, 0)) for frame in as_they_form(draw)]
+    seen = [frame[0].getpixel((0, 0)) for frame in stream_previews(draw)]
     assert seen == sorted(set(seen))
     assert seen[-1] == 100
 
 
-def test_leaving_ends_the_drawing():
+def test_closing_the_stream_stops_the_call():
     drawn = count()
 
-    def draw(look):
+    def draw(callback):
         while True:
-            look([square(next(drawn) % 256)])
+            callback([square(next(drawn) % 256)])
 
-    frames = as_they_form(draw)
+    frames = stream_previews(draw)
     next(frames)
     frames.close()
     stopped = next(drawn)
@@ -107,127 +107,128 @@ def test_leaving_ends_the_drawing():
     assert next(drawn) == stopped + 1
 
 
-def test_error_of_a_drawing_reaches_who_looks_on():
-    def draw(look):
-        look([square(0)])
+def test_error_of_a_call_reaches_the_reader():
+    def draw(callback):
+        callback([square(0)])
         raise ValueError("steps: too many")
 
     with pytest.raises(ValueError, match="steps: too many"):
-        list(as_they_form(draw))
+        list(stream_previews(draw))
 
 
-def test_pixels_are_repeated_by_a_whole_factor():
+def test_pixels_are_repeated_by_an_integer_factor():
     pixels = np.array([[1, 2]], dtype=np.uint8)
-    large = enlarged(Image.fromarray(pixels), 5)
+    large = upscale(Image.fromarray(pixels), 5)
     assert np.asarray(large).tolist() == [[1, 1, 2, 2], [1, 1, 2, 2]]
-    assert enlarged(square(0, 9), 5).size == (9, 9)
+    assert upscale(square(0, 9), 5).size == (9, 9)
 
 
-def test_enlarged_picture_is_restored_and_another_left_alone():
+def test_downscale_undoes_upscale_and_changes_no_other_picture():
     small = picture()
-    assert same([restored(enlarged(small, 5 * SIZE), SIZE)], [small])
+    assert same([downscale(upscale(small, 5 * SIZE), SIZE)], [small])
     other = picture(size=(5 * SIZE, 5 * SIZE))
-    assert restored(other, SIZE) is other
+    assert downscale(other, SIZE) is other
 
 
-def test_mask_is_white_where_any_layer_has_paint():
+def test_mask_is_white_where_any_layer_is_painted():
     layers = [Image.new("RGBA", (3, 1)) for _ in range(2)]
     layers[0].putpixel((0, 0), (249, 115, 22, 176))
     layers[1].putpixel((2, 0), (249, 115, 22, 1))
     background = Image.new("RGBA", (3, 1), "red")
-    given, mask = painted({"background": background, "layers": layers})
+    given, mask = split_drawing({"background": background, "layers": layers})
     assert np.asarray(mask).tolist() == [[255, 0, 255]]
     assert same([given], [background.convert("RGB")])
 
 
 def test_drawing_without_picture_or_paint_is_refused():
     blank = {"background": Image.new("RGBA", (3, 1)), "layers": [Image.new("RGBA", (3, 1))]}
-    with pytest.raises(ValueError, match=r"^mask: nothing is painted; brush over"):
-        painted(blank)
+    with pytest.raises(ValueError, match=r"^Nothing is painted: brush over"):
+        split_drawing(blank)
     for nothing in (None, {"background": None, "layers": []}):
-        with pytest.raises(ValueError, match=r"^picture: there is none; take one or upload one"):
-            painted(nothing)
+        with pytest.raises(ValueError, match=r"^No picture yet: pick a sample or upload one"):
+            split_drawing(nothing)
 
 
-def test_draw_shows_each_frame_and_the_seed(captioner):
-    frames = list(Acts({"it": captioner}).draw("it", "a red six", *wishes()))
+def test_draw_shows_previews_and_the_seed(captioner):
+    frames = list(Handlers({"it": captioner}).draw("it", "a red six", *controls()))
     html, seed, pictures = frames[-1]
-    generator, how = wanted(captioner, *wishes())
-    assert same(pictures, generator("a red six", **how))
+    generator, settings = parse_settings(captioner, *controls())
+    assert same(pictures, generator("a red six", **settings))
     assert seed == 1
     assert html.startswith(tiles(pictures))
     assert "2 pictures in " in html
     assert all("drawing ..." in earlier for earlier, _, _ in frames[:-1])
 
 
-def test_new_seed_is_another_each_time_and_shown(captioner):
-    acts = Acts({"it": captioner})
+def test_new_seed_differs_each_time_and_is_shown(captioner):
+    handlers = Handlers({"it": captioner})
     seeds = {
-        list(acts.draw("it", "x", *wishes(is_new_seed=True, seed=None)))[-1][1] for _ in range(3)
+        list(handlers.draw("it", "x", *controls(is_new_seed=True, seed=None)))[-1][1]
+        for _ in range(3)
     }
     assert len(seeds) == 3
 
 
-def test_order_is_a_choice_of_masked_priors_alone(captioner, stepwise):
-    assert orders(captioner) == ("confidence", "halton", "random")
-    generator, how = wanted(captioner, *wishes(order="halton"))
+def test_only_masked_priors_have_a_choice_of_order(captioner, stepwise):
+    assert decoding_orders(captioner) == ("confidence", "halton", "random")
+    generator, settings = parse_settings(captioner, *controls(order="halton"))
     assert generator.sampler.config.order == "halton"
     assert captioner.sampler.config.order == "confidence"
-    assert how["steps"] == 3
+    assert settings["steps"] == 3
     with pytest.raises(ValueError, match=r"^order: must be one of confidence, halton, random, got"):
-        wanted(captioner, *wishes(order="spiral"))
-    assert orders(stepwise) == ()
-    generator, how = wanted(stepwise, *wishes())
+        parse_settings(captioner, *controls(order="spiral"))
+    assert decoding_orders(stepwise) == ()
+    generator, settings = parse_settings(stepwise, *controls())
     assert generator is stepwise
-    assert "steps" not in how
+    assert "steps" not in settings
 
 
-def test_inpainting_keeps_what_is_not_painted_over(captioner):
-    background = enlarged(picture(), 4 * SIZE)
+def test_inpainting_keeps_the_unpainted_part(captioner):
+    background = upscale(picture(), 4 * SIZE)
     layer = Image.new("RGBA", background.size)
     layer.paste((249, 115, 22, 176), (0, 0, 2 * SIZE, 2 * SIZE))
     drawing = {"background": background.convert("RGBA"), "layers": [layer]}
-    *_, last = Acts({"it": captioner}).inpaint("it", "a red six", drawing, *wishes())
+    *_, last = Handlers({"it": captioner}).inpaint("it", "a red six", drawing, *controls())
     mask = Image.new("L", (SIZE, SIZE))
     mask.paste(255, (0, 0, SIZE // 2, SIZE // 2))
-    generator, how = wanted(captioner, *wishes())
-    assert same(last[2], generator.inpaint(picture(), mask, "a red six", **how))
+    generator, settings = parse_settings(captioner, *controls())
+    assert same(last[2], generator.inpaint(picture(), mask, "a red six", **settings))
 
 
 def uploaded(path):
-    enlarged(picture(), 4 * SIZE).save(path)
+    upscale(picture(), 4 * SIZE).save(path)
     return {"path": str(path)}
 
 
 def test_captions_and_reconstructions_are_those_of_the_picture(captioner, tmp_path):
-    acts, upload = Acts({"it": captioner}), uploaded(tmp_path / "given.png")
-    assert list(acts.caption("it", upload, 2.0)) == captioner.caption(picture(), seed=2)
-    pair = [as_tokenized(picture(), captioner.image), captioner.reconstruct(picture())]
-    (html,) = acts.reconstruct("it", upload)
-    assert html == tiles(pair, ("as the tokenizer sees it", "as its 4 codes tell it"))
+    handlers, upload = Handlers({"it": captioner}), uploaded(tmp_path / "given.png")
+    assert list(handlers.caption("it", upload, 2.0)) == captioner.caption(picture(), seed=2)
+    pair = [preprocess(picture(), captioner.image), captioner.reconstruct(picture())]
+    (html,) = handlers.reconstruct("it", upload)
+    assert html == tiles(pair, ("tokenizer input", "reconstruction from 4 codes"))
 
 
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        (None, "picture: there is none; take one or upload one"),
-        (b"<svg>", "picture: not a PNG, JPEG or WebP; give another"),
+        (None, "No picture yet: pick a sample or upload one"),
+        (b"<svg>", "Picture: not a PNG, JPEG or WebP"),
     ],
 )
-def test_upload_that_is_no_picture_is_refused(captioner, tmp_path, given, problem):
+def test_upload_without_a_picture_is_refused(captioner, tmp_path, given, problem):
     (tmp_path / "given.png").write_bytes(given or b"")
     upload = given and {"path": str(tmp_path / "given.png")}
     with pytest.raises(ValueError, match=problem):
-        list(Acts({"it": captioner}).reconstruct("it", upload))
+        list(Handlers({"it": captioner}).reconstruct("it", upload))
 
 
 @pytest.mark.parametrize(
     ("prompt", "changes", "problem"),
     [
-        ("x" * 2001, {}, "prompt: at most 2,000 characters, got 2,001; shorten it"),
-        ("x", {"seed": -1}, "seed: must be 0 to 2^63 - 1, got -1; choose another number"),
-        ("x", {"seed": None}, "seed: there is none; give a whole number"),
-        ("x", {"count": 0}, "num_samples: from 1 picture"),
+        ("x" * 2001, {}, "prompt: at most 2,000 characters, got 2,001"),
+        ("x", {"seed": -1}, "seed: must be 0 to 2^63 - 1, got -1"),
+        ("x", {"seed": None}, "Seed: enter an integer"),
+        ("x", {"count": 0}, "num_samples: must give 1 to 1,024 pictures"),
         (
             "x",
             {"order": "<b>\n"},
@@ -235,16 +236,16 @@ def test_upload_that_is_no_picture_is_refused(captioner, tmp_path, given, proble
         ),
     ],
 )
-def test_what_is_wrong_is_one_line_of_text(captioner, prompt, changes, problem):
+def test_error_on_the_page_is_one_line_of_text(captioner, prompt, changes, problem):
     with pytest.raises(gr.Error) as caught:
-        list(told(Acts({"it": captioner}).draw)("it", prompt, *wishes(**changes)))
+        list(show_errors(Handlers({"it": captioner}).draw)("it", prompt, *controls(**changes)))
     assert caught.value.message.startswith(problem)
     assert "\n" not in caught.value.message
     assert not caught.value.print_exception
 
 
-def test_what_a_prior_can_not_do_is_said_and_out_of_reach(captioner, stepwise):
-    able, unable = of_prior(captioner), of_prior(stepwise)
+def test_unsupported_actions_have_a_note_and_a_disabled_button(captioner, stepwise):
+    able, unable = controls_for(captioner), controls_for(stepwise)
     for note, button in (("captions", "caption"), ("redrawing", "redraw")):
         assert unable[note].visible
         assert not unable[button].interactive
@@ -257,13 +258,13 @@ def test_what_a_prior_can_not_do_is_said_and_out_of_reach(captioner, stepwise):
         assert not unable[choice].visible
 
 
-def test_settings_start_as_params_yaml_has_them(captioner):
-    parts = of_prior(captioner)
+def test_controls_start_with_the_values_of_params_yaml(captioner):
+    parts = controls_for(captioner)
     values = [parts[name].value for name in ("steps", "temperature", "guidance", "order")]
     assert values == [3, 5.0, 2.0, "confidence"]
 
 
-def test_text_in_notes_is_no_markup():
+def test_markup_in_notes_is_escaped():
     html = tiles([square(0)], [MARKUP])
     assert "<figcaption>&lt;img src=x" in html
     assert html.count("<img") == 1
@@ -279,16 +280,16 @@ def write_pictures(folder, captions):
         write_split(images, "test", table, rows_per_shard=10)
 
 
-def test_pictures_beside_the_parts_are_suggested(tmp_path):
-    assert suggested_pictures(tmp_path) == ([], [])
+def test_example_pictures_are_those_beside_the_parts(tmp_path):
+    assert example_pictures(tmp_path) == ([], [])
     write_pictures(tmp_path, ["a red six", "", "a green six", "a red six"])
-    pictures, captions = suggested_pictures(tmp_path)
+    pictures, captions = example_pictures(tmp_path)
     assert [each.size for each in pictures] == [(4, 4)] * 4
     assert captions == ["a red six", "a green six"]
 
 
 @pytest.mark.usefixtures("loops")
-def test_page_limits_who_waits_and_offers_no_other_way_in(captioner, stepwise):
+def test_page_limits_its_queue_and_has_no_public_api(captioner, stepwise):
     page = build_page({"one": captioner, "other": stepwise})
     assert page._queue.max_size == MAX_WAITING
     assert not page.api_open
@@ -305,9 +306,9 @@ def refused(*arguments):
     return caught.value.code
 
 
-def test_bad_start_is_one_line(captioner, tmp_path):
+def test_bad_arguments_give_a_one_line_error(captioner, tmp_path):
     line = refused("--from", captioner.folder, "--port", 70000)
-    assert line == "error: demo: --port: must be 1 to 65535, got 70000; choose another"
+    assert line == "error: demo: --port: must be 1 to 65535, got 70000"
     line = refused("--from", tmp_path / "elsewhere")
     assert line.startswith(f"error: demo: {tmp_path}/elsewhere: not there; make it")
     with socket.socket() as taken:
@@ -315,7 +316,7 @@ def test_bad_start_is_one_line(captioner, tmp_path):
         taken.listen()
         port = taken.getsockname()[1]
         line = refused("--from", captioner.folder, "--port", port)
-    assert line == f"error: demo: --port: {port}: Address already in use; choose another"
+    assert line == f"error: demo: --port: {port}: Address already in use"
 
 
 def free_port():
@@ -326,7 +327,7 @@ def free_port():
 
 @contextmanager
 def served(folders, log):
-    """Run the command line's page; yield its address."""
+    """Serve the page from the command line; yield its address."""
     command = [sys.executable, "-m", "vqpriors", "demo", "--port", str(free_port())]
     command += [word for folder in folders for word in ("--from", folder)]
     with (
@@ -345,7 +346,7 @@ def served(folders, log):
 
 @contextmanager
 def chromium():
-    """Start a browser of one's own that keeps a record of what it requests."""
+    """Start a browser that records its requests."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
@@ -372,15 +373,15 @@ def chromium():
 
 
 def requested(browser):
-    """Return the addresses of all that a browser has requested so far."""
+    """Return the addresses of all requests of a browser so far."""
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     sent = [each["params"] for each in messages if each["method"] == "Network.requestWillBeSent"]
     sockets = [each["params"] for each in messages if each["method"] == "Network.webSocketCreated"]
     return [each["request"]["url"] for each in sent] + [each["url"] for each in sockets]
 
 
-class Reader:
-    """Someone at the page; a look-up waits until it finds something."""
+class Visitor:
+    """A visitor of the page; `find` waits until its script returns a true value."""
 
     def __init__(self, browser):
         self.browser = browser
@@ -394,7 +395,7 @@ class Reader:
         box = self.find("return document.querySelector('textarea')")
         self.browser.execute_script("arguments[0].select()", box)
         box.send_keys(prompt)
-        self.find("return document.querySelector('.go button')").click()
+        self.find("return document.querySelector('.run button')").click()
 
     def choose(self, number):
         self.find("return document.querySelector('input[aria-label=Prior]')").click()
@@ -402,28 +403,26 @@ class Reader:
 
 
 @pytest.mark.timeout(120)
-def test_browser_draws_asks_no_other_machine_and_takes_a_prompt_for_text(
-    captioner, stepwise, tmp_path
-):
+def test_browser_draws_contacts_no_other_machine_and_escapes_prompts(captioner, stepwise, tmp_path):
     write_pictures(tmp_path / "data", [MARKUP])
     shutil.copytree(captioner.folder, tmp_path / "data", dirs_exist_ok=True)
     shutil.copy(captioner.folder.parent / "params.yaml", tmp_path)
     folders = (tmp_path / "data", stepwise.folder)
     with chromium() as browser, served(folders, tmp_path / "log") as address:
         browser.get(address)
-        reader = Reader(browser)
+        visitor = Visitor(browser)
         suggested = "document.querySelector('.examples button')?.innerText"
-        assert reader.find(f"return {suggested}") == MARKUP
-        reader.draw(f"a red six {MARKUP}")
-        reader.find("return /8 pictures in .* seed/.test(document.body.innerText)")
+        assert visitor.find(f"return {suggested}") == MARKUP
+        visitor.draw(f"a red six {MARKUP}")
+        visitor.find("return /8 pictures in .* seed/.test(document.body.innerText)")
         drawn = "[...document.querySelectorAll('.tiles img')]"
-        reader.find(f"return {drawn}.length == 8 && {drawn}.every(it => it.naturalWidth == 192)")
+        visitor.find(f"return {drawn}.length == 8 && {drawn}.every(it => it.naturalWidth == 192)")
         assert not browser.execute_script("return document.querySelector('img[src=x]')")
-        reader.draw("x" * 2001)
-        line = "prompt: at most 2,000 characters, got 2,001; shorten it"
-        reader.find(f"return document.body.innerText.includes({line!r})")
-        reader.choose(1)
-        reader.find("return !document.body.innerText.includes('Steps')")
+        visitor.draw("x" * 2001)
+        line = "prompt: at most 2,000 characters, got 2,001"
+        visitor.find(f"return document.body.innerText.includes({line!r})")
+        visitor.choose(1)
+        visitor.find("return !document.body.innerText.includes('Steps')")
         addresses = requested(browser)
     assert len(addresses) > 10
     assert not [it for it in addresses if not it.startswith((address, "data:", "blob:"))]

@@ -24,13 +24,13 @@ def marked(*pixels, size=(4, 6)):
         ([(row, 3) for row in range(4)], [1, 0, 1, 1, 0, 1]),
     ],
 )
-def test_patch_with_one_marked_pixel_is_drawn_again(pixels, kept):
+def test_patch_with_one_marked_pixel_is_redrawn(pixels, kept):
     found = codes_to_keep(marked(*pixels), 2, 3)
     assert found.dtype == bool
     assert found.astype(int).tolist() == kept
 
 
-def test_mask_of_codes_is_its_own_patches():
+def test_patches_of_one_pixel_give_the_inverted_mask():
     mask = marked((1, 2), (3, 3))
     assert (codes_to_keep(mask, 4, 6) == ~mask.reshape(-1)).all()
 
@@ -74,13 +74,13 @@ def test_edits_of_an_oblong_grid_by_hand():
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(4, 4), (7, 7), (2, 3)])
-def test_variation_keeps_half_of_each_picture_and_not_the_same_half(rows, columns):
+def test_variation_keeps_a_different_half_of_each_picture(rows, columns):
     found = np.array(kept("variation", rows, columns, count=20))
     assert (found.sum((1, 2)) == rows * columns // 2).all()
     assert len(np.unique(found, axis=0)) > 10
 
 
-def test_variation_depends_on_the_seed_alone():
+def test_variation_depends_only_on_the_seed():
     assert kept("variation", 7, 7) == kept("variation", 7, 7)
     assert kept("variation", 7, 7) != kept("variation", 7, 7, seed=1)
 
@@ -93,7 +93,7 @@ def test_every_edit_keeps_some_codes_and_draws_some(edit, size):
     assert not found.all()
 
 
-def test_codes_upscale_to_their_patches():
+def test_masks_of_codes_upscale_to_their_patches():
     cells = np.array([[1, 0, 0, 0, 0, 1]], dtype=bool)
     found = upscale_cells(cells, size=(4, 6), grid=(2, 3))
     assert found.dtype == bool
@@ -101,7 +101,7 @@ def test_codes_upscale_to_their_patches():
     assert found[0, 0].astype(int).tolist() == [[1, 1, 0, 0, 0, 0]] * 2 + [[0, 0, 0, 0, 1, 1]] * 2
 
 
-def test_upscaled_codes_turn_back_into_codes():
+def test_upscaled_masks_turn_back_into_masks_of_codes():
     kept = edit_mask("variation", 7, 4, count=3, seed=0)
     pixels = upscale_cells(kept, size=(28, 12), grid=(7, 4))
     for cells, mask in zip(kept, ~pixels[:, 0], strict=True):

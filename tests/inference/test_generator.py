@@ -1,4 +1,4 @@
-"""Pictures on demand, from untrained parts: what they depend on, and what is refused."""
+"""The generator and its command line, with untrained parts."""
 
 import shutil
 import subprocess
@@ -14,7 +14,8 @@ from tests.imports import ROOT
 from tests.parts import CAPTIONS, SIZE, make_parts, params_of, picture, same
 from vqpriors.__main__ import main
 from vqpriors.data.pixels import HIDDEN_GRAY
-from vqpriors.inference.generator import Generator, Request
+from vqpriors.inference.generator import Generator
+from vqpriors.inference.settings import SamplingOptions
 
 
 @pytest.fixture(scope="module", params=["transformer", "cftn2"])
@@ -38,7 +39,7 @@ def stepwise(tmp_path_factory):
     return path
 
 
-def test_pictures_depend_on_prompt_and_seed_alone(folder):
+def test_pictures_depend_only_on_prompt_and_seed(folder):
     generator = Generator.load(folder)
     drawn = generator("a red seven", num_samples=3, seed=1)
     assert [each.size for each in drawn] == [(SIZE, SIZE)] * 3
@@ -49,7 +50,7 @@ def test_pictures_depend_on_prompt_and_seed_alone(folder):
     assert not same(drawn, generator("a green six", num_samples=3, seed=1))
 
 
-def test_pictures_come_prompt_by_prompt(folder):
+def test_pictures_are_ordered_by_prompt(folder):
     generator = Generator.load(folder)
     drawn = generator(["a red seven", "a green six"], num_samples=2)
     assert len(drawn) == 4
@@ -62,21 +63,24 @@ def test_settings_can_be_overridden(folder, change):
     assert not same(generator(CAPTIONS, **change), generator(CAPTIONS))
 
 
-def test_settings_are_those_of_params_yaml(folder):
+def test_defaults_are_those_of_params_yaml(folder):
     generator, sample = Generator.load(folder), params_of("cftn2")["sample"]
-    as_told = {"guidance": sample["guidance"]}
-    as_told["temperature"] = sample[generator.sampler.name]["temperature"]
-    assert same(generator(CAPTIONS, **as_told), generator(CAPTIONS))
+    from_params = {"guidance": sample["guidance"]}
+    from_params["temperature"] = sample[generator.sampler.name]["temperature"]
+    assert same(generator(CAPTIONS, **from_params), generator(CAPTIONS))
 
 
 def test_temperature_0_draws_the_same_whatever_the_seed(folder):
     generator = Generator.load(folder)
-    drawn = [generator.codes(CAPTIONS, Request(temperature=0.0, seed=seed)) for seed in (0, 1)]
+    drawn = [
+        generator.sample_codes(CAPTIONS, SamplingOptions(temperature=0.0, seed=seed))
+        for seed in (0, 1)
+    ]
     assert (drawn[0] == drawn[1]).all()
     assert drawn[0].max() < generator.spec.codebook_size
 
 
-def test_override_keeps_within_the_schema_of_params_yaml(folder):
+def test_overrides_are_checked_like_params_yaml(folder):
     sampler = Generator.load(folder).sampler
     assert sampler.changed({"temperature": 3.0}) == sampler.config.model_copy(
         update={"temperature": 3.0}
@@ -87,37 +91,38 @@ def test_override_keeps_within_the_schema_of_params_yaml(folder):
         sampler.changed({"temperature": float("nan")})
 
 
-def test_number_of_steps_changes_what_a_masked_prior_draws(captioner):
+def test_steps_change_the_pictures_of_a_masked_prior(captioner):
     generator = Generator.load(captioner)
     assert not same(generator(CAPTIONS, steps=1), generator(CAPTIONS, steps=4))
 
 
-def test_redrawn_pictures_keep_the_codes_that_are_not_marked(captioner, monkeypatch):
-    generator, kept = Generator.load(captioner), []
-    codes = generator.codes
+def test_redrawn_pictures_keep_the_unmarked_codes(captioner, monkeypatch):
+    generator, masks = Generator.load(captioner), []
+    sample_codes = generator.sample_codes
 
-    def watched(prompts, request, *, given, **rest):
-        drawn = codes(prompts, request, given=given, **rest)
-        kept.append(given[1])
-        assert (drawn[given[1]] == given[0][given[1]]).all()
-        assert (given[0] == generator.encode([picture()])).all()
+    def recorded(prompts, options, *, known, **rest):
+        drawn = sample_codes(prompts, options, known=known, **rest)
+        codes, keep = known
+        masks.append(keep)
+        assert (drawn[keep] == codes[keep]).all()
+        assert (codes == generator.encode([picture()])).all()
         return drawn
 
-    monkeypatch.setattr(generator, "codes", watched)
+    monkeypatch.setattr(generator, "sample_codes", recorded)
     mask = Image.new("L", (SIZE, SIZE))
     mask.putpixel((0, SIZE - 1), 255)
     assert len(generator.inpaint(picture(), mask, "a red six", num_samples=3)) == 3
     assert len(generator.vary(picture(), num_samples=4)) == 4
-    inpainted, varied = kept
+    inpainted, varied = masks
     spec = generator.spec
     assert (~inpainted).sum(1).tolist() == [1] * 3
     assert (~inpainted[0].reshape(spec.rows, spec.columns)).nonzero()[0] == spec.rows - 1
     assert varied.sum(1).tolist() == [spec.length // 2] * 4
 
 
-def test_looking_shows_the_codes_as_they_are_written_and_changes_nothing(folder):
+def test_callback_gets_previews_and_changes_nothing(folder):
     generator, seen = Generator.load(folder), []
-    drawn = generator("a red six", num_samples=2, look=seen.append)
+    drawn = generator("a red six", num_samples=2, callback=seen.append)
     assert same(drawn, generator("a red six", num_samples=2))
     assert len(seen) == (3 if generator.has_steps else generator.spec.length)
     is_gray = [
@@ -127,20 +132,20 @@ def test_looking_shows_the_codes_as_they_are_written_and_changes_nothing(folder)
     assert same(seen[-1], drawn)
 
 
-def test_redrawing_shows_what_is_kept_from_the_first_pass_on(captioner):
+def test_previews_of_a_variation_show_the_kept_codes_from_the_first_step(captioner):
     generator, seen = Generator.load(captioner), []
-    redrawn = generator.vary(picture(), num_samples=2, look=seen.append)
+    redrawn = generator.vary(picture(), num_samples=2, callback=seen.append)
     assert same(seen[-1], redrawn)
     assert (np.asarray(seen[0][0]) == HIDDEN_GRAY).all(2).mean() < 1 / 2
 
 
-def test_pictures_of_another_size_are_brought_to_the_tokenizers(captioner):
+def test_pictures_are_resized_to_the_tokenizers_size(captioner):
     generator = Generator.load(captioner)
     assert generator.encode([picture(size=(SIZE, SIZE)), picture(size=(31, 17))]).shape[0] == 2
     assert generator.reconstruct(picture(size=(31, 17)).convert("L")).size == (SIZE, SIZE)
 
 
-def test_captioner_writes_a_caption_for_each_picture(captioner):
+def test_captioner_captions_each_picture(captioner):
     generator = Generator.load(captioner)
     written = generator.caption([picture(0), picture(1)])
     assert len(written) == 2
@@ -209,23 +214,29 @@ def test_saving_fills_an_empty_folder_and_replaces_a_saved_generator(folder, cap
 
 
 @pytest.mark.parametrize(
-    ("how", "problem"),
+    ("options", "problem"),
     [
-        ({"steps": 0}, "steps: must be 1 to 1024, got 0;"),
-        ({"temperature": -0.1}, "temperature: must be 0 to 100, got -0.1;"),
-        ({"temperature": float("nan")}, "temperature: must be 0 to 100, got nan;"),
-        ({"guidance": 1e9}, "guidance: must be 0 to 100, got 1000000000.0;"),
+        ({"steps": 0}, "steps: must be 1 to 1024, got 0"),
+        ({"temperature": -0.1}, "temperature: must be 0 to 100, got -0.1"),
+        ({"temperature": float("nan")}, "temperature: must be 0 to 100, got nan"),
+        ({"guidance": 1e9}, "guidance: must be 0 to 100, got 1000000000.0"),
         ({"seed": -1}, "seed: must be"),
     ],
 )
-def test_request_out_of_range_is_refused(how, problem):
-    with pytest.raises(ValueError, match=problem.replace("(", r"\(")):
-        Request(**how)
+def test_option_out_of_range_is_refused(options, problem):
+    with pytest.raises(ValueError, match=problem):
+        SamplingOptions(**options)
 
 
-def test_what_the_prior_can_not_do_is_refused(stepwise):
+@pytest.mark.parametrize("method", ["__call__", "inpaint", "vary"])
+def test_unknown_option_is_refused_by_name(captioner, method):
+    with pytest.raises(TypeError, match=r"got an unexpected keyword argument 'top_k'"):
+        getattr(Generator.load(captioner), method)("a red six", top_k=3)
+
+
+def test_unsupported_calls_are_refused(stepwise):
     generator = Generator.load(stepwise)
-    with pytest.raises(ValueError, match=r"^steps: this prior draws one code after the other"):
+    with pytest.raises(ValueError, match=r"^steps: this prior draws one code after another"):
         generator("a red six", steps=3)
     with pytest.raises(ValueError, match=r"^prior\.arch: this prior writes no captions; train one"):
         generator.caption(picture())
@@ -242,7 +253,7 @@ def test_missing_part_is_named(captioner, tmp_path, part):
 
 
 def run_main(*arguments):
-    """Return what a command line ends with: None, or its error line."""
+    """Return the exit value of a command line: None, or its error line."""
     try:
         main(list(map(str, arguments)))
     except SystemExit as end:
@@ -262,7 +273,7 @@ def test_command_line_writes_pictures_and_a_sheet(folder, tmp_path, capsys):
     assert same([Image.open(tmp_path / "out" / name) for name in names], expected)
 
 
-def test_command_line_shows_codes_as_they_are_written(folder, tmp_path, capsys):
+def test_command_line_saves_the_decoding_steps_as_a_gif(folder, tmp_path, capsys):
     command = ["generate", "--from", folder, "--prompt", "a red six", "--num-samples", 2]
     assert run_main(*command, "--animate", "--out", tmp_path) is None
     assert capsys.readouterr().out == f"2 pictures and sheet.png and sheet.gif in {tmp_path}\n"
@@ -273,7 +284,7 @@ def test_command_line_shows_codes_as_they_are_written(folder, tmp_path, capsys):
         first = np.asarray(film.convert("RGB")).astype(int)
         film.seek(film.n_frames - 1)
         last, whole = np.asarray(film.convert("RGB")).astype(int), np.asarray(sheet).astype(int)
-    assert abs(last - whole).mean() < 8  # of a palette
+    assert abs(last - whole).mean() < 8  # colours of a palette
     assert abs(first - whole).mean() > 2 * abs(last - whole).mean()
 
 
@@ -291,13 +302,19 @@ def test_command_line_redraws_and_captions(captioner, tmp_path, capsys):
 
 
 BAD = {
-    "nothing to draw": (["generate"], "--prompt: nothing to draw; say what"),
+    "nothing to draw": (["generate"], "--prompt: missing; give one, such as"),
     "long prompt": (["generate", "--prompt", "x" * 2001], "prompt: at most 2,000 characters"),
-    "no pictures": (["generate", "--prompt", "x", "--num-samples", 0], "num_samples: from 1"),
-    "too many": (["generate", "--prompt", "x", "--num-samples", 1025], "num_samples: from 1"),
+    "no pictures": (
+        ["generate", "--prompt", "x", "--num-samples", 0],
+        "num_samples: must give 1 to 1,024 pictures",
+    ),
+    "too many": (
+        ["generate", "--prompt", "x", "--num-samples", 1025],
+        "num_samples: must give 1 to 1,024 pictures",
+    ),
     "too many to animate": (
         ["generate", "--prompt", "x", "--num-samples", 17, "--animate"],
-        "--animate: at most 16 pictures, which are drawn at a time (sample.batch_size), got 17;",
+        "--animate: at most 16 pictures, which is one batch (sample.batch_size), got 17",
     ),
     "no file": (["generate", "--prompts", "absent.txt"], "absent.txt: No such file"),
     "empty file": (["generate", "--prompts", "empty.txt"], "empty.txt: no prompt in it"),
@@ -309,7 +326,7 @@ BAD = {
         "--vary: not together with --inpaint",
     ),
     "black mask": (["generate", "--inpaint", "whole.png", "black.png"], "mask: nothing is marked"),
-    "no hub id": (["push", "digits"], "digits: no hub id; give one such as owner/name"),
+    "no Hub id": (["push", "digits"], "digits: not a Hub id; give one such as owner/name"),
     "no parts": (
         ["caption", "whole.png", "--from", "elsewhere"],
         "elsewhere: not there; make it with",
@@ -318,7 +335,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_request_is_one_line(captioner, tmp_path, monkeypatch, capsys, name):
+def test_bad_command_line_gives_a_one_line_error(captioner, tmp_path, monkeypatch, capsys, name):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.txt").write_text("\n \n")
     (tmp_path / "broken.png").write_bytes(b"\xff\xfe\x00")
@@ -334,7 +351,7 @@ def test_bad_request_is_one_line(captioner, tmp_path, monkeypatch, capsys, name)
 
 
 def imported_by(*arguments):
-    """Return the modules that a command line has imported at its end."""
+    """Return the modules that a command line imports."""
     code = "import sys; from vqpriors.__main__ import main\n"
     code += f"try: main({[*map(str, arguments)]})\nexcept SystemExit: pass\n"
     code += "print('modules', *sys.modules)"
@@ -343,7 +360,7 @@ def imported_by(*arguments):
     return set(done.stdout.splitlines()[-1].split())
 
 
-def test_package_names_the_generator_and_imports_it_when_asked():
+def test_package_imports_the_generator_on_first_use():
     code = "import sys, vqpriors\nassert 'torch' not in sys.modules\n"
     code += "from vqpriors import Generator\n"
     code += "assert Generator.__module__ == 'vqpriors.inference.generator'"

@@ -1,4 +1,4 @@
-"""Parts of another commit or experiment: a small repository of git and DVC, without a chain."""
+"""Parts of another commit or experiment, in a small git and DVC repository without a pipeline."""
 
 import gc
 import shutil
@@ -9,17 +9,18 @@ from dvc.utils.serialize import dump_yaml, load_yaml
 
 from tests.checkout import cached, commit, environment, flip, git, run
 from tests.parts import CAPTIONS, make_parts, same
-from vqpriors.inference.generator import PARTS, Generator
+from vqpriors.inference.bundle import PARTS
+from vqpriors.inference.generator import Generator
 
 OUTS = [f"data/{part}" for part in PARTS]
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """A repository with three commits and an experiment, and what each draws.
+    """A repository with three commits and an experiment, and the pictures of each.
 
-    Of its commits `empty` has no parts, `first` a transformer and `second` a cftn2, with which its
-    workspace goes. The experiment `guided` draws as `second`, with another guidance.
+    The commit `empty` has no parts, `first` a transformer and `second`, which is checked out, a
+    cftn2. The experiment `guided` is `second` with another guidance.
     """
     folder = tmp_path_factory.mktemp("source") / "checkout"
     folder.mkdir()
@@ -46,7 +47,7 @@ def source(tmp_path_factory):
 
 @pytest.fixture
 def repository(source, tmp_path, monkeypatch):
-    """A copy of the repository, with DVC's own files elsewhere, whose data folder is gone."""
+    """A copy of the repository without its data folder, with DVC's own files elsewhere."""
     folder = shutil.copytree(source[0], tmp_path / "checkout", symlinks=True)
     shutil.rmtree(folder / "data")
     for name, value in environment(folder).items():
@@ -71,7 +72,7 @@ def test_revisions_differ(source):
     assert not same(drawn["second"], drawn["guided"])
 
 
-def test_what_lies_in_the_workspace_does_not_matter(source, repository):
+def test_revision_ignores_the_workspace(source, repository):
     make_parts(repository / "data", "transformer", sample__guidance=5.0)
     assert same(Generator.load(repository / "data", "second")(CAPTIONS), source[1]["second"])
 
@@ -106,13 +107,13 @@ def test_unknown_revision_is_named(repository):
 
 
 def test_revision_without_parts_is_named(repository):
-    line = "data/tokenizer: not in revision 'empty'; choose one whose chain has run"
+    line = "data/tokenizer: not in revision 'empty'; choose one with a finished run"
     assert refusal("data", "empty") == line
 
 
 @pytest.mark.parametrize("left", ["all", "files", "nothing"])
-def test_parts_that_are_nowhere_are_named(repository, left):
-    if left == "files":  # of which no folder is known
+def test_unavailable_parts_are_named(repository, left):
+    if left == "files":  # without the listings of folders
         for path in (repository / ".dvc/cache").rglob("*.dir"):
             path.unlink()
     elif left == "nothing":
@@ -125,7 +126,7 @@ def test_parts_that_are_nowhere_are_named(repository, left):
     assert "`dvc fetch --all-commits` or `dvc exp pull`" in line
 
 
-def test_params_that_no_longer_do_are_named_by_their_revision(repository):
+def test_outdated_params_are_named_by_their_revision(repository):
     params = load_yaml(str(repository / "params.yaml"))
     del params["sample"]["captions"]
     dump_yaml(str(repository / "params.yaml"), params)
@@ -148,18 +149,18 @@ def test_damage_in_the_cache_is_named(repository):
     line = refusal("data", "second")
     assert line.startswith("data/tokenizer/model.safetensors: damaged (its SHA-256 is not the")
     assert line.endswith(
-        "in DVC's cache, of revision 'second'; `make verify` says how it comes back"
+        "in DVC's cache, of revision 'second'; `make verify` says how to restore it"
     )
 
 
 def test_folder_outside_a_repository_has_no_revisions(tmp_path, monkeypatch):
     make_parts(tmp_path / "data", "transformer")
-    line = f"{tmp_path}/data: in no repository of git and DVC, so that it has no revisions"
+    line = f"{tmp_path}/data: not in a git and DVC repository, so it has no revisions"
     assert refusal(tmp_path / "data", "HEAD").startswith(line)
 
 
 def test_repository_without_git_has_no_revisions(tmp_path):
     make_parts(tmp_path / "data", "transformer")
     run(tmp_path, "dvc", "init", "--quiet", "--no-scm")
-    line = f"{tmp_path}/data: in no repository of git and DVC, so that it has no revisions"
+    line = f"{tmp_path}/data: not in a git and DVC repository, so it has no revisions"
     assert refusal(tmp_path / "data", "HEAD").startswith(line)

@@ -1,4 +1,4 @@
-"""Generators that go to a hub and come back: a stand-in on loopback, a process for each side."""
+"""Upload and download of generators with a fake Hub on loopback, in processes of their own."""
 
 import os
 import subprocess
@@ -13,7 +13,8 @@ from PIL import Image
 from tests.fake_hub import TOKEN, running
 from tests.imports import ROOT
 from tests.parts import make_parts, same
-from vqpriors.inference.generator import PARTS, SETTINGS, Generator
+from vqpriors.inference.bundle import PARTS, SETTINGS
+from vqpriors.inference.generator import Generator
 
 PROMPT = "a red six"
 NOWHERE = "http://127.0.0.1:9"
@@ -29,7 +30,7 @@ def hub():
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A folder as `Generator.save` writes it."""
+    """A folder that `Generator.save` wrote."""
     place = tmp_path_factory.mktemp("saved")
     make_parts(place / "data", "cftn2")
     Generator.load(place / "data").save(place / "saved")
@@ -42,14 +43,14 @@ def files_of(folder):
 
 
 def run_python(*arguments, **environment):
-    """Run Python elsewhere, with this code, and return what it printed."""
+    """Run Python in another process, with this package, and return its output."""
     own = {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"} | environment
     command = [sys.executable, *map(str, arguments)]
     return subprocess.run(command, env=os.environ | own, capture_output=True, text=True)
 
 
 def call(code, **environment):
-    """Return what a call of the module prints, or its error."""
+    """Return the output of a call of `publish.hub`, or its error."""
     code = f"try: {code}\nexcept ValueError as error: print('error:', error)"
     code = f"from pathlib import Path\nfrom vqpriors.publish import hub\n{code}"
     done = run_python("-c", code, **environment)
@@ -71,7 +72,7 @@ def test_pushed_generator_draws_the_same_in_another_home(hub, saved, tmp_path):
     assert same([Image.open(path) for path in sorted(out.glob("000-*.png"))], expected)
 
 
-def test_what_is_pushed_is_what_save_writes_under_the_repositorys_name(hub, saved, tmp_path):
+def test_push_uploads_the_files_of_save_with_the_repositorys_name(hub, saved, tmp_path):
     command = ["-m", "vqpriors", "push", "me/digits", "--from", saved, "--public"]
     assert run_python(*command, **hub.environment(tmp_path / "home")).returncode == 0
     pushed, kept = hub.repositories["me/digits"].files, files_of(saved)
@@ -84,7 +85,7 @@ def test_what_is_pushed_is_what_save_writes_under_the_repositorys_name(hub, save
     assert str(tmp_path) not in card
 
 
-def test_what_was_loaded_from_the_hub_can_be_saved_again(hub, saved, tmp_path):
+def test_generator_loaded_from_the_hub_can_be_saved(hub, saved, tmp_path):
     hub.add("me/digits", files_of(saved))
     target = tmp_path / "again/saved"
     code = "from vqpriors.inference.generator import Generator\n"
@@ -105,7 +106,7 @@ def test_another_push_replaces_parts_and_leaves_other_files(hub, saved, tmp_path
 def test_push_to_a_branch_leaves_the_main_one(hub, saved, tmp_path):
     repository = hub.add("me/digits", {"notes.md": b"mine"})
     home = hub.environment(tmp_path)
-    for _ in range(2):  # the second time it is there
+    for _ in range(2):  # the second time it exists
         call(PUSH.format(str(saved), "me/digits", "try"), **home)
     assert repository.files == {"notes.md": b"mine"}
     assert files_of(saved).items() <= repository.commits[repository.branches["try"]].items()
@@ -123,13 +124,13 @@ def test_revision_is_a_branch_or_a_commit(hub, saved, tmp_path):
         assert Path(folder, "text/note.txt").read_text() == note
 
 
-def test_only_what_is_needed_is_fetched_and_no_pickle(hub, saved, tmp_path):
+def test_only_needed_files_are_fetched_and_no_pickle(hub, saved, tmp_path):
     needed = files_of(saved).keys() - {"README.md"}
     evil = ["prior/model.pkl", "pytorch_model.bin", "prior/x.bin", "text/run.py", "other/x.json"]
     hub.add("me/digits", files_of(saved) | dict.fromkeys(evil, b"evil"))
     folder = call(FETCH.format("me/digits", None), **hub.environment(tmp_path))
     assert files_of(Path(folder)).keys() == needed
-    assert not [line for line in hub.asked if line.endswith(tuple(evil))]
+    assert not [line for line in hub.requests if line.endswith(tuple(evil))]
 
 
 def test_fetched_files_need_no_hub_the_next_time(hub, saved, tmp_path):
@@ -140,7 +141,7 @@ def test_fetched_files_need_no_hub_the_next_time(hub, saved, tmp_path):
     assert call(FETCH.format("me/digits", None), **home | {"HF_HUB_OFFLINE": "1"}) == folder
 
 
-def test_damage_in_the_cache_is_mended_from_the_hub(hub, saved, tmp_path):
+def test_damaged_cache_is_downloaded_again(hub, saved, tmp_path):
     hub.add("me/digits", files_of(saved))
     home = hub.environment(tmp_path)
     folder = call(FETCH.format("me/digits", None), **home)
@@ -157,43 +158,43 @@ def without(files, *starts):
 REFUSED = {
     "unknown repository": (
         {"name": "me/none"},
-        "me/none: no such folder, and no such repository on the hub, or a private one;",
+        "me/none: no such folder, and no such repository on the Hub, or a private one;",
     ),
     "private repository": (
         {"how": {"is_private": True}, "HF_TOKEN": ""},
-        "me/digits: no such folder, and no such repository on the hub, or a private one;",
+        "me/digits: no such folder, and no such repository on the Hub, or a private one;",
     ),
     "gated repository": (
         {"how": {"is_gated": True}},
-        "me/digits: not open to all; ask on its page, then log in with `hf auth login`",
+        "me/digits: access is gated; request it on its page, then log in with `hf auth login`",
     ),
     "unknown revision": (
         {"revision": "nope"},
-        "me/digits: has no revision 'nope'; correct it",
+        "me/digits: has no revision 'nope'",
     ),
-    "no hub id": (
+    "not a Hub id": (
         {"name": "me/digits--x"},
-        "me/digits--x: no hub id (Cannot have -- or .. in repo_id: 'me/digits--x'.); correct it",
+        "me/digits--x: not a Hub id (Cannot have -- or .. in repo_id: 'me/digits--x'.)",
     ),
     "no network": (
         {"HF_ENDPOINT": NOWHERE},
-        "me/digits: no such folder, and the hub can't be reached; go online, or download it",
+        "me/digits: no such folder, and the Hub can't be reached; go online, or download it",
     ),
     "offline": (
         {"HF_HUB_OFFLINE": "1"},
-        "me/digits: no such folder, and HF_HUB_OFFLINE switches the hub off; go online, or",
+        "me/digits: no such folder, and HF_HUB_OFFLINE is set; go online, or",
     ),
     "hub is down": (
         {"is_down": True},
-        "me/digits: no such folder, and the hub can't be reached; go online",
+        "me/digits: no such folder, and the Hub can't be reached; go online",
     ),
     "missing part": (
         {"lost": ["prior/"]},
-        "me/digits: there is no prior/manifest.json in it; choose one that `push` has made",
+        "me/digits: there is no prior/manifest.json in it; choose one that `push` has written",
     ),
     "another model": (
         {"lost": ["prior/", "text/", "tokenizer/", "settings", "manifest"]},
-        "me/digits: there is no tokenizer/manifest.json in it; choose one that `push` has made",
+        "me/digits: there is no tokenizer/manifest.json in it; choose one that `push` has written",
     ),
     "missing file": (
         {"lost": ["prior/model.safetensors"]},
@@ -215,7 +216,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_can_not_be_fetched_is_said_in_one_line(hub, saved, tmp_path, name):
+def test_failed_fetch_gives_a_one_line_error(hub, saved, tmp_path, name):
     change, problem = REFUSED[name]
     environment = {key: value for key, value in change.items() if key.startswith("HF_")}
     kept = without(files_of(saved), *change.get("lost", ["-"]))
@@ -230,17 +231,17 @@ def test_what_can_not_be_fetched_is_said_in_one_line(hub, saved, tmp_path, name)
 
 
 UNPUSHED = {
-    "no login": ({"HF_TOKEN": ""}, "me/digits: the hub refuses; log in with `hf auth login` or"),
-    "no rights": ({"name": "others/digits"}, "others/digits: the hub refuses; log in with"),
-    "no network": ({"HF_ENDPOINT": NOWHERE}, "me/digits: the hub can't be reached; go online"),
-    "offline": ({"HF_HUB_OFFLINE": "1"}, "me/digits: HF_HUB_OFFLINE switches the hub off; go"),
-    "hub is down": ({"is_down": True}, "me/digits: the hub answers 503 (Down for a while); try"),
-    "no hub id": ({"name": "digits"}, "digits: no hub id; give one such as owner/name"),
+    "no login": ({"HF_TOKEN": ""}, "me/digits: the Hub refuses; log in with `hf auth login` or"),
+    "no rights": ({"name": "others/digits"}, "others/digits: the Hub refuses; log in with"),
+    "no network": ({"HF_ENDPOINT": NOWHERE}, "me/digits: the Hub can't be reached; go online"),
+    "offline": ({"HF_HUB_OFFLINE": "1"}, "me/digits: HF_HUB_OFFLINE is set; go"),
+    "hub is down": ({"is_down": True}, "me/digits: the Hub answers 503 (Down for a while); try"),
+    "not a Hub id": ({"name": "digits"}, "digits: not a Hub id; give one such as owner/name"),
 }
 
 
 @pytest.mark.parametrize("name", UNPUSHED)
-def test_what_can_not_be_pushed_is_said_in_one_line(hub, saved, tmp_path, name):
+def test_failed_push_gives_a_one_line_error(hub, saved, tmp_path, name):
     change, problem = UNPUSHED[name]
     environment = {key: value for key, value in change.items() if key.startswith("HF_")}
     hub.is_down = change.get("is_down", False)
@@ -251,7 +252,7 @@ def test_what_can_not_be_pushed_is_said_in_one_line(hub, saved, tmp_path, name):
     assert TOKEN not in line
 
 
-def test_folder_goes_before_a_repository_of_its_name(saved, tmp_path, monkeypatch):
+def test_folder_takes_precedence_over_a_repository_of_its_name(saved, tmp_path, monkeypatch):
     (tmp_path / "me").mkdir()
     (tmp_path / "me/digits").symlink_to(saved, target_is_directory=True)
     monkeypatch.chdir(tmp_path)
@@ -259,6 +260,6 @@ def test_folder_goes_before_a_repository_of_its_name(saved, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("source", ["digits", "./me/digits", "a/b/c", "/me/digits"])
-def test_what_is_neither_folder_nor_hub_id_is_not_looked_for(source):
-    with pytest.raises(ValueError, match=r": not there; make it with `dvc repro`, .* a hub id$"):
+def test_source_that_is_neither_folder_nor_hub_id_is_refused(source):
+    with pytest.raises(ValueError, match=r": not there; make it with `dvc repro`, .* a Hub id$"):
         Generator.load(source)

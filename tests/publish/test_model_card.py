@@ -1,4 +1,4 @@
-"""The model card: what it says, where it gets that from, and what it leaves out."""
+"""The model card: its contents and the provenance of its metrics."""
 
 import json
 
@@ -9,15 +9,16 @@ from dvc.utils.serialize import dump_yaml
 from tests.parts import make_parts
 from vqpriors.inference.bundle import CARD, SETTINGS
 from vqpriors.inference.generator import Generator
-from vqpriors.publish.model_card import UNKNOWN, Origin, read_origin
+from vqpriors.inference.settings import settings_as_params
+from vqpriors.publish.model_card import UNKNOWN, Provenance, read_provenance
 
 METRICS = {"frechet_distance": 1.25, "num_samples": 24, "kernel_distance": float("nan")}
-MEASURED = Origin(data="digits", metrics={"frechet_distance": 1.25, "num_samples": 24})
+MEASURED = Provenance(data="digits", metrics={"frechet_distance": 1.25, "num_samples": 24})
 
 
 @pytest.fixture
 def checkout(tmp_path):
-    """Parts as a checkout has them, with metrics and no dvc.lock."""
+    """A checkout with parts and metrics, without dvc.lock."""
     make_parts(tmp_path / "data", "transformer")
     (tmp_path / "metrics/evaluate").mkdir(parents=True)
     (tmp_path / "metrics/evaluate/metrics.json").write_text(json.dumps(METRICS))
@@ -25,13 +26,13 @@ def checkout(tmp_path):
 
 
 def card_of(folder, target):
-    """Return the metadata and the text of the card that is saved with a folder's parts."""
+    """Save a folder's parts and return the metadata and the text of the card."""
     Generator.load(folder).save(target)
     _, head, text = (target / CARD).read_text().split("---\n", 2)
     return yaml.safe_load(head), text
 
 
-def test_card_tells_what_draws_how_and_how_well(checkout, tmp_path):
+def test_card_has_description_usage_and_metrics(checkout, tmp_path):
     metadata, text = card_of(checkout / "data", tmp_path / "my-digits")
     assert metadata == {
         "license": "mit",
@@ -56,29 +57,29 @@ def test_card_tells_what_draws_how_and_how_well(checkout, tmp_path):
     assert str(tmp_path) not in text
 
 
-def test_card_of_a_generator_without_text_asks_for_none(tmp_path):
+def test_card_of_a_generator_without_text_has_no_prompt(tmp_path):
     make_parts(tmp_path / "data", "transformer", text__encoder="none")
     metadata, text = card_of(tmp_path / "data", tmp_path / "saved")
     assert metadata["pipeline_tag"] == "unconditional-image-generation"
     assert "captions" not in text.split("## Draw")[0]
     assert 'generator("", num_samples=4)' in text
-    assert "## Numbers" not in text
+    assert "## Metrics" not in text
 
 
-def test_what_is_known_goes_on_with_what_is_saved(checkout, tmp_path):
+def test_provenance_is_saved_with_the_parts(checkout, tmp_path):
     Generator.load(checkout / "data").save(tmp_path / "first")
     Generator.load(tmp_path / "first").save(tmp_path / "second")
-    assert read_origin(tmp_path / "second") == MEASURED
+    assert read_provenance(tmp_path / "second") == MEASURED
     cards = [(tmp_path / name / CARD).read_text() for name in ("first", "second")]
     assert cards[0].replace("first", "second") == cards[1]
 
 
-def test_folder_saved_before_there_were_cards_tells_nothing(checkout, tmp_path):
+def test_folder_saved_without_provenance_has_none(checkout, tmp_path):
     generator = Generator.load(checkout / "data")
     generator.save(tmp_path / "saved")
-    old = {"sample": generator.sample_settings()}
+    old = {"sample": settings_as_params(generator.defaults, generator.sampler)}
     (tmp_path / "saved" / SETTINGS).write_text(json.dumps(old))
-    assert read_origin(tmp_path / "saved") == UNKNOWN
+    assert read_provenance(tmp_path / "saved") == UNKNOWN
 
 
 LOCK = {
@@ -95,20 +96,20 @@ CHANGED = {
 }
 
 
-def test_numbers_are_told_of_what_was_measured(checkout):
-    assert read_origin(checkout / "data") == MEASURED
+def test_metrics_are_known_for_the_evaluated_parts(checkout):
+    assert read_provenance(checkout / "data") == MEASURED
     dump_yaml(str(checkout / "dvc.lock"), {"schema": "2.0", "stages": LOCK})
-    assert read_origin(checkout / "data") == MEASURED
+    assert read_provenance(checkout / "data") == MEASURED
 
 
 @pytest.mark.parametrize("change", CHANGED)
-def test_numbers_of_anything_else_are_not_told(checkout, change):
+def test_metrics_are_unknown_after_a_change(checkout, change):
     stage, values = CHANGED[change]
     dump_yaml(str(checkout / "dvc.lock"), {"schema": "2.0", "stages": LOCK | {stage: values}})
-    assert read_origin(checkout / "data") == UNKNOWN
+    assert read_provenance(checkout / "data") == UNKNOWN
 
 
-def test_parts_that_were_never_measured_have_no_numbers(checkout):
+def test_parts_without_evaluation_have_no_metrics(checkout):
     stages = {name: stage for name, stage in LOCK.items() if name != "evaluate"}
     dump_yaml(str(checkout / "dvc.lock"), {"schema": "2.0", "stages": stages})
-    assert read_origin(checkout / "data") == UNKNOWN
+    assert read_provenance(checkout / "data") == UNKNOWN

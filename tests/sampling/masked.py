@@ -1,4 +1,4 @@
-"""Masked priors as small as they come, captions for them, and a look at what they are asked."""
+"""Tiny masked priors, captions for them, and records of their calls."""
 
 import torch
 
@@ -14,12 +14,12 @@ def encode(names):
 
 
 def cftn(**changes):
-    torch.manual_seed(0)  # for what `lively` leaves as it is
+    torch.manual_seed(0)  # for the weights that `lively` leaves unchanged
     return lively(tiny.cftn(**changes))
 
 
 def cftn2(**changes):
-    """Make one whose bridges are open."""
+    """Build one with open gates."""
     torch.manual_seed(0)
     prior = lively(tiny.cftn2(**changes))
     for bridge in (*prior.to_image, *prior.to_text):
@@ -27,16 +27,16 @@ def cftn2(**changes):
     return prior
 
 
-class Watched:
-    """A prior whose calls are kept.
+class RecordingPrior:
+    """A prior that records its calls.
 
     Attributes:
-        latents: What each `start` was given.
-        passes: Tokens and wanted cells of each call of `logits`.
+        latents: The latent of each call of `start`.
+        calls: Tokens and selected cells of each call of `logits`.
     """
 
     def __init__(self, prior):
-        self.prior, self.latents, self.passes = prior, [], []
+        self.prior, self.latents, self.calls = prior, [], []
 
     def __getattr__(self, name):
         return getattr(self.prior, name)
@@ -45,13 +45,13 @@ class Watched:
         self.latents.append(latent)
         return self.prior.start(text, latent)
 
-    def logits(self, tokens, state, is_wanted):
-        self.passes.append((tokens.clone(), is_wanted.clone()))
-        return self.prior.logits(tokens, state, is_wanted)
+    def logits(self, tokens, state, selected):
+        self.calls.append((tokens.clone(), selected.clone()))
+        return self.prior.logits(tokens, state, selected)
 
 
-class Count:
-    """Counts the passes of a module while the context lasts."""
+class CallCounter:
+    """Counts the forward calls of a module in a context."""
 
     def __init__(self, module):
         self.module, self.calls = module, 0
@@ -69,8 +69,3 @@ class Count:
 
 def num_masked(tokens, mask):
     return (tokens == mask).sum(1).tolist()
-
-
-def is_kept(*rows):
-    """Turn rows of 0 and 1 into kept cells."""
-    return torch.tensor(rows, dtype=torch.bool)

@@ -7,7 +7,7 @@ from vqpriors.core.seeds import derived_seed
 from vqpriors.data.text_inputs import TextInput
 from vqpriors.sampling.autoregressive import Autoregressive
 from vqpriors.sampling.base.logits import draw, guide
-from vqpriors.sampling.base.sampler import Noise, sample_codes, stack, unwatched
+from vqpriors.sampling.base.sampler import PictureRandom, no_callback, sample_codes, stack
 
 ROWS = {"a": [2], "b": [3, 4], "c": [5, 6, 7], "": []}
 NAMES = list("abcabca")
@@ -28,10 +28,10 @@ def sample(
     steps=1,
     batch_size=10,
     seed=0,
-    given=None,
+    known=None,
     encode=encode,
     names=NAMES,
-    watch=unwatched,
+    callback=no_callback,
     **changes,
 ):
     return sample_codes(
@@ -44,13 +44,13 @@ def sample(
         batch_size=batch_size,
         precision="no",
         seed=seed,
-        given=given,
-        watch=watch,
+        known=known,
+        callback=callback,
     )
 
 
 def uniform(rows, count=6, *, seed=0):
-    """Return what the number generators of pictures give first, one generator a picture."""
+    """Return the first numbers of each picture's random number generator."""
     generators = [torch.Generator().manual_seed(derived_seed(seed, "picture", r)) for r in rows]
     draws = [torch.rand(count, generator=g, dtype=torch.float64) for g in generators]
     return torch.stack(draws)
@@ -68,31 +68,31 @@ def test_codes_depend_on_the_seed_and_not_on_the_batch_size(prior, guidance, bat
     assert (codes.dtype, codes.shape) == (np.uint16, (7, 6))
     assert (sample(prior, guidance=guidance, batch_size=batch_size) == codes).all()
     assert (sample(prior, guidance=guidance, seed=1) != codes).any()
-    assert (codes[0] != codes[3]).any()  # of the same caption
+    assert (codes[0] != codes[3]).any()  # with the same caption
 
 
-def noise(rows, *, seed=3):
-    return Noise(rows, seed=seed, device=torch.device("cpu"))
+def picture_random(rows, *, seed=3):
+    return PictureRandom(rows, seed=seed, device=torch.device("cpu"))
 
 
-def test_noise_of_a_picture_depends_on_its_number_alone():
-    numbers = noise(range(5)).uniform(6)
-    assert torch.equal(noise(range(2, 4)).uniform(6), numbers[2:4])
+def test_numbers_of_a_picture_depend_only_on_its_row():
+    numbers = picture_random(range(5)).uniform(6)
+    assert torch.equal(picture_random(range(2, 4)).uniform(6), numbers[2:4])
     assert numbers.dtype == torch.float64
     assert ((numbers >= 0) & (numbers < 1)).all()
     assert numbers.unique().numel() == 30
-    assert not torch.equal(noise(range(5), seed=4).uniform(6), numbers)
+    assert not torch.equal(picture_random(range(5), seed=4).uniform(6), numbers)
 
 
-def test_noise_goes_on_where_it_stood():
-    found = noise(range(3))
+def test_calls_continue_the_same_numbers():
+    found = picture_random(range(3))
     assert torch.equal(
         torch.cat([found.uniform(2), found.uniform(4)], 1), uniform(range(3), seed=3)
     )
 
 
-def test_normal_noise_is_standard_normal_and_takes_the_same_numbers():
-    found = noise(range(20))
+def test_normal_numbers_are_standard_normal_and_use_the_same_numbers():
+    found = picture_random(range(20))
     numbers = found.normal(500)
     assert numbers.dtype == torch.float32
     expected = torch.special.ndtri(uniform(range(20), 501, seed=3)[:, :500]).float()
@@ -102,7 +102,7 @@ def test_normal_noise_is_standard_normal_and_takes_the_same_numbers():
     assert torch.equal(found.uniform(1), uniform(range(20), 501, seed=3)[:, 500:])
 
 
-def test_each_code_takes_its_own_of_the_first_numbers(prior):
+def test_each_code_is_drawn_with_its_own_number(prior):
     text, numbers = encode(NAMES), uniform(range(7))
     expected = torch.zeros(7, 6, dtype=torch.int64)
     for position in range(6):
@@ -112,19 +112,19 @@ def test_each_code_takes_its_own_of_the_first_numbers(prior):
     assert (sample(prior) == expected.numpy()).all()
 
 
-def test_there_is_no_choice_of_steps(prior):
+def test_steps_are_ignored(prior):
     assert (sample(prior, steps=9) == sample(prior)).all()
 
 
-def given(*kept):
+def random_known(*keep):
     codes = np.random.default_rng(0).integers(7, size=(7, 6)).astype(np.uint16)
-    return codes, np.tile(np.array(kept, dtype=bool), (7, 1))
+    return codes, np.tile(np.array(keep, dtype=bool), (7, 1))
 
 
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
-def test_completion_goes_on_from_the_given_codes(prior, guidance):
-    codes, is_kept = given(1, 1, 1, 0, 0, 0)
-    found = sample(prior, guidance=guidance, given=(codes, is_kept))
+def test_completion_continues_the_known_codes(prior, guidance):
+    codes, keep = random_known(1, 1, 1, 0, 0, 0)
+    found = sample(prior, guidance=guidance, known=(codes, keep))
     text, null, numbers = encode(NAMES), encode([""] * 7), uniform(range(7))
     expected = torch.from_numpy(codes.astype(np.int64))
     for position in range(3, 6):
@@ -136,17 +136,17 @@ def test_completion_goes_on_from_the_given_codes(prior, guidance):
 
 def test_drawn_upper_half_is_completed_to_the_same_picture(prior):
     drawn = sample(prior)
-    kept = np.tile(np.arange(6) < 3, (7, 1))
-    assert (sample(prior, given=(drawn, kept)) == drawn).all()
+    keep = np.tile(np.arange(6) < 3, (7, 1))
+    assert (sample(prior, known=(drawn, keep)) == drawn).all()
 
 
 @pytest.mark.parametrize("batch_size", [2, 7])
-@pytest.mark.parametrize("kept", [(0, 1, 0, 1, 0, 1), (1, 1, 1, 1, 1, 1), (0, 0, 0, 0, 0, 0)])
-def test_kept_codes_stay(prior, kept, batch_size):
-    codes, is_kept = given(*kept)
-    found = sample(prior, given=(codes, is_kept), batch_size=batch_size)
-    assert (found[is_kept] == codes[is_kept]).all()
-    assert any(kept) or (found == sample(prior)).all()
+@pytest.mark.parametrize("cells", [(0, 1, 0, 1, 0, 1), (1, 1, 1, 1, 1, 1), (0, 0, 0, 0, 0, 0)])
+def test_known_codes_are_kept(prior, cells, batch_size):
+    codes, keep = random_known(*cells)
+    found = sample(prior, known=(codes, keep), batch_size=batch_size)
+    assert (found[keep] == codes[keep]).all()
+    assert any(cells) or (found == sample(prior)).all()
 
 
 @pytest.mark.parametrize("limit", [{"temperature": 1e-4}, {"top_k": 1}, {"top_p": 1e-9}])
@@ -160,8 +160,8 @@ def test_greedy_limits_equal_decoding_by_argmax(prior, limit):
 
 
 @torch.inference_mode()
-def by_two_passes(prior, scale, temperature):
-    """Guide with conditional and null logits of separate, uncached passes."""
+def guided_by_two_calls(prior, scale, temperature):
+    """Guide with conditional and null logits of separate, uncached calls."""
     text, null, numbers = encode(NAMES), encode([""] * 7), uniform(range(7))
     codes = torch.zeros(7, 6, dtype=torch.int64)
     for position in range(6):
@@ -171,15 +171,15 @@ def by_two_passes(prior, scale, temperature):
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 2.0, 4.0])
-def test_guidance_in_one_batch_equals_two_separate_passes(prior, scale):
+def test_guidance_in_one_batch_equals_two_separate_calls(prior, scale):
     codes = sample(prior, guidance=scale)
-    assert (codes == by_two_passes(prior, scale, 1.0)).all()
+    assert (codes == guided_by_two_calls(prior, scale, 1.0)).all()
     assert scale == 1.0 or (codes != sample(prior)).any()
 
 
 def test_temperature_divides_the_guided_logits(prior):
     codes = sample(prior, guidance=2.0, temperature=2.5)
-    assert (codes == by_two_passes(prior, 2.0, 2.5)).all()
+    assert (codes == guided_by_two_calls(prior, 2.0, 2.5)).all()
     assert (codes != sample(prior, guidance=2.0)).any()
 
 
@@ -194,7 +194,7 @@ def test_prior_without_text_is_never_guided():
     assert (plain == guided).all()
 
 
-def test_top_k_bounds_what_is_drawn(prior):
+def test_only_the_top_k_codes_are_drawn(prior):
     codes = torch.from_numpy(sample(prior, top_k=2).astype(np.int64))
     best = prior.logits(codes, encode(NAMES)).topk(2, dim=-1).indices
     assert (best == codes[..., None]).any(2).all()
@@ -221,26 +221,26 @@ def test_captions_and_null_captions_stack_with_their_features():
     assert stack(*features).features[:, 0, 0].tolist() == [0.0, 1.0]
 
 
-def test_watch_is_told_of_each_code(prior):
+def test_callback_gets_the_codes_and_the_mask_of_each_step(prior):
     seen = []
-    codes = sample(prior, watch=lambda *told: seen.append([t.clone() for t in told]))
+    codes = sample(prior, callback=lambda *state: seen.append([t.clone() for t in state]))
     expected = torch.from_numpy(codes.astype(np.int64))
-    for position, (found, is_written) in enumerate(seen):
-        assert is_written.tolist() == [[i <= position for i in range(6)]] * 7
-        assert (found[is_written] == expected[is_written]).all()
+    for position, (found, mask) in enumerate(seen):
+        assert mask.tolist() == [[i > position for i in range(6)]] * 7
+        assert (found[~mask] == expected[~mask]).all()
     assert len(seen) == 6
 
 
 @pytest.mark.parametrize("temperature", [0, 1e-30])
 @pytest.mark.parametrize("filters", [{}, {"top_k": 2, "top_p": 0.5}])
-def test_temperature_0_writes_the_likeliest_codes(prior, temperature, filters):
+def test_temperature_0_takes_the_likeliest_codes(prior, temperature, filters):
     drawn = torch.from_numpy(sample(prior, temperature=temperature, **filters).astype(np.int64))
     logits = prior.logits(drawn, encode(NAMES))
     assert torch.equal(drawn, logits.argmax(-1))
     assert (sample(prior, temperature=temperature, seed=1) == drawn.numpy()).all()
 
 
-def test_prior_without_numbers_is_refused():
+def test_nan_logits_are_refused():
     broken = lively(transformer())
     broken.head.weight.data[0, 0] = float("nan")
     for temperature in (0.0, 1.0):

@@ -36,7 +36,7 @@ def test_guidance_pushes_away_from_the_null_condition(scale, expected):
     ("k", "expected"),
     [
         (1, [OFF, 4.0, OFF, OFF]),
-        (2, [3.0, 4.0, 3.0, OFF]),  # equals of the k-th stay
+        (2, [3.0, 4.0, 3.0, OFF]),  # equals of the k-th are kept
         (3, [3.0, 4.0, 3.0, OFF]),
         (0, [3.0, 4.0, 3.0, 1.0]),
         (4, [3.0, 4.0, 3.0, 1.0]),
@@ -70,12 +70,12 @@ def test_top_p_keeps_the_first_of_equals():
     assert keep_top_p(torch.zeros(1, 4), 0.5).isfinite().tolist() == [[True, True, False, False]]
 
 
-def test_top_p_ignores_what_top_k_left_out():
+def test_top_p_ignores_codes_that_top_k_removed():
     logits = keep_top_k(torch.tensor([[0.4, 0.3, 0.3]]).log(), 1)
     assert keep_top_p(logits, 0.9).isfinite().tolist() == [[True, False, False]]
 
 
-def test_rows_are_cut_apart():
+def test_rows_are_filtered_separately():
     logits = torch.tensor([[0.0, 5.0], [5.0, 0.0]])
     assert keep_top_k(logits, 1).argmax(1).tolist() == [1, 0]
     assert keep_top_p(logits, 0.5).isfinite().tolist() == [[False, True], [True, False]]
@@ -101,7 +101,7 @@ def test_draw_inverts_the_cumulative_distribution(uniform, code):
     assert draw(logits, torch.tensor([uniform], dtype=torch.float64)).tolist() == [code]
 
 
-def test_draws_have_their_probabilities():
+def test_draw_frequencies_equal_the_probabilities():
     probabilities = torch.tensor([0.1, 0.0, 0.6, 0.3], dtype=torch.float64)
     uniform = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
     drawn = draw(probabilities.log().expand(1000, -1), uniform)
@@ -122,9 +122,9 @@ def test_likeliest_code_is_the_first_of_equals():
     assert likeliest(torch.tensor([[1.0, 3.0, 3.0], [OFF, OFF, 0.0]])).tolist() == [1, 2]
 
 
-@pytest.mark.parametrize("choose", [likeliest, lambda x: draw(x, torch.full((2,), 0.5).double())])
-def test_nan_is_no_code(choose):
-    codes = choose(torch.tensor([[0.0, math.nan, 0.0], [9.0, 0.0, 0.0]]))
+@pytest.mark.parametrize("pick", [likeliest, lambda x: draw(x, torch.full((2,), 0.5).double())])
+def test_nan_logits_are_refused(pick):
+    codes = pick(torch.tensor([[0.0, math.nan, 0.0], [9.0, 0.0, 0.0]]))
     assert codes.tolist() == [3, 0]
     with pytest.raises(ValueError, match=r"^prior: its logits are not numbers"):
         require_codes(codes, 3)

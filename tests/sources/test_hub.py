@@ -173,8 +173,8 @@ def test_unreachable_hub_is_one_line_and_quick(environment):
         check=True,
     )
     assert ran.stdout == (
-        "data.x.hub.location: could not reach the hub for 'some/set', and no such folder is here; "
-        "go online, or download it once elsewhere and set data.x.hub.location to that folder\n"
+        "data.x.hub.location: could not reach the Hub for 'some/set', and there is no such folder; "
+        "go online, or download it elsewhere and set data.x.hub.location to that folder\n"
     )
     assert time.monotonic() - start < 20
 

@@ -141,7 +141,7 @@ def test_unreachable_hub_is_one_line(variables, tmp_path):
         [sys.executable, "-c", code], env=environment | variables, capture_output=True, text=True
     )
     assert ran.stdout == (
-        "text.bert.location: could not reach the hub for 'some/bert', and no such folder is here; "
-        "go online, or download it once elsewhere and set text.bert.location to that folder\n"
+        "text.bert.location: could not reach the Hub for 'some/bert', and there is no such folder; "
+        "go online, or download it elsewhere and set text.bert.location to that folder\n"
     )
     assert not ran.stderr

@@ -295,4 +295,4 @@ def test_length_beyond_the_tower_is_refused(made):
 
 def test_unreachable_hub_is_refused(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert "could not reach the hub for 'some/clip'" in refusal("some/clip")
+    assert "could not reach the Hub for 'some/clip'" in refusal("some/clip")

@@ -254,8 +254,8 @@ def test_weights_of_another_shape_or_too_few_are_refused(folder, capfd):
 @pytest.mark.parametrize(
     ("location", "problem"),
     [
-        ("someone/some-model", "could not reach the hub for 'someone/some-model'"),
-        ("no/such/folder", "no folder 'no/such/folder', and it is no hub id either"),
+        ("someone/some-model", "could not reach the Hub for 'someone/some-model'"),
+        ("no/such/folder", "no folder 'no/such/folder', and it is not a Hub id either"),
     ],
 )
 def test_missing_location_is_named(location, problem, monkeypatch):

@@ -1,6 +1,6 @@
-"""`python -m vqpriors demo`: a page on this machine that shows pictures as they form.
+"""`python -m vqpriors demo`: a local web page that draws pictures and previews every step.
 
-It asks nothing of any other machine: no font, no script, no statistics.
+It loads nothing from other machines: no font, no script, no statistics.
 """
 
 import socket
@@ -16,17 +16,18 @@ HIGHEST_PORT = 65535
 
 
 def serve(folders: Sequence[str], port: int | None) -> None:
-    """Load generators and show the page until Ctrl-C.
+    """Load generators and serve the page until Ctrl-C.
 
     Args:
-        folders: Of trained parts; each is a choice on the page, the first of them chosen.
-        port: Where on this machine; None: the first free one from 7860.
+        folders: Folders of generators, or Hub ids, to choose from on the page; the first one is
+            preselected.
+        port: The port; None takes the first free one from 7860.
 
     Raises:
-        ValueError: If a part is missing or damaged, or the port can't be had.
+        ValueError: If a part is missing or damaged, or the port is not available.
     """
     if port is not None:
-        _check(port)
+        _require_port(port)
     page = build_page({folder: Generator.load(folder) for folder in folders})
     try:
         _, address, _ = page.launch(
@@ -47,17 +48,17 @@ def serve(folders: Sequence[str], port: int | None) -> None:
         )
     except OSError as error:
         raise ValueError(f"--port: {error}") from None
-    print(f"{address} shows it; Ctrl-C ends it", flush=True)
+    print(f"{address} (press Ctrl-C to stop)", flush=True)
     page.block_thread()
 
 
-def _check(port: int) -> None:
-    """Refuse a port that can't be had, before anything is loaded."""
+def _require_port(port: int) -> None:
+    """Raise an error if a port is not available, before anything is loaded."""
     if not 1 <= port <= HIGHEST_PORT:
-        raise ValueError(f"--port: must be 1 to {HIGHEST_PORT}, got {port}; choose another")
+        raise ValueError(f"--port: must be 1 to {HIGHEST_PORT}, got {port}")
     with socket.socket() as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gradio does
         try:
             trial.bind((HOST, port))
         except OSError as error:
-            raise ValueError(f"--port: {port}: {error.strerror}; choose another") from None
+            raise ValueError(f"--port: {port}: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""What the page's buttons do. All of it yields, so that pictures can come as they form."""
+"""Event handlers of the page's buttons, as generators, so that previews can be shown."""
 
 import base64
 import dataclasses
@@ -18,82 +18,90 @@ from vqpriors.data.decoding import BadImageError, decode
 from vqpriors.demo.streaming import (
     NO_PICTURE,
     Pictures,
-    as_they_form,
-    as_tokenized,
-    enlarged,
-    painted,
-    restored,
+    downscale,
+    preprocess,
+    split_drawing,
+    stream_previews,
+    upscale,
 )
-from vqpriors.inference.generator import Generator, Look
+from vqpriors.inference.generator import Generator
 from vqpriors.inference.limits import MAX_PIXELS
+from vqpriors.inference.pictures import PictureCallback
 
-TILE, LONE_TILE, CANVAS = 196, 392, 364  # pixels of a screen
-Shown = tuple[str, int, Pictures]
+TILE, SINGLE_TILE, CANVAS = 196, 392, 364  # screen pixels
+Result = tuple[str, int, Pictures]
 """HTML, the seed, and the pictures."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Acts:
-    """What can be done with the generators that the page was started with, by their names."""
+class Handlers:
+    """The handlers, with the generators that the page offers, by name."""
 
     generators: Mapping[str, Generator]
 
-    def draw(self, name: str, prompt: str, *wishes: Any) -> Iterator[Shown]:
-        """Draw pictures of a prompt."""
-        generator, how = wanted(self.generators[name], *wishes)
-        yield from _shown(lambda look: generator(prompt, look=look, **how), how["seed"])
+    def draw(self, name: str, prompt: str, *controls: Any) -> Iterator[Result]:
+        """Draw pictures from a prompt."""
+        generator, settings = parse_settings(self.generators[name], *controls)
+
+        def call(callback: PictureCallback) -> Pictures:
+            return generator(prompt, callback=callback, **settings)
+
+        yield from _stream_results(call, settings["seed"])
 
     def inpaint(
-        self, name: str, prompt: str, drawing: dict[str, Any] | None, *wishes: Any
-    ) -> Iterator[Shown]:
-        """Draw what is painted over again."""
-        generator, how = wanted(self.generators[name], *wishes)
-        picture, mask = painted(drawing)
-        given = restored(picture, generator.image.size)
-        yield from _shown(
-            lambda look: generator.inpaint(given, mask, prompt, look=look, **how), how["seed"]
-        )
+        self, name: str, prompt: str, drawing: dict[str, Any] | None, *controls: Any
+    ) -> Iterator[Result]:
+        """Redraw the painted part of a picture."""
+        generator, settings = parse_settings(self.generators[name], *controls)
+        picture, mask = split_drawing(drawing)
+        source = downscale(picture, generator.image.size)
+
+        def call(callback: PictureCallback) -> Pictures:
+            return generator.inpaint(source, mask, prompt, callback=callback, **settings)
+
+        yield from _stream_results(call, settings["seed"])
 
     def caption(
         self, name: str, upload: dict[str, Any] | None, seed: float | None
     ) -> Iterator[str]:
-        """Write a picture's caption."""
+        """Caption a picture."""
         generator = self.generators[name]
-        yield generator.caption(_uploaded(upload, generator), seed=_whole("seed", seed))[0]
+        picture = _decode_upload(upload, generator)
+        yield generator.caption(picture, seed=_integer("Seed", seed))[0]
 
     def reconstruct(self, name: str, upload: dict[str, Any] | None) -> Iterator[str]:
-        """Show a picture as the tokenizer sees it beside what its codes tell."""
+        """Show the tokenizer's input and its reconstruction side by side."""
         generator = self.generators[name]
-        seen = as_tokenized(_uploaded(upload, generator), generator.image)
-        notes = ("as the tokenizer sees it", f"as its {generator.spec.length} codes tell it")
-        yield tiles([seen, generator.reconstruct(seen)], notes)
+        source = preprocess(_decode_upload(upload, generator), generator.image)
+        notes = ("tokenizer input", f"reconstruction from {generator.spec.length} codes")
+        yield tiles([source, generator.reconstruct(source)], notes)
 
 
-def told(act: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-    """Let an act end with one line on the page where the user got something wrong."""
+def show_errors(handler: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+    """Wrap a handler, so that a ValueError becomes a message on the page."""
 
-    @wraps(act)
-    def acting(*given: Any) -> Iterator[Any]:
+    @wraps(handler)
+    def wrapped(*arguments: Any) -> Iterator[Any]:
         try:
-            yield from act(*given)
+            yield from handler(*arguments)
         except ValueError as error:
-            raise problem(str(error)) from None
+            raise page_error(str(error)) from None
 
-    return acting
+    return wrapped
 
 
-def problem(reason: str) -> gr.Error:
-    """Return what shows a reason on the page, as text, and leaves no traceback."""
+def page_error(reason: str) -> gr.Error:
+    """Return an error that shows a reason on the page as plain text, without a traceback."""
     return gr.Error(escape(" ".join(reason.split())), print_exception=False)
 
 
-def orders(generator: Generator) -> tuple[str, ...]:
-    """Return the orders in which codes can be written; empty where there is no choice."""
+def decoding_orders(generator: Generator) -> tuple[str, ...]:
+    """Return the decoding orders to choose from; empty if the sampler has no choice."""
     field = type(generator.sampler.config).model_fields.get("order")
     return get_args(field.annotation) if field else ()
 
 
-def wanted(
+def parse_settings(
     generator: Generator,
     count: float,
     seed: float | None,
@@ -103,70 +111,70 @@ def wanted(
     guidance: float,
     order: str | None,
 ) -> tuple[Generator, dict[str, Any]]:
-    """Turn the page's settings into a generator, and arguments for it.
+    """Convert the values of the page's controls to a generator and keyword arguments of its call.
 
     Args:
-        generator: Of the chosen prior.
-        count: Pictures.
-        seed: Not used where a new one is wanted.
-        is_new_seed: Whether to take a new one.
-        steps: Passes; not used where the sampler leaves no choice.
-        temperature: As of a call.
-        guidance: As of a call.
-        order: One of `orders`; not used where there is no choice.
+        generator: The chosen generator.
+        count: Number of pictures.
+        seed: The seed; ignored if a new one is wanted.
+        is_new_seed: Whether to draw a new seed.
+        steps: Decoding steps; ignored if the sampler has no choice.
+        temperature: See `Generator.__call__`.
+        guidance: See `Generator.__call__`.
+        order: One of `decoding_orders`; ignored if there are none.
 
     Raises:
-        ValueError: If something is missing, or the order is unknown.
+        ValueError: If a value is missing, or the order is unknown.
     """
-    how: dict[str, Any] = {"temperature": temperature, "guidance": guidance}
-    how["num_samples"] = _whole("pictures", count)
-    how["seed"] = secrets.randbelow(2**31) if is_new_seed else _whole("seed", seed)
+    settings: dict[str, Any] = {"temperature": temperature, "guidance": guidance}
+    settings["num_samples"] = _integer("Pictures", count)
+    settings["seed"] = secrets.randbelow(2**31) if is_new_seed else _integer("Seed", seed)
     if generator.has_steps:
-        how["steps"] = _whole("steps", steps)
-    if not (known := orders(generator)):
-        return generator, how
+        settings["steps"] = _integer("Steps", steps)
+    if not (known := decoding_orders(generator)):
+        return generator, settings
     if order not in known:
-        raise ValueError(f"order: must be one of {', '.join(known)}, got {order}; choose another")
+        raise ValueError(f"order: must be one of {', '.join(known)}, got {order}")
     config = generator.sampler.changed({"order": order})
     sampler = dataclasses.replace(generator.sampler, config=config)
-    return dataclasses.replace(generator, sampler=sampler), how
+    return dataclasses.replace(generator, sampler=sampler), settings
 
 
 def tiles(pictures: Sequence[Image.Image], notes: Sequence[str] = ()) -> str:
-    """Return HTML of pictures side by side, a note below each where there are notes."""
-    edge = LONE_TILE if len(pictures) == 1 else TILE
+    """Return HTML of pictures side by side, each with its note below, if any."""
+    edge = SINGLE_TILE if len(pictures) == 1 else TILE
     figures = []
     for i, picture in enumerate(pictures):
-        shown, file = enlarged(picture, edge), io.BytesIO()
-        shown.save(file, format="PNG")
+        large, file = upscale(picture, edge), io.BytesIO()
+        large.save(file, format="PNG")
         source = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-        size = f'width="{shown.width}" height="{shown.height}"'
+        size = f'width="{large.width}" height="{large.height}"'
         note = f"<figcaption>{escape(notes[i])}</figcaption>" if notes else ""
         figures.append(f'<figure><img src="{source}" {size} alt="picture {i + 1}">{note}</figure>')
     return f'<div class="tiles">{"".join(figures)}</div>'
 
 
-def _shown(draw: Callable[[Look], Pictures], seed: int) -> Iterator[Shown]:
+def _stream_results(draw: Callable[[PictureCallback], Pictures], seed: int) -> Iterator[Result]:
     start, pictures = time.perf_counter(), []
-    for pictures in as_they_form(draw):
+    for pictures in stream_previews(draw):
         yield f'{tiles(pictures)}<p class="status">drawing ...</p>', seed, pictures
     seconds = time.perf_counter() - start
-    done = f"{len(pictures)} picture{'s' * (len(pictures) > 1)} in {seconds:.1f} s, seed {seed}"
-    yield f'{tiles(pictures)}<p class="status">{done}</p>', seed, pictures
+    status = f"{len(pictures)} picture{'s' * (len(pictures) > 1)} in {seconds:.1f} s, seed {seed}"
+    yield f'{tiles(pictures)}<p class="status">{status}</p>', seed, pictures
 
 
-def _uploaded(upload: dict[str, Any] | None, generator: Generator) -> Image.Image:
-    """Decode a file that is said to be a picture; gradio has checked that it was uploaded."""
+def _decode_upload(upload: dict[str, Any] | None, generator: Generator) -> Image.Image:
+    """Decode an uploaded file; gradio has checked that it was uploaded."""
     if upload is None or upload["path"] is None:
         raise ValueError(NO_PICTURE)
     try:
         picture = decode(Path(upload["path"]).read_bytes(), max_pixels=MAX_PIXELS)
     except BadImageError as error:
-        raise ValueError(f"picture: {error}; give another") from None
-    return restored(picture, generator.image.size)
+        raise ValueError(f"Picture: {error}") from None
+    return downscale(picture, generator.image.size)
 
 
-def _whole(name: str, value: float | None) -> int:
+def _integer(name: str, value: float | None) -> int:
     if value is None:
-        raise ValueError(f"{name}: there is none; give a whole number")
+        raise ValueError(f"{name}: enter an integer")
     return int(value)

@@ -1,4 +1,4 @@
-"""What is where on the page."""
+"""Layout of the page: its controls, and the handlers of their events."""
 
 import secrets
 from collections.abc import Mapping
@@ -9,24 +9,22 @@ import gradio as gr
 from gradio.components import Component
 from PIL import Image
 
-from vqpriors.demo.handlers import CANVAS, Acts, orders, problem, told
-from vqpriors.demo.streaming import Pictures, enlarged, suggested_pictures
+from vqpriors.demo.handlers import CANVAS, Handlers, decoding_orders, page_error, show_errors
+from vqpriors.demo.streaming import Pictures, example_pictures, upscale
 from vqpriors.inference.generator import Generator
 from vqpriors.inference.limits import EXAMPLE_PROMPT
 
 TITLE = "vqpriors"
-SUBTITLE = (
-    "Pictures in a vocabulary of learned codes: see them written, redraw parts, read captions."
-)
-NUM_PICTURES, MOST_PICTURES, MOST_STEPS, NUM_EXAMPLES = 8, 16, 64, 6
-MAX_WAITING, KEPT_SECONDS = 16, 3600
+SUBTITLE = "Draw pictures from prompts, code by code; redraw parts of them, or caption them."
+NUM_PICTURES, MAX_PICTURES, MAX_STEPS, NUM_EXAMPLES = 8, 16, 64, 6
+MAX_WAITING, UPLOAD_SECONDS = 16, 3600
 PAINT = "#f97316b0"
-NO_CAPTIONS = "This prior writes no captions. Train one that does: dvc exp run -S prior.arch=cftn2"
+NO_CAPTIONS = "This prior can't caption. Train one that can: dvc exp run -S prior.arch=cftn2"
 NO_REDRAWING = (
-    "This prior draws in one order, from the top, and can't redraw. Train one that can: "
+    "This prior draws in one order, from the top, and can't redraw parts. Train one that can: "
     "dvc exp run -S prior.arch=cftn"
 )
-ACT: dict[str, Any] = {"concurrency_id": "prior", "api_visibility": "private"}
+RUN: dict[str, Any] = {"concurrency_id": "prior", "api_visibility": "private"}
 AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -34,54 +32,58 @@ def build_page(generators: Mapping[str, Generator]) -> gr.Blocks:
     """Build the page.
 
     Args:
-        generators: By the names that they have on the page; the first is chosen.
+        generators: By their names on the page; the first one is preselected.
     """
     with gr.Blocks(
-        title=TITLE, analytics_enabled=False, delete_cache=(KEPT_SECONDS, KEPT_SECONDS)
+        title=TITLE, analytics_enabled=False, delete_cache=(UPLOAD_SECONDS, UPLOAD_SECONDS)
     ) as page:
-        _Layout(generators).place()
+        _Layout(generators).render()
     return page.queue(max_size=MAX_WAITING, default_concurrency_limit=1, api_open=False)
 
 
-def of_prior(generator: Generator) -> dict[str, Any]:
-    """Return what goes with a prior, to be placed, or to replace what is there of another."""
-    settings, sampler, spec = generator.settings, generator.sampler.config, generator.spec
+def controls_for(generator: Generator) -> dict[str, Any]:
+    """Return the controls that depend on the generator, not rendered yet, or as an update."""
+    defaults, sampler, spec = generator.defaults, generator.sampler.config, generator.spec
     can_redraw = "in-painting" in generator.sampler.module.EDITS
-    kind = type(generator.prior).__module__.rpartition(".")[2]
-    codes = f"{spec.rows} x {spec.columns} of {spec.codebook_size:,} codes"
-    known = list(orders(generator))
+    codes = f"{spec.rows} x {spec.columns} codes, codebook of {spec.codebook_size:,}"
+    orders = list(decoding_orders(generator))
     return {
         "steps": _slider(
-            "Steps", settings.steps, least=1, most=MOST_STEPS, step=1, visible=generator.has_steps
+            "Steps",
+            defaults.steps,
+            minimum=1,
+            maximum=MAX_STEPS,
+            step=1,
+            visible=generator.has_steps,
         ),
-        "temperature": _slider("Temperature", sampler.temperature, least=0, most=3, step=0.05),
-        "guidance": _slider("Guidance", settings.guidance, least=0, most=10, step=0.1),
+        "temperature": _slider("Temperature", sampler.temperature, minimum=0, maximum=3, step=0.05),
+        "guidance": _slider("Guidance", defaults.guidance, minimum=0, maximum=10, step=0.1),
         "order": gr.Dropdown(
-            known,
+            orders,
             value=getattr(sampler, "order", None),
-            label="Order",
-            visible=bool(known),
+            label="Decoding order",
+            visible=bool(orders),
             render=False,
         ),
         "redrawing": _note(NO_REDRAWING, visible=not can_redraw),
-        "redraw": _button("Draw again", interactive=can_redraw),
+        "redraw": _run_button("Redraw", interactive=can_redraw),
         "captions": _note(NO_CAPTIONS, visible=not generator.is_captioner),
-        "caption": _button("Write a caption", interactive=generator.is_captioner),
+        "caption": _run_button("Caption", interactive=generator.is_captioner),
         "about": gr.HTML(
-            f'<p class="about">{escape(kind)}: {generator.image.size} px as {codes}</p>',
+            f'<p class="about">{escape(generator.arch)}: {generator.image.size} px, {codes}</p>',
             render=False,
         ),
     }
 
 
 class _Layout:
-    """The page's parts, and what happens when one is pressed."""
+    """The page's components and their events."""
 
     def __init__(self, generators: Mapping[str, Generator]):
         first = next(iter(generators))
-        self.generators, self.acts = generators, Acts(generators)
-        self.suggested = {name: suggested_pictures(g.folder) for name, g in generators.items()}
-        self.parts = of_prior(generators[first])
+        self.generators, self.handlers = generators, Handlers(generators)
+        self.test_data = {name: example_pictures(g.folder) for name, g in generators.items()}
+        self.own = controls_for(generators[first])
         examples = self._examples(first)
         self.prompt = _prompt(examples[0][0])
         self.examples = gr.Dataset(
@@ -95,16 +97,16 @@ class _Layout:
             list(generators), value=first, label="Prior", visible=len(generators) > 1, render=False
         )
         self.seed = gr.Number(0, precision=0, label="Seed", render=False)
-        self.wishes = [
-            _slider("Pictures", NUM_PICTURES, least=1, most=MOST_PICTURES, step=1),
+        self.controls = [
+            _slider("Pictures", NUM_PICTURES, minimum=1, maximum=MAX_PICTURES, step=1),
             self.seed,
             gr.Checkbox(True, label="New seed each time", render=False),
-            *(self.parts[key] for key in ("steps", "temperature", "guidance", "order")),
+            *(self.own[key] for key in ("steps", "temperature", "guidance", "order")),
         ]
         self.drawn = gr.State([])
 
-    def place(self) -> None:
-        """Put all of it where it belongs."""
+    def render(self) -> None:
+        """Render the header, the tabs and the settings."""
         gr.HTML(f"<header><h1>{TITLE}</h1><p>{SUBTITLE}</p></header>")
         with gr.Row():
             with gr.Column(scale=3, min_width=320), gr.Tabs(overflow_behavior="wrap"):
@@ -123,21 +125,21 @@ class _Layout:
         with gr.Row():
             with gr.Column(scale=6, min_width=280):
                 self.prompt.render()
-            with gr.Column(scale=1, min_width=110, elem_classes="go"):
-                go = _button("Draw")
-                stop = _with_stop(go)
+            with gr.Column(scale=1, min_width=110, elem_classes="run"):
+                run_button = _run_button("Draw")
+                stop = _with_stop(run_button)
         self.examples.render()
         self.examples.click(lambda row: row[0], self.examples, self.prompt, **AT_ONCE)
-        shown = _note("Pictures come here.")
-        shown.render()
-        self._drawing(self.acts.draw, [self.prompt], go, stop, shown)
+        output = _note("Pictures appear here.")
+        output.render()
+        self._connect(self.handlers.draw, [self.prompt], run_button, stop, output)
 
     def _inpaint(self) -> None:
-        self.parts["redrawing"].render()
+        self.own["redrawing"].render()
         with gr.Row():
             with gr.Column(min_width=300):
                 editor = gr.ImageEditor(
-                    label="Brush over what to draw again",
+                    label="Brush over the part to redraw",
                     type="pil",
                     format="png",
                     sources=("upload", "clipboard"),
@@ -153,70 +155,71 @@ class _Layout:
                 prompt = _prompt("")
                 prompt.render()
                 with gr.Row():
-                    go = self.parts["redraw"]
-                    stop = _with_stop(go)
-                shown = _note("Pictures come here.")
-                shown.render()
-        self._drawing(self.acts.inpaint, [prompt, editor], go, stop, shown)
+                    run_button = self.own["redraw"]
+                    stop = _with_stop(run_button)
+                output = _note("Pictures appear here.")
+                output.render()
+        self._connect(self.handlers.inpaint, [prompt, editor], run_button, stop, output)
 
     def _caption(self) -> None:
-        self.parts["captions"].render()
+        self.own["captions"].render()
         with gr.Row():
             with gr.Column(min_width=300):
                 picture = self._picture()
             with gr.Column(min_width=300):
-                go = self.parts["caption"]
-                go.render()
+                run_button = self.own["caption"]
+                run_button.render()
                 text = gr.Textbox(label="Caption", lines=3, interactive=False)
-        go.click(
-            told(self.acts.caption), [self.name, picture, self.seed], text, preprocess=False, **ACT
-        )
+        handler = show_errors(self.handlers.caption)
+        inputs = [self.name, picture, self.seed]
+        run_button.click(handler, inputs, text, preprocess=False, **RUN)
 
     def _reconstruct(self) -> None:
         with gr.Row():
             with gr.Column(min_width=300):
                 picture = self._picture()
             with gr.Column(min_width=300):
-                go = _button("Encode and decode")
-                go.render()
-                shown = _note("Both pictures come here.")
-                shown.render()
-        go.click(told(self.acts.reconstruct), [self.name, picture], shown, preprocess=False, **ACT)
+                run_button = _run_button("Encode and decode")
+                run_button.render()
+                output = _note("Both pictures appear here.")
+                output.render()
+        handler = show_errors(self.handlers.reconstruct)
+        run_button.click(handler, [self.name, picture], output, preprocess=False, **RUN)
 
     def _settings(self) -> None:
-        count, seed, is_new_seed, *others = self.wishes
+        count, seed, is_new_seed, *others = self.controls
         self.name.render()
         with gr.Group():
             for part in (count, *others, seed, is_new_seed):
                 part.render()
-        self.parts["about"].render()
-        changing = [self.examples, *self.parts.values()]
-        self.name.change(self._change, self.name, changing, **AT_ONCE)
+        self.own["about"].render()
+        outputs = [self.examples, *self.own.values()]
+        self.name.change(self._change, self.name, outputs, **AT_ONCE)
 
     def _change(self, name: str) -> list[Any]:
         examples = gr.Dataset(samples=self._examples(name))
-        return [examples, *of_prior(self.generators[name]).values()]
+        return [examples, *controls_for(self.generators[name]).values()]
 
     def _examples(self, name: str) -> list[list[str]]:
-        _, captions = self.suggested[name]
+        _, captions = self.test_data[name]
         return [[caption] for caption in captions[:NUM_EXAMPLES] or [EXAMPLE_PROMPT]]
 
-    def _drawing(
+    def _connect(
         self,
-        act: Any,
-        given: list[Any],
-        go: gr.Button,
+        handler: Any,
+        inputs: list[Any],
+        run_button: gr.Button,
         stop: gr.Button,
-        shown: Component,
+        output: Component,
     ) -> None:
         event = gr.on(
-            [go.click, given[0].submit],
-            told(act),
-            [self.name, *given, *self.wishes],
-            [shown, self.seed, self.drawn],
+            [run_button.click, inputs[0].submit],
+            show_errors(handler),
+            [self.name, *inputs, *self.controls],
+            [output, self.seed, self.drawn],
             show_progress="minimal",
-            show_progress_on=shown,
-            **ACT,
+            show_progress_on=output,
+            **RUN,
         )
         stop.click(None, cancels=[event], **AT_ONCE)
 
@@ -232,49 +235,49 @@ class _Layout:
         return picture
 
     def _sources(self, target: Component) -> None:
-        has_pictures = any(pictures for pictures, _ in self.suggested.values())
+        has_pictures = any(pictures for pictures, _ in self.test_data.values())
         with gr.Row():
-            drawn = gr.Button("Take the drawn one", size="sm", min_width=120)
-            test = gr.Button("Take a test picture", size="sm", min_width=120, visible=has_pictures)
-        drawn.click(_first, self.drawn, target, **AT_ONCE)
-        test.click(self._any, self.name, target, **AT_ONCE)
+            drawn = gr.Button("Use the first drawn picture", size="sm", min_width=120)
+            test = gr.Button("Use a test picture", size="sm", min_width=120, visible=has_pictures)
+        drawn.click(_first_drawn, self.drawn, target, **AT_ONCE)
+        test.click(self._random_test_picture, self.name, target, **AT_ONCE)
 
-    def _any(self, name: str) -> Image.Image:
-        pictures, _ = self.suggested[name]
+    def _random_test_picture(self, name: str) -> Image.Image:
+        pictures, _ = self.test_data[name]
         if not pictures:
-            raise problem("picture: beside this prior there are none; upload one")
-        return enlarged(secrets.choice(pictures), CANVAS)
+            raise page_error("This prior has no test pictures: upload one.")
+        return upscale(secrets.choice(pictures), CANVAS)
 
 
-def _first(pictures: Pictures) -> Image.Image:
+def _first_drawn(pictures: Pictures) -> Image.Image:
     if not pictures:
-        raise problem("picture: none is drawn yet; draw one first")
-    return enlarged(pictures[0], CANVAS)
+        raise page_error("No picture yet: draw one first.")
+    return upscale(pictures[0], CANVAS)
 
 
-def _with_stop(go: gr.Button) -> gr.Button:
-    go.render()
+def _with_stop(run_button: gr.Button) -> gr.Button:
+    run_button.render()
     return gr.Button("Stop", scale=1, min_width=80)
 
 
-def _button(text: str, *, interactive: bool = True) -> gr.Button:
+def _run_button(text: str, *, interactive: bool = True) -> gr.Button:
     return gr.Button(
         text, variant="primary", scale=3, min_width=100, interactive=interactive, render=False
     )
 
 
 def _prompt(text: str) -> gr.Textbox:
-    hint = "What to draw; anything, if empty"
+    hint = "A description; leave it empty for any picture"
     return gr.Textbox(text, label="Prompt", placeholder=hint, max_lines=6, render=False)
 
 
 def _slider(
-    label: str, value: float, *, least: float, most: float, step: float, visible: bool = True
+    label: str, value: float, *, minimum: float, maximum: float, step: float, visible: bool = True
 ) -> gr.Slider:
-    """Return a slider that reaches what params.yaml says, too."""
+    """Return a slider whose range includes the default of params.yaml."""
     return gr.Slider(
-        least,
-        max(most, value),
+        minimum,
+        max(maximum, value),
         value,
         step=step,
         label=label,

@@ -1,4 +1,4 @@
-"""Pictures for a page: as they form, enlarged, painted over, and some to begin with."""
+"""Pictures for the page: previews of a running call, scaling, drawings and examples."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -13,79 +13,79 @@ from PIL import Image, ImageChops
 from vqpriors.core.artifact import MANIFEST
 from vqpriors.data.decoding import ImageConfig, fit
 from vqpriors.data.shards import read_batches, shard_paths
-from vqpriors.inference.generator import Look
+from vqpriors.inference.pictures import PictureCallback, to_pictures
 
-NUM_SUGGESTED = 64  # pictures of the test split
-NO_PICTURE = "picture: there is none; take one or upload one"
+NUM_EXAMPLE_PICTURES = 64  # of the test split
+NO_PICTURE = "No picture yet: pick a sample or upload one."
 Pictures = list[Image.Image]
 
 
-class _LeftError(Exception):
-    """No one looks on any more."""
+class ClientGoneError(Exception):
+    """Stops a call whose previews nobody reads any more."""
 
 
-def as_they_form(draw: Callable[[Look], Pictures]) -> Iterator[Pictures]:
-    """Yield pictures after each pass and at the end, while another thread draws them.
+def stream_previews(draw: Callable[[PictureCallback], Pictures]) -> Iterator[Pictures]:
+    """Yield previews after each decoding step and the result at the end, from another thread.
 
-    Who takes them slower than they come misses some, but never the last. Closing the iterator ends
-    the drawing with its next pass.
+    A slow reader misses previews, but never the result. Closing the iterator stops the thread at
+    its next step.
 
     Args:
-        draw: Takes what to call after each pass; returns the pictures.
+        draw: Takes the callback of each step; returns the result.
     """
-    frames: SimpleQueue[Pictures | None] = SimpleQueue()
-    is_left = Event()
+    previews: SimpleQueue[Pictures | None] = SimpleQueue()
+    is_closed = Event()
 
-    def look(pictures: Pictures) -> None:
-        if is_left.is_set():
-            raise _LeftError
-        frames.put(pictures)
+    def callback(pictures: Pictures) -> None:
+        if is_closed.is_set():
+            raise ClientGoneError
+        previews.put(pictures)
 
     with ThreadPoolExecutor(1) as pool:
-        drawn = pool.submit(draw, look)
-        drawn.add_done_callback(lambda _: frames.put(None))
+        result = pool.submit(draw, callback)
+        result.add_done_callback(lambda _: previews.put(None))
         try:
-            while (frame := _newest(frames)) is not None:
-                yield frame
-            yield drawn.result()
+            while (preview := _newest(previews)) is not None:
+                yield preview
+            yield result.result()
         finally:
-            is_left.set()
+            is_closed.set()
 
 
-def _newest(frames: "SimpleQueue[Pictures | None]") -> Pictures | None:
-    frame = frames.get()
-    while not frames.empty():
-        frame = frames.get()
-    return frame
+def _newest(previews: "SimpleQueue[Pictures | None]") -> Pictures | None:
+    preview = previews.get()
+    while not previews.empty():
+        preview = previews.get()
+    return preview
 
 
-def enlarged(picture: Image.Image, edge: int) -> Image.Image:
-    """Repeat each pixel by the largest whole factor that keeps the picture within an edge."""
+def upscale(picture: Image.Image, edge: int) -> Image.Image:
+    """Repeat each pixel by the largest integer factor that keeps the picture within an edge."""
     factor = max(1, edge // max(picture.size))
     size = (picture.width * factor, picture.height * factor)
     return picture.resize(size, Image.Resampling.NEAREST)
 
 
-def restored(picture: Image.Image, edge: int) -> Image.Image:
-    """Undo `enlarged`, pixel for pixel, of a square picture; leave any other as it is.
+def downscale(picture: Image.Image, edge: int) -> Image.Image:
+    """Undo `upscale` of a square picture exactly; return any other picture unchanged.
 
     Args:
         picture: Of any mode and size.
-        edge: What its size has been.
+        edge: Edge of the picture before `upscale`.
     """
     small = picture.resize((edge, edge), Image.Resampling.NEAREST)
-    is_enlarged = small.resize(picture.size, Image.Resampling.NEAREST).tobytes()
-    return small if is_enlarged == picture.tobytes() else picture
+    again = small.resize(picture.size, Image.Resampling.NEAREST)
+    return small if again.tobytes() == picture.tobytes() else picture
 
 
-def painted(drawing: dict[str, Any] | None) -> tuple[Image.Image, Image.Image]:
-    """Take what an editor gives apart: its picture, and white on black where that is painted over.
+def split_drawing(drawing: dict[str, Any] | None) -> tuple[Image.Image, Image.Image]:
+    """Split the value of an image editor into the picture and a mask, white where it is painted.
 
     Args:
-        drawing: `background`, a picture or None, and `layers`, RGBA, transparent but for the paint.
+        drawing: `background`, a picture or None, and `layers`, RGBA with transparent background.
 
     Raises:
-        ValueError: If there is no picture, or no paint.
+        ValueError: If there is no picture, or nothing is painted.
     """
     if drawing is None or drawing["background"] is None:
         raise ValueError(NO_PICTURE)
@@ -95,25 +95,24 @@ def painted(drawing: dict[str, Any] | None) -> tuple[Image.Image, Image.Image]:
         paint = layer.getchannel("A").point(lambda opacity: 255 * (opacity > 0))
         mask = ImageChops.lighter(mask, paint.resize(mask.size))
     if mask.getbbox() is None:
-        raise ValueError("mask: nothing is painted; brush over what to draw again")
+        raise ValueError("Nothing is painted: brush over the part to redraw.")
     return picture, mask
 
 
-def as_tokenized(picture: Image.Image, config: ImageConfig) -> Image.Image:
-    """Return a picture as a tokenizer of that size and those channels sees it."""
-    pixels = fit(picture, config)
-    return Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+def preprocess(picture: Image.Image, config: ImageConfig) -> Image.Image:
+    """Bring a picture to the size and channels of a tokenizer's input."""
+    return to_pictures(fit(picture, config)[None])[0]
 
 
-def suggested_pictures(folder: Path) -> tuple[Pictures, list[str]]:
-    """Return pictures of the test split beside a generator's parts, and captions, each once.
+def example_pictures(folder: Path) -> tuple[Pictures, list[str]]:
+    """Return pictures of the test split beside a generator's parts, and their distinct captions.
 
     Args:
-        folder: Of the parts; both are empty where it holds no `images/`.
+        folder: The folder of the parts; both lists are empty if it has no `images/`.
     """
     if not (folder / "images" / MANIFEST).is_file():
         return [], []
-    rows = next(read_batches(shard_paths(folder / "images", "test"), rows=NUM_SUGGESTED))
+    rows = next(read_batches(shard_paths(folder / "images", "test"), rows=NUM_EXAMPLE_PICTURES))
     columns = rows.to_pydict()
     pictures: Pictures = [Image.open(io.BytesIO(data)) for data in columns["image"]]
     return pictures, [caption for caption in dict.fromkeys(columns["caption"]) if caption]

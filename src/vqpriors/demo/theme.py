@@ -1,4 +1,4 @@
-"""The page's colours, fonts and spacing."""
+"""Colours, fonts and spacing of the page."""
 
 from gradio.themes import Base, Default
 
@@ -21,15 +21,15 @@ header p, .status, .about, .tiles figcaption { margin: 0; opacity: 0.75; }
   .tiles { display: grid; grid-template-columns: 1fr 1fr; }
   .tiles figure:only-child { grid-column: 1 / 3; }
   .tiles img { width: 100%; height: auto; }
-  .go { flex-flow: row nowrap !important; }
-  .go > button { width: auto; }
+  .run { flex-flow: row nowrap !important; }
+  .run > button { width: auto; }
   .examples button:nth-child(n + 4) { display: none; }
 }
 """
 
 
 def theme() -> Base:
-    """Return gradio's default in other colours, with fonts that the reader's machine has."""
+    """Return gradio's default theme in other colours, with system fonts."""
     return Default(
         primary_hue="indigo",
         neutral_hue="slate",

@@ -1,1 +1,1 @@
-"""The generator: trained parts that draw, redraw and caption pictures."""
+"""The generator: a trained model that draws, edits and captions pictures."""

@@ -2,4 +2,4 @@
 
 PARTS = ("tokenizer", "text", "prior")
 CARD, SETTINGS = "README.md", "settings.json"
-BESIDE = ("params.yaml", "dvc.lock", "metrics/evaluate/metrics.json")  # a checkout's data folder
+CHECKOUT_FILES = ("params.yaml", "dvc.lock", "metrics/evaluate/metrics.json")  # beside its data/

@@ -1,4 +1,4 @@
-"""Which codes of a picture stay and which are drawn again: in-painting and its like.
+"""Masks of codes for in-painting, out-painting, variation and completion.
 
 A code stands for a patch of the picture, so a mask of pixels becomes a mask of whole patches.
 """
@@ -9,22 +9,22 @@ EDITS = ("in-painting", "out-painting", "variation", "completion")
 
 
 def codes_to_keep(mask: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Turn a mask of pixels into one of codes: a patch with any marked pixel is drawn again.
+    """Turn a mask of pixels into a mask of codes; a patch with any marked pixel is redrawn.
 
     Args:
-        mask: True where the picture is to be drawn again; (H, W) bool.
+        mask: True where the picture is to be redrawn; (H, W) bool.
         rows: Rows of codes; must divide H.
         columns: Columns of codes; must divide W.
 
     Returns:
-        True where the code stays; (rows * columns,) bool, raster order.
+        True where the code is kept; (rows * columns,) bool, raster order.
 
     Raises:
         ValueError: If the grid does not divide the mask.
     """
     if mask.ndim != 2 or mask.shape[0] % rows or mask.shape[1] % columns:
         raise ValueError(
-            f"mask: must be of a multiple of {columns} x {rows} pixels, as the picture is; "
+            f"mask: must be of a multiple of {columns} x {rows} pixels, like the picture; "
             f"got {' x '.join(map(str, mask.shape[::-1]))}; resize it"
         )
     patches = mask.reshape(rows, mask.shape[0] // rows, columns, mask.shape[1] // columns)
@@ -32,18 +32,18 @@ def codes_to_keep(mask: np.ndarray, rows: int, columns: int) -> np.ndarray:
 
 
 def edit_mask(edit: str, rows: int, columns: int, *, count: int, seed: int) -> np.ndarray:
-    """Return what an edit keeps of pictures.
+    """Return the codes that an edit keeps.
 
     Args:
-        edit: One of `EDITS`: "in-painting" draws the middle again, "out-painting" all but the
-            middle, "variation" half of the codes at random, "completion" the lower half.
+        edit: One of `EDITS`: "in-painting" redraws the middle, "out-painting" all but the middle,
+            "variation" half of the codes at random, "completion" the lower half.
         rows: Rows of codes.
         columns: Columns of codes.
         count: Number of pictures M.
-        seed: Starts the choice of a variation.
+        seed: Seed of the random choice of a variation.
 
     Returns:
-        (M, rows * columns) bool.
+        True where the code is kept; (M, rows * columns) bool.
     """
     row, column = np.mgrid[:rows, :columns]
     middle = (abs(2 * row + 1 - rows) < rows / 2 + 1) & (
@@ -52,5 +52,5 @@ def edit_mask(edit: str, rows: int, columns: int, *, count: int, seed: int) -> n
     if edit == "variation":
         keys = np.random.default_rng(seed).random((count, rows * columns))
         return keys.argsort(axis=1).argsort(axis=1) < rows * columns // 2
-    kept = {"in-painting": ~middle, "out-painting": middle, "completion": row < rows // 2}[edit]
-    return np.tile(kept.reshape(-1), (count, 1))
+    keep = {"in-painting": ~middle, "out-painting": middle, "completion": row < rows // 2}[edit]
+    return np.tile(keep.reshape(-1), (count, 1))

@@ -1,4 +1,4 @@
-"""Limits on requests, and an example of one; imports nothing, so that `--help` is fast."""
+"""Limits of a call, and an example prompt; imports nothing, so that `--help` is fast."""
 
 EXAMPLE_PROMPT = "a small red seven on a white background"
 MAX_PROMPT_LENGTH = 2000  # characters

@@ -1,4 +1,4 @@
-"""A checkout's artifacts as of another commit or experiment, from DVC's cache or its remote."""
+"""Artifacts of another commit or experiment of a checkout, from DVC's cache or its remote."""
 
 import os
 from collections.abc import Collection, Iterator
@@ -7,29 +7,29 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from vqpriors.publish.integrity import damage
+from vqpriors.publish.integrity import find_damage
 
 if TYPE_CHECKING:
     from dvc.api import DVCFileSystem
 
 
 @contextmanager
-def copied(
+def checkout_revision(
     folder: Path, revision: str, *, parts: Collection[str], besides: Collection[str]
 ) -> Iterator[Path]:
-    """Yield a copy of a folder as of a revision, with some files around it; it goes afterwards.
+    """Yield a temporary copy of a folder at a revision, with some files around it.
 
-    Nothing in the checkout changes, and the folder need not be there now.
+    Nothing in the checkout changes, and the folder need not exist in it.
 
     Args:
-        folder: In a repository of git and DVC.
+        folder: A folder in a git and DVC repository.
         revision: A commit, branch, tag or experiment.
-        parts: Folders in it that have to be there, each with its manifest.
-        besides: Paths from the folder of files that may be there, such as `../params.yaml`.
+        parts: Required subfolders, each with its manifest.
+        besides: Optional files, relative to the folder, such as `../params.yaml`.
 
     Raises:
-        ValueError: If there is no such repository or revision, or a part is not in it, not to be
-            had or damaged.
+        ValueError: If there is no such repository or revision, or a part is not in it, not
+            available or damaged.
     """
     with TemporaryDirectory(prefix="vqpriors-") as temporary:
         target = Path(temporary)
@@ -44,12 +44,12 @@ def copied(
                     _get(files, path, target)
         try:
             yield target / place
-        except ValueError as error:  # of one who reads the copy, whose place says nothing
+        except ValueError as error:  # raised by the caller's code: name the revision, not the path
             raise ValueError(str(error).replace(f"{target}/", f"{revision}:")) from error
 
 
 def _open(folder: Path, revision: str) -> "tuple[Path, DVCFileSystem]":
-    """Return the root of a folder's repository, and its files as of a revision."""
+    """Return the root of a folder's repository and the file system of a revision."""
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException, NotDvcRepoError
     from dvc.repo import Repo
@@ -60,16 +60,16 @@ def _open(folder: Path, revision: str) -> "tuple[Path, DVCFileSystem]":
     try:
         root = Repo.find_root(str(near))
         files = DVCFileSystem(root, rev=revision)
-        _ = files.repo  # looks for the revision
+        _ = files.repo  # resolves the revision
         return Path(root), files
     except (NotDvcRepoError, SCMError) as error:
         if isinstance(error, RevError):
-            problem = f"no revision {revision!r}; `git log` and `dvc exp show` list what there is"
+            problem = f"no revision {revision!r}; `git log` and `dvc exp show` list them"
         else:
-            problem = "in no repository of git and DVC, so that it has no revisions; leave them out"
+            problem = "not in a git and DVC repository, so it has no revisions; leave --rev out"
     except DvcException as error:
         reason = " ".join(str(error).split())
-        problem = f"revision {revision!r} can't be read ({reason}); choose another"
+        problem = f"revision {revision!r} can't be read ({reason})"
     raise ValueError(f"{folder}: {problem}")
 
 
@@ -77,19 +77,19 @@ def _get_part(
     files: "DVCFileSystem", path: Path, target: Path, *, name: str, revision: str
 ) -> None:
     if not files.isdir(str(path)):
-        raise ValueError(f"{name}: not in revision {revision!r}; choose one whose chain has run")
+        raise ValueError(f"{name}: not in revision {revision!r}; choose one with a finished run")
     try:
         _get(files, path, target)
     except Exception as error:  # a remote fails in as many ways as there are remotes
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
             raise
         raise ValueError(
-            f"{name}: of revision {revision!r}, neither in DVC's cache nor in its remote; bring it "
+            f"{name}: of revision {revision!r}, neither in DVC's cache nor in its remote; get it "
             "with `dvc fetch --all-commits` or `dvc exp pull`, or make it again with `dvc repro`"
         ) from None
-    if problem := damage(target / path):
+    if problem := find_damage(target / path):
         problem = problem.replace(str(target / path), name)
-        fix = "`make verify` says how it comes back"
+        fix = "`make verify` says how to restore it"
         raise ValueError(f"{problem} in DVC's cache, of revision {revision!r}; {fix}")
 
 

@@ -1,4 +1,4 @@
-"""Generators on the Hugging Face hub: a folder goes up, the same folder comes back, no pickles."""
+"""Upload and download of generators on the Hugging Face Hub, without pickles."""
 
 import errno
 import re
@@ -8,52 +8,52 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vqpriors.core.artifact import MANIFEST
-from vqpriors.publish.integrity import damage
+from vqpriors.publish.integrity import find_damage
 
-KINDS = ("json", "safetensors", "txt")  # of files that are fetched: a pickle could run any code
+KINDS = ("json", "safetensors", "txt")  # of downloaded files: a pickle could run any code
 _ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _LOGIN = "log in with `hf auth login` or set HF_TOKEN"
 
 
 def is_id(source: str | Path) -> bool:
-    """Tell whether a text may name a repository on the hub: `owner/name`."""
+    """Tell whether a text has the form of a Hub id: `owner/name`."""
     return isinstance(source, str) and _ID.fullmatch(source) is not None
 
 
 def require_id(repository: str) -> None:
-    """Refuse what can't be pushed to.
+    """Raise an error unless a text has the form of a Hub id.
 
     Raises:
-        ValueError: If it is no hub id.
+        ValueError: If it has another form.
     """
     if not is_id(repository):
-        raise ValueError(f"{repository}: no hub id; give one such as owner/name")
+        raise ValueError(f"{repository}: not a Hub id; give one such as owner/name")
 
 
 def fetch(
     repository: str, revision: str | None, *, parts: Collection[str], besides: Collection[str]
 ) -> Path:
-    """Return the folder of a repository's files in the hub's cache, fetched where they are not.
+    """Download a repository to the Hub's cache, where files are missing, and return its folder.
 
     Args:
         repository: `owner/name`.
         revision: A commit, tag or branch; None for the latest.
-        parts: Folders that have to be there, each with its manifest.
+        parts: Required folders, each with its manifest.
         besides: Names of files beside them.
 
     Raises:
-        ValueError: If they can't be fetched, a part is missing or anything is damaged.
+        ValueError: If the download fails, a part is missing or a file is damaged.
     """
     files = [MANIFEST, *besides, *(f"{part}/*.{kind}" for part in parts for kind in KINDS)]
     folder = _download(repository, revision, files)
     for part in parts:
         if not (folder / part / MANIFEST).is_file():
             problem = f"there is no {part}/{MANIFEST} in it"
-            raise ValueError(f"{repository}: {problem}; choose one that `push` has made")
-    if _damage(folder, parts):  # of the cache, it may be
-        folder = _download(repository, revision, files, anew=True)
-    if problem := _damage(folder, parts):
+            raise ValueError(f"{repository}: {problem}; choose one that `push` has written")
+    if _find_damage(folder, parts):  # perhaps only in the cache
+        folder = _download(repository, revision, files, force=True)
+    if problem := _find_damage(folder, parts):
         problem = problem.removeprefix(f"{folder}/")
         raise ValueError(f"{repository}: {problem}; load it again while online, or push it again")
     return folder
@@ -67,26 +67,28 @@ def push(
     branch: str | None,
     parts: Collection[str],
 ) -> str:
-    """Make a repository what a folder is, but for files beside it, in one commit.
+    """Upload a folder to a repository in one commit.
+
+    Files of the repository that the folder lacks are kept, except in `parts`.
 
     Args:
-        folder: What `Generator.save` wrote.
-        repository: `owner/name`; made if it is not there.
-        is_private: Whether one that is made is hidden; one that is there stays as it is.
-        branch: Where to commit; made if it is not there. None for the main one.
-        parts: Folders from which files go that are there no more.
+        folder: A folder that `Generator.save` wrote.
+        repository: `owner/name`; created if missing.
+        is_private: Whether to create it as private; an existing repository is not changed.
+        branch: The branch to commit to, created if missing; None for the main one.
+        parts: Folders whose other files are deleted from the repository.
 
     Returns:
         The repository's address.
 
     Raises:
-        ValueError: If it is no hub id, the hub can't be reached or refuses.
+        ValueError: If it is not a Hub id, or the Hub can't be reached or refuses.
     """
     require_id(repository)
     from huggingface_hub import HfApi
 
     _hide_bars()
-    with _explaining(repository, branch, before="", fix="go online"):
+    with _rewording_errors(repository, branch, before="", fix="go online"):
         api = HfApi()
         url = api.create_repo(repository, private=is_private, exist_ok=True)
         if branch is not None:
@@ -95,31 +97,31 @@ def push(
             repo_id=repository,
             folder_path=folder,
             revision=branch,
-            commit_message="Push a generator of vqpriors",
+            commit_message="Push a vqpriors generator",
             delete_patterns=[f"{part}/*" for part in parts],
         )
     return str(url)
 
 
 def _download(
-    repository: str, revision: str | None, files: list[str], *, anew: bool = False
+    repository: str, revision: str | None, files: list[str], *, force: bool = False
 ) -> Path:
     from huggingface_hub import snapshot_download
 
     _hide_bars()
     before, fix = "no such folder, and ", "go online, or download it elsewhere and give that folder"
-    with _explaining(repository, revision, before=before, fix=fix):
+    with _rewording_errors(repository, revision, before=before, fix=fix):
         found = snapshot_download(
-            repository, revision=revision, allow_patterns=files, force_download=anew
+            repository, revision=revision, allow_patterns=files, force_download=force
         )
     return Path(found)
 
 
-def _damage(folder: Path, parts: Collection[str]) -> str | None:
-    """Tell what is wrong with a fetched folder; its own manifest lists those of its parts."""
+def _find_damage(folder: Path, parts: Collection[str]) -> str | None:
+    """Check a downloaded folder; its own manifest, if any, covers those of its parts."""
     if (folder / MANIFEST).is_file():
-        return damage(folder)
-    return next(filter(None, (damage(folder / part) for part in parts)), None)
+        return find_damage(folder)
+    return next(filter(None, (find_damage(folder / part) for part in parts)), None)
 
 
 def _hide_bars() -> None:
@@ -130,41 +132,45 @@ def _hide_bars() -> None:
 
 
 @contextmanager
-def _explaining(repository: str, revision: str | None, *, before: str, fix: str) -> Iterator[None]:
-    """Turn what goes wrong between here and the hub into a line.
+def _rewording_errors(
+    repository: str, revision: str | None, *, before: str, fix: str
+) -> Iterator[None]:
+    """Turn errors of the Hub into a ValueError of one line.
 
     Args:
         repository: `owner/name`.
-        revision: The one asked for.
-        before: What is said before that the hub can't be reached or has no such repository.
-        fix: What helps where it can't be reached.
+        revision: The requested revision.
+        before: Start of the message if the Hub can't be reached or has no such repository.
+        fix: The fix if the Hub can't be reached.
     """
     from huggingface_hub import constants, errors
 
     try:
         yield
     except errors.HFValidationError as error:
-        raise ValueError(f"{repository}: no hub id ({_line(error)}); correct it") from None
+        raise ValueError(f"{repository}: not a Hub id ({_line(error)})") from None
     except errors.RevisionNotFoundError:
-        raise ValueError(f"{repository}: has no revision {revision!r}; correct it") from None
+        raise ValueError(f"{repository}: has no revision {revision!r}") from None
     except errors.GatedRepoError:
-        raise ValueError(f"{repository}: not open to all; ask on its page, then {_LOGIN}") from None
+        raise ValueError(
+            f"{repository}: access is gated; request it on its page, then {_LOGIN}"
+        ) from None
     except errors.RepositoryNotFoundError:
-        problem = f"{before}no such repository on the hub, or a private one"
-        raise ValueError(f"{repository}: {problem}; correct it, or {_LOGIN}") from None
+        problem = f"{before}no such repository on the Hub, or a private one"
+        raise ValueError(f"{repository}: {problem}; correct the id, or {_LOGIN}") from None
     except Exception as error:  # the network fails in as many ways as there are client libraries
         if getattr(error, "errno", None) in _FULL:
             raise
         response = getattr(error, "response", None)
         if response is not None and response.status_code in (401, 403):
-            problem = f"the hub refuses; {_LOGIN}, with a token that may do so"
+            problem = f"the Hub refuses; {_LOGIN}, with a token that has write access"
         elif response is not None:
-            said = _line(getattr(error, "server_message", None) or error)
-            problem = f"the hub answers {response.status_code} ({said}); try again later"
+            reason = _line(getattr(error, "server_message", None) or error)
+            problem = f"the Hub answers {response.status_code} ({reason}); try again later"
         elif constants.HF_HUB_OFFLINE:
-            problem = f"{before}HF_HUB_OFFLINE switches the hub off; {fix}"
+            problem = f"{before}HF_HUB_OFFLINE is set; {fix}"
         else:
-            problem = f"{before}the hub can't be reached; {fix}"
+            problem = f"{before}the Hub can't be reached; {fix}"
         raise ValueError(f"{repository}: {problem}") from error
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong between here and the hub, as one line that names the param and the fix."""
+"""Errors of the Hugging Face Hub as one line that names the param and the fix."""
 
 import errno
 from collections.abc import Iterator
@@ -9,33 +9,33 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 @contextmanager
 def naming_param(param: str, location: str, revision: str, *, kind: str) -> Iterator[None]:
-    """Turn errors of a block that asks the hub into those of params.yaml.
+    """Turn errors of a block that downloads from the Hub into errors of params.yaml.
 
     Args:
-        param: Dotted path of the section that has `location` and `revision`.
-        location: What is no local folder.
-        revision: Commit, tag or branch that is asked for.
-        kind: What is looked for, such as "model".
+        param: Dotted path of the section with `location` and `revision`.
+        location: The repository; not a local folder.
+        revision: Commit, tag or branch.
+        kind: Type of the repository, such as "model".
 
     Raises:
-        ValueError: If the hub can't be reached or lacks it.
+        ValueError: If the Hub can't be reached or has no such repository or revision.
         OSError: If the disk is full.
     """
     from huggingface_hub import errors
 
     key, name = f"{param}.location", repr(location)
-    local = f"go online, or download it once elsewhere and set {key} to that folder"
+    local = f"go online, or download it elsewhere and set {key} to that folder"
     try:
         yield
         return
     except errors.HFValidationError:
-        problem = f"no folder {name}, and it is no hub id either; correct its path"
+        problem = f"no folder {name}, and it is not a Hub id either; correct the path"
     except errors.RevisionNotFoundError:
-        key, problem = f"{param}.revision", f"{name} has none {revision!r}; correct it"
+        key, problem = f"{param}.revision", f"{name} has no revision {revision!r}"
     except errors.RepositoryNotFoundError:
-        problem = f"no folder {name}, and no such {kind} on the hub; correct it, or {local}"
+        problem = f"no folder {name}, and no such {kind} on the Hub; correct it, or {local}"
     except Exception as error:  # the network fails in as many ways as there are client libraries
         if getattr(error, "errno", None) in _FULL:
             raise
-        problem = f"could not reach the hub for {name}, and no such folder is here; {local}"
+        problem = f"could not reach the Hub for {name}, and there is no such folder; {local}"
     raise ValueError(f"{key}: {problem}")

@@ -1,7 +1,7 @@
-"""Whether what lies on disk is still what was written: model folders, checkpoints, DVC's cache.
+"""Integrity of model folders, checkpoints and DVC's cache, by checksum.
 
-DVC takes an object of its cache for whole when it is read-only, so that a flipped bit passes
-`dvc status` and `dvc checkout`.
+DVC trusts an object of its cache if it is read-only, so that `dvc status` and `dvc checkout` do
+not notice a flipped bit.
 """
 
 import hashlib
@@ -11,11 +11,11 @@ from pathlib import Path
 
 from vqpriors.core.artifact import verify
 
-_LISTING = ".dir"  # ends the name of an object that lists the files of a folder
+_LISTING = ".dir"  # suffix of an object that lists the files of a folder
 
 
-def damage(folder: Path) -> str | None:
-    """Tell what is wrong with a folder that ought to have a manifest; None where it is whole.
+def find_damage(folder: Path) -> str | None:
+    """Check a folder against its manifest; None means that it is intact.
 
     Returns:
         `<file>: <problem>`.
@@ -37,21 +37,21 @@ def cache_objects(cache: Path) -> Iterator[Path]:
 
 
 def is_whole(cached: Path) -> bool:
-    """Tell whether an object's contents have the MD5 that it is named by."""
+    """Tell whether an object's name is the MD5 of its contents."""
     with cached.open("rb") as file:
         digest = hashlib.file_digest(file, "md5").hexdigest()
     return digest == cached.parent.name + cached.name.removesuffix(_LISTING)
 
 
 def cache_path(cache: Path, digest: str) -> Path:
-    """Return where an object lies, there or not; its MD5 may end with `.dir`."""
+    """Return the path of an object, which need not exist; its MD5 may end with `.dir`."""
     return cache / digest[:2] / digest[2:]
 
 
-def listed(cache: Path, digest: str) -> list[tuple[str, str]]:
-    """Return the path and the MD5 of each file of an output; of a file, an empty path.
+def list_files(cache: Path, digest: str) -> list[tuple[str, str]]:
+    """List the path and the MD5 of each file of an output; the path is empty if it is one file.
 
-    A folder whose listing is gone or unreadable has no files that could be told.
+    Returns an empty list for a folder whose listing is missing or unreadable.
     """
     if not digest.endswith(_LISTING):
         return [("", digest)]

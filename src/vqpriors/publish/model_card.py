@@ -1,4 +1,4 @@
-"""The model card of a generator: what it draws, how to load it, and how well it does."""
+"""The model card of a generator: description, usage and metrics."""
 
 import json
 import math
@@ -7,71 +7,75 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqpriors.core.params import Section, check
-from vqpriors.inference.bundle import BESIDE, SETTINGS
+from vqpriors.inference.bundle import CHECKOUT_FILES, SETTINGS
+from vqpriors.inference.settings import settings_as_params
 
 if TYPE_CHECKING:
     from vqpriors.inference.generator import Generator
 
 
-class Origin(Section):
-    """Where trained parts come from, as far as it is known.
+class Provenance(Section):
+    """The data set of trained parts and their metrics, if known.
 
     Attributes:
         data: The data set's name in params.yaml.
-        metrics: What was measured on its test split, by name.
+        metrics: Metrics on its test split, by name.
     """
 
     data: str | None
     metrics: dict[str, float]
 
 
-UNKNOWN = Origin(data=None, metrics={})
+UNKNOWN = Provenance(data=None, metrics={})
 
 
-def read_origin(folder: Path) -> Origin:
-    """Read where a folder's parts come from: what was saved with them, or the checkout around them.
+def read_provenance(folder: Path) -> Provenance:
+    """Read the provenance of a folder's parts, from its settings.json or the checkout around it.
 
-    A checkout whose params or parts have changed since it was measured tells nothing.
+    It is unknown if the checkout's params or parts have changed since `evaluate` ran.
     """
     if (folder / SETTINGS).is_file():
-        kept = json.loads((folder / SETTINGS).read_text()).get("origin")
-        return check("origin", kept, Origin) if kept else UNKNOWN
-    params_file, lock_file, metrics_file = (folder.absolute().parent / name for name in BESIDE)
+        saved = json.loads((folder / SETTINGS).read_text()).get("provenance")
+        return check("provenance", saved, Provenance) if saved else UNKNOWN
+    params_file, lock_file, metrics_file = (
+        folder.absolute().parent / name for name in CHECKOUT_FILES
+    )
     params, lock = _read_yaml(params_file), _read_yaml(lock_file)
     if lock and not _is_current(lock, params):
         return UNKNOWN
     metrics = json.loads(metrics_file.read_text()) if metrics_file.is_file() else {}
     numbers = {key: each for key, each in metrics.items() if math.isfinite(each)}
-    return Origin(data=_at(params, "data.name"), metrics=numbers)
+    return Provenance(data=_at(params, "data.name"), metrics=numbers)
 
 
-def write_card(generator: "Generator", name: str, origin: Origin) -> str:
-    """Return the card, with the hub's metadata at its head.
+def write_card(generator: "Generator", name: str, provenance: Provenance) -> str:
+    """Return the text of the card, with the Hub's metadata at its head.
 
     Args:
-        generator: What it is about.
-        name: What it is called: a hub id, or a folder.
-        origin: Where its parts come from.
+        generator: The generator.
+        name: Its name: a Hub id, or a folder's name.
+        provenance: Where its parts come from.
     """
-    prior = _config(generator, "prior")["arch"]
     kind = "text-to-image" if generator.reads_text else "unconditional-image-generation"
     metadata = ["license: mit", "library_name: vqpriors", f"pipeline_tag: {kind}", "tags:"]
-    metadata += [f"- {tag}" for tag in ("vqpriors", "vector-quantization", prior)]
+    metadata += [f"- {tag}" for tag in ("vqpriors", "vector-quantization", generator.arch)]
     parts = [
         "\n".join(["---", *metadata, "---"]),
         f"# {name}",
         _summary(generator),
-        _table(["what", "which"], _facts(generator, origin)),
+        _table(["part", "value"], _facts(generator, provenance)),
         _usage(generator, name),
-        "Unless told otherwise it draws with:",
-        _block("json", json.dumps(generator.sample_settings(), indent=2)),
+        "Default settings:",
+        _block(
+            "json", json.dumps(settings_as_params(generator.defaults, generator.sampler), indent=2)
+        ),
     ]
-    if origin.metrics:
-        on = f" of `{origin.data}`" if origin.data else ""
-        rows = [(f"`{key}`", f"{value:.4g}") for key, value in origin.metrics.items()]
+    if provenance.metrics:
+        of = f" of `{provenance.data}`" if provenance.data else ""
+        rows = [(f"`{key}`", f"{value:.4g}") for key, value in provenance.metrics.items()]
         parts += [
-            "## Numbers",
-            f"Measured on the test split{on}:",
+            "## Metrics",
+            f"On the test split{of}:",
             _table(["metric", "value"], rows),
         ]
     return "\n\n".join(parts) + "\n"
@@ -79,28 +83,26 @@ def write_card(generator: "Generator", name: str, origin: Origin) -> str:
 
 def _summary(generator: "Generator") -> str:
     colors = "gray" if generator.image.channels == 1 else "colour"
-    what = f"{_size(generator)} pictures in {colors}"
-    given = " from captions" if generator.reads_text else ""
-    more = ", and writes captions for pictures" if generator.is_captioner else ""
-    return (
-        f"Draws {what}{given}{more}: a prior writes codes, a tokenizer turns them into a picture."
-    )
+    pictures = f"{_size(generator)} pictures in {colors}"
+    source = " from captions" if generator.reads_text else ""
+    more = ", and captions pictures" if generator.is_captioner else ""
+    return f"Draws {pictures}{source}{more}: a prior samples codes, a tokenizer decodes them."
 
 
-def _facts(generator: "Generator", origin: Origin) -> list[tuple[str, str]]:
+def _facts(generator: "Generator", provenance: Provenance) -> list[tuple[str, str]]:
     tokenizer, spec = _config(generator, "tokenizer"), generator.spec
     quantizer = "" if "adopted" in tokenizer else f" with `{tokenizer['quantizer']}`"
     text = f"`{_config(generator, 'text')['encoder']}`"
     if generator.reads_text:
         text += f", captions of up to {generator.encoder.shape.length} tokens"
     facts = [
-        ("prior", f"`{_config(generator, 'prior')['arch']}`, {_count(generator.prior)}"),
+        ("prior", f"`{generator.arch}`, {_count(generator.prior)}"),
         ("tokenizer", f"`{tokenizer['arch']}`{quantizer}, {_count(generator.tokenizer)}"),
         ("codes", f"{spec.rows} x {spec.columns} of a codebook of {spec.codebook_size:,}"),
         ("picture", f"{_size(generator)}, {'gray' if generator.image.channels == 1 else 'RGB'}"),
         ("text encoder", text),
     ]
-    return facts + ([("trained on", f"`{origin.data}`")] if origin.data else [])
+    return facts + ([("trained on", f"`{provenance.data}`")] if provenance.data else [])
 
 
 def _usage(generator: "Generator", name: str) -> str:
@@ -145,13 +147,13 @@ def _block(language: str, text: str) -> str:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    from ruamel.yaml import YAML  # what DVC reads params.yaml with
+    from ruamel.yaml import YAML  # DVC reads params.yaml with it, too
 
     return (YAML(typ="safe").load(path) if path.is_file() else None) or {}
 
 
 def _is_current(lock: dict[str, Any], params: dict[str, Any]) -> bool:
-    """Tell whether a checkout was measured with the params and the parts that it has now."""
+    """Tell whether `evaluate` ran with the current params and parts of a checkout."""
     stages = lock["stages"]
     made = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
     deps = [dep for stage in stages.values() for dep in stage.get("deps", [])]

@@ -1,4 +1,4 @@
-"""One code after the other, in raster order, from a stepwise prior."""
+"""Autoregressive sampling of a stepwise prior: one code after another, in raster order."""
 
 import torch
 from pydantic import Field
@@ -8,7 +8,7 @@ from vqpriors.core.params import Section
 from vqpriors.data.text_inputs import TextInput
 from vqpriors.priors.base.prior import StepwisePrior
 from vqpriors.sampling.base.logits import (
-    COLDEST,
+    MIN_TEMPERATURE,
     draw,
     guide,
     keep_top_k,
@@ -16,7 +16,13 @@ from vqpriors.sampling.base.logits import (
     likeliest,
     require_codes,
 )
-from vqpriors.sampling.base.sampler import Given, Noise, Watch, stack, unwatched
+from vqpriors.sampling.base.sampler import (
+    Callback,
+    KnownCodes,
+    PictureRandom,
+    no_callback,
+    stack,
+)
 
 PRIMITIVE, IS_DEFAULT = "stepwise", True
 HAS_STEPS = False
@@ -32,7 +38,7 @@ class Config(Section):
 
 
 class Autoregressive:
-    """Draws each code from its distribution given those before; see `Sampler`."""
+    """Ancestral sampling: each code from its distribution given the codes before; see `Sampler`."""
 
     def __init__(self, *, temperature: float, top_k: int, top_p: float):
         self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
@@ -46,35 +52,35 @@ class Autoregressive:
         *,
         guidance: float,
         steps: int,
-        noise: Noise,
-        given: Given | None = None,
-        watch: Watch = unwatched,
+        random: PictureRandom,
+        known: KnownCodes | None = None,
+        callback: Callback = no_callback,
     ) -> Tensor:
         """Draw the codes, (B, N) int64, of B pictures; with guidance as one batch of 2 B.
 
-        There is no choice of steps: each code takes one. A code that is kept is known to those
-        after it only, so what is drawn before it can't fit it.
+        `steps` is ignored: there is one step for each code. Codes are conditioned on known codes
+        before them only, so those before a known code may not fit it.
         """
-        batch, uniform = len(text.tokens), noise.uniform(prior.length)
+        batch, uniform = len(text.tokens), random.uniform(prior.length)
         is_guided = guidance != 1 and text.tokens.shape[1] > 0
         state = prior.start(stack(text, null) if is_guided else text)
         token = torch.full((batch,), prior.begin, device=text.tokens.device)
         codes = torch.zeros((batch, prior.length), dtype=torch.int64, device=token.device)
-        is_written = torch.zeros_like(codes, dtype=torch.bool)
+        mask = torch.ones_like(codes, dtype=torch.bool)
         for position in range(prior.length):
             logits = prior.step(token.repeat(2) if is_guided else token, state).float()
             if is_guided:
                 logits = guide(*logits.chunk(2), guidance)
-            token = self._choose(logits, uniform[:, position])
-            if given is not None:
-                token = torch.where(given.is_kept[:, position], given.codes[:, position], token)
-            codes[:, position], is_written[:, position] = token, True
-            watch(codes, is_written)
+            token = self._draw(logits, uniform[:, position])
+            if known is not None:
+                token = torch.where(known.keep[:, position], known.codes[:, position], token)
+            codes[:, position], mask[:, position] = token, False
+            callback(codes, mask)
         require_codes(codes, prior.begin)
         return codes
 
-    def _choose(self, logits: Tensor, uniform: Tensor) -> Tensor:
-        if self.temperature < COLDEST:
+    def _draw(self, logits: Tensor, uniform: Tensor) -> Tensor:
+        if self.temperature < MIN_TEMPERATURE:
             return likeliest(logits)
         return draw(
             keep_top_p(keep_top_k(logits / self.temperature, self.top_k), self.top_p), uniform

@@ -1,1 +1,1 @@
-"""What samplers share: their contract, logits, unmasking and captioning."""
+"""What all samplers and captioning share: the contract, logits and parallel decoding."""

@@ -1,4 +1,4 @@
-"""Captions for pictures, by parallel decoding of a captioner's tokens."""
+"""Captions of pictures, by parallel decoding of a captioner's text tokens."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,16 +10,16 @@ from torch import Tensor
 
 from vqpriors.core.hardware import Precision, autocast_once
 from vqpriors.core.params import Section
-from vqpriors.sampling.base.sampler import Noise
-from vqpriors.sampling.base.unmasking import Plan, unmask
+from vqpriors.sampling.base.sampler import PictureRandom
+from vqpriors.sampling.base.unmasking import UnmaskingSchedule, unmask
 
 
 class CaptionConfig(Section):
     """`sample.captions` of params.yaml.
 
     Attributes:
-        num_pictures: Most pictures of the test split that get a caption.
-        steps: Passes over a caption.
+        num_pictures: Most pictures of the test split to caption.
+        steps: Decoding steps of a caption.
         temperature: Divides the logits; 0 takes the likeliest token.
     """
 
@@ -29,7 +29,7 @@ class CaptionConfig(Section):
 
 
 @torch.inference_mode()
-def write_captions(
+def caption_codes(
     prior: Any,
     codes: np.ndarray,
     config: CaptionConfig,
@@ -39,16 +39,16 @@ def write_captions(
     precision: Precision,
     seed: int,
 ) -> list[str]:
-    """Write a caption for each picture, batch by batch.
+    """Caption pictures, given as codes, batch by batch.
 
     Args:
         prior: A trained `Captioner`, on its device.
         codes: (M, N) integers.
-        config: How to decode.
-        decode: Turns tokens into texts; a text encoder's method.
-        batch_size: Pictures at a time.
-        precision: Of the prior.
-        seed: Start of the randomness; a picture's depends on it and on the picture's place.
+        config: Settings of the decoding.
+        decode: Turns tokens into texts; a method of a text encoder.
+        batch_size: Pictures in a batch.
+        precision: Precision of the prior.
+        seed: Seed of the run; a caption's numbers depend on it and on the picture's place.
 
     Returns:
         M captions.
@@ -57,34 +57,39 @@ def write_captions(
     texts: list[str] = []
     for start in range(0, len(codes), batch_size):
         batch = torch.from_numpy(codes[start : start + batch_size].astype(np.int64)).to(device)
-        noise = Noise(range(start, start + len(batch)), seed=seed, device=device)
+        random = PictureRandom(range(start, start + len(batch)), seed=seed, device=device)
         with autocast_once(prior, precision):
-            tokens = draw_captions(
-                prior, batch, steps=config.steps, temperature=config.temperature, noise=noise
+            tokens = sample_caption_tokens(
+                prior, batch, steps=config.steps, temperature=config.temperature, random=random
             )
         texts += decode(tokens.cpu())
     return texts
 
 
-def draw_captions(
-    prior: Any, codes: Tensor, *, steps: int, temperature: float, noise: Noise
+def sample_caption_tokens(
+    prior: Any, codes: Tensor, *, steps: int, temperature: float, random: PictureRandom
 ) -> Tensor:
-    """Draw the tokens of captions, (B, L) int64, the surest first.
+    """Draw the tokens of captions, (B, L) int64, the most confident ones first.
 
     Args:
         prior: A `Captioner`.
         codes: The pictures, (B, N) int64.
-        steps: Passes over a caption.
-        temperature: As `CaptionConfig`.
-        noise: All the randomness there is.
+        steps: Decoding steps.
+        temperature: As in `CaptionConfig`.
+        random: The only source of randomness.
     """
     state = prior.start_caption(codes)
     shape = (len(codes), prior.text_length)
     tokens = torch.full(shape, prior.text_mask, device=codes.device)
 
-    def logits_at(tokens: Tensor, is_wanted: Tensor, _: int) -> Tensor:
-        return prior.caption_logits(tokens, state, is_wanted).float()
+    def logits_at(tokens: Tensor, selected: Tensor, _: int) -> Tensor:
+        return prior.caption_logits(tokens, state, selected).float()
 
-    plan = Plan([temperature] * steps, [0.0] * steps, remask=0.0, ranks=None)
-    everywhere = torch.ones_like(tokens, dtype=torch.bool)
-    return unmask(logits_at, tokens, everywhere, mask=prior.text_mask, plan=plan, noise=noise)
+    return unmask(
+        logits_at,
+        tokens,
+        torch.ones_like(tokens, dtype=torch.bool),
+        mask_token=prior.text_mask,
+        schedule=UnmaskingSchedule([temperature] * steps, [0.0] * steps, remask=0.0, ranks=None),
+        random=random,
+    )

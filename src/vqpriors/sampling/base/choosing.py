@@ -12,10 +12,10 @@ def choose_sampler(name: str, primitive: str) -> str:
 
     Args:
         name: A kind, or "auto" for the default sampler of the primitive.
-        primitive: What the prior offers: "stepwise" or "masked".
+        primitive: The prior's primitive: "stepwise" or "masked".
 
     Raises:
-        ValueError: If there is no such sampler, or it drives another primitive.
+        ValueError: If there is no such sampler, or it needs another primitive.
     """
     names = kind_names(PACKAGE) if name == AUTO else [name]
     modules = {kind: load_kind(PACKAGE, kind, param=PARAM) for kind in names}

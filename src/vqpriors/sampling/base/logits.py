@@ -1,22 +1,25 @@
-"""Logits to a drawn code: guidance, temperature, top-k, top-p."""
+"""Codes from logits: guidance, top-k and top-p filters, and a categorical draw."""
 
 import torch
 from torch import Tensor
 
-COLDEST = 1e-6  # lower temperatures count as 0: logits divided by them would overflow
+MIN_TEMPERATURE = 1e-6  # lower ones count as 0: logits divided by them would overflow
 
 
 def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
-    """Push logits away from the null condition's: u + s(c - u); s = 1 returns `conditional`.
+    """Classifier-free guidance u + s(c - u) on logits; s = 1 returns `conditional`.
 
     Reference:
-        Ho & Salimans 2022, Classifier-Free Diffusion Guidance, arXiv:2207.12598, applied to logits.
+        Ho & Salimans 2022, Classifier-Free Diffusion Guidance, arXiv:2207.12598.
     """
     return torch.lerp(unconditional, conditional, scale)  # exact at 0 and 1, unlike the plain sum
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:
-    """Set all but the k largest of each row, and their equals, to -inf; k = 0 keeps all."""
+    """Set all but the k largest logits of each row to -inf; k = 0 keeps all.
+
+    Logits equal to the k-th are kept, too.
+    """
     if k == 0 or k >= logits.shape[-1]:
         return logits
     threshold = logits.topk(k, dim=-1).values[..., -1:]
@@ -24,9 +27,9 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
 
 
 def keep_top_p(logits: Tensor, p: float) -> Tensor:
-    """Keep the fewest codes of each row whose probabilities reach p; the others become -inf.
+    """Nucleus filter: keep the fewest codes of each row with probability p or more in sum.
 
-    Of equal codes the first are kept.
+    The others become -inf. Of equal codes the first are kept.
 
     Reference:
         Holtzman et al. 2019, nucleus sampling, arXiv:1904.09751.
@@ -40,39 +43,38 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
 
 
 def draw(logits: Tensor, uniform: Tensor) -> Tensor:
-    """Draw a code from each row by inverting its cumulative distribution.
+    """Draw a code from each row by inverse transform sampling.
 
     Args:
         logits: (B, K) float.
         uniform: (B,) float64 in 0..1.
 
     Returns:
-        (B,) int64, never a code of probability 0; K for a row that holds NaN, see
-        `require_codes`.
+        (B,) int64, never a code of probability 0; K for a row with NaN, see `require_codes`.
     """
     probabilities = logits.double().softmax(-1)
     cumulative = probabilities.cumsum(-1)
-    # Scaled by the last sum, so that rounding can't leave the draw beyond the last possible code.
+    # Scaled by the last sum, so that rounding can't place the draw beyond the last possible code.
     target = (uniform.clamp(max=1 - 1e-12) * cumulative[:, -1])[:, None]
     return torch.searchsorted(cumulative, target, right=True)[:, 0]
 
 
 def likeliest(logits: Tensor) -> Tensor:
-    """Return the likeliest code of each row, the first of equals: what temperature 0 draws.
+    """Return the likeliest code of each row, the first of equals: the draw at temperature 0.
 
     Args:
         logits: (B, K) float.
 
     Returns:
-        (B,) int64; K for a row that holds NaN, see `require_codes`.
+        (B,) int64; K for a row with NaN, see `require_codes`.
     """
     return logits.argmax(-1).masked_fill(logits.isnan().any(-1), logits.shape[-1])
 
 
 def require_codes(codes: Tensor, count: int) -> None:
-    """Refuse drawn codes if a prior's logits were not numbers.
+    """Raise an error if any code was drawn from NaN logits.
 
-    Once a batch rather than at each draw, since it waits for the device.
+    Called once a batch rather than at each draw, since it waits for the device.
 
     Args:
         codes: Any shape, int64.

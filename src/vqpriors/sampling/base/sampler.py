@@ -1,9 +1,9 @@
-"""The contract of a sampler: it owns the loop in which a prior's primitive is called.
+"""The contract of a sampler: the loop that draws codes with the primitive of a prior.
 
-A sampling module exports `Config` (a `Section`) and `build(config) -> Sampler`; `PRIMITIVE`, what
-it needs of a prior ("stepwise" or "masked"); `IS_DEFAULT`, whether `sample.sampler: auto` chooses
-it for such priors; `HAS_STEPS`, whether the number of decoding steps is free; and `EDITS`, the
-edits of `vqpriors.inference.editing` that it can do.
+A sampling module exports `Config` (a `Section`) and `build(config) -> Sampler`; `PRIMITIVE`, the
+primitive that a prior must offer ("stepwise" or "masked"); `IS_DEFAULT`, whether
+`sample.sampler: auto` chooses it for such priors; `HAS_STEPS`, whether the number of decoding
+steps is free; and `EDITS`, the edits of `vqpriors.inference.editing` that it supports.
 """
 
 import sys
@@ -20,35 +20,36 @@ from vqpriors.core.seeds import derived_seed
 from vqpriors.data.text_inputs import TextInput
 
 
-class Given(NamedTuple):
-    """What is there of pictures already, to be completed.
+class KnownCodes(NamedTuple):
+    """Codes of partly given pictures; a sampler keeps them and draws the rest.
 
     Attributes:
-        codes: (B, N) int64.
-        is_kept: True where the code stays as it is; (B, N) bool.
+        codes: (B, N) int64; ignored where `keep` is False.
+        keep: True where the code is given; (B, N) bool.
     """
 
     codes: Tensor
-    is_kept: Tensor
+    keep: Tensor
 
 
-Watch = Callable[[Tensor, Tensor], None]
-"""Is told after each pass of the codes so far, (B, N) int64, and which are written, (B, N) bool."""
+Callback = Callable[[Tensor, Tensor], None]
+"""Called after each decoding step with the codes so far, (B, N) int64, and a mask, (B, N) bool,
+that is True where no code is drawn yet."""
 
 
-def unwatched(codes: Tensor, is_written: Tensor) -> None:
-    """Take no notice."""
+def no_callback(codes: Tensor, mask: Tensor) -> None:
+    """Ignore a decoding step."""
 
 
-class Noise:
-    """All the randomness of a batch of pictures, drawn for each by its number.
+class PictureRandom:
+    """A random number generator for each picture of a batch, seeded by the picture's number.
 
-    So a picture is the same whatever batch it is in.
+    A picture is therefore the same in any batch.
 
     Args:
         rows: The pictures' numbers.
         seed: The run's seed.
-        device: Where draws are wanted.
+        device: Device of the numbers.
     """
 
     def __init__(self, rows: range, *, seed: int, device: torch.device):
@@ -71,7 +72,7 @@ class Noise:
 
 
 class Sampler(Protocol):
-    """Draws codes from a prior."""
+    """A function that draws codes from a prior."""
 
     def __call__(
         self,
@@ -81,21 +82,21 @@ class Sampler(Protocol):
         *,
         guidance: float,
         steps: int,
-        noise: Noise,
-        given: Given | None = None,
-        watch: Watch = unwatched,
+        random: PictureRandom,
+        known: KnownCodes | None = None,
+        callback: Callback = no_callback,
     ) -> Tensor:
         """Draw the codes of B pictures.
 
         Args:
-            prior: A prior whose `sampler` names this kind.
+            prior: A prior that offers the sampler's primitive.
             text: The captions of the pictures.
             null: The empty caption, B times.
-            guidance: Scale s of u + s(c - u) on the logits; 1 is none.
-            steps: Passes over a picture, where the prior leaves a choice.
-            noise: All the randomness there is.
-            given: Codes to keep, bit for bit, where there are any.
-            watch: Told after each pass; what it does changes nothing.
+            guidance: Scale s of u + s(c - u) on the logits; 1 means no guidance.
+            steps: Number of decoding steps, if the sampler has a choice.
+            random: The only source of randomness.
+            known: Codes to keep exactly; None draws all.
+            callback: Called after each decoding step; it can't change the result.
 
         Returns:
             (B, N) int64.
@@ -114,23 +115,23 @@ def sample_codes(
     batch_size: int,
     precision: Precision,
     seed: int,
-    given: tuple[np.ndarray, np.ndarray] | None = None,
-    watch: Watch = unwatched,
+    known: tuple[np.ndarray, np.ndarray] | None = None,
+    callback: Callback = no_callback,
 ) -> np.ndarray:
-    """Draw a picture's codes for each caption, batch by batch.
+    """Draw the codes of a picture for each caption, batch by batch.
 
     Args:
         prior: A trained prior, on its device.
-        sampler: One that the prior's `sampler` names.
+        sampler: A sampler for the prior's primitive.
         captions: M captions.
-        encode: Encodes captions; a text encoder's method.
-        guidance: As `Sampler`.
-        steps: As `Sampler`.
-        batch_size: Pictures at a time.
-        precision: Of the prior.
-        seed: Start of the randomness; a picture's depends on it and on the picture's place.
-        given: Codes of the pictures, (M, N) integers, and which of them to keep, (M, N) bool.
-        watch: As `Sampler`; each batch by itself.
+        encode: Encodes captions; a method of a text encoder.
+        guidance: As in `Sampler`.
+        steps: As in `Sampler`.
+        batch_size: Pictures in a batch.
+        precision: Precision of the prior.
+        seed: Seed of the run; a picture's numbers depend on it and on its place in `captions`.
+        known: Codes of the pictures, (M, N) integers, and which of them to keep, (M, N) bool.
+        callback: As in `Sampler`; called for each batch separately.
 
     Returns:
         (M, N) uint16 codes, raster order.
@@ -149,16 +150,16 @@ def sample_codes(
                 null,
                 guidance=guidance,
                 steps=steps,
-                noise=Noise(rows, seed=seed, device=device),
-                given=_part(given, rows, device),
-                watch=watch,
+                random=PictureRandom(rows, seed=seed, device=device),
+                known=_select(known, rows, device),
+                callback=callback,
             )
         batches.append(codes.cpu().numpy().astype(np.uint16))
     return np.concatenate(batches)
 
 
 def stack(text: TextInput, null: TextInput) -> TextInput:
-    """Put captions and null captions into one batch of 2 B."""
+    """Concatenate captions and null captions to a batch of 2 B, for guidance."""
     features = None
     if text.features is not None and null.features is not None:
         features = torch.cat([text.features, null.features])
@@ -166,10 +167,10 @@ def stack(text: TextInput, null: TextInput) -> TextInput:
     return TextInput(tokens, is_real, features)
 
 
-def _part(
-    given: tuple[np.ndarray, np.ndarray] | None, rows: range, device: torch.device
-) -> Given | None:
-    if given is None:
+def _select(
+    known: tuple[np.ndarray, np.ndarray] | None, rows: range, device: torch.device
+) -> KnownCodes | None:
+    if known is None:
         return None
-    codes, is_kept = (torch.from_numpy(part[rows.start : rows.stop]) for part in given)
-    return Given(codes.long().to(device), is_kept.to(device))
+    codes, keep = (torch.from_numpy(part[rows.start : rows.stop]) for part in known)
+    return KnownCodes(codes.long().to(device), keep.to(device))

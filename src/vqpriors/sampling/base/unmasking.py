@@ -1,37 +1,37 @@
-"""Parallel decoding of masked tokens, of pictures and captions alike.
+"""Parallel decoding of masked tokens, the core of MaskGIT, for pictures and captions.
 
 References:
-    Chang et al. 2022, MaskGIT, arXiv:2202.04200 (decoding by confidence);
-    Wang et al. 2025, ReMDM, arXiv:2503.00307 (masking written tokens again).
+    Chang et al. 2022, MaskGIT, arXiv:2202.04200 (decoding by confidence, cosine mask schedule);
+    Wang et al. 2025, ReMDM, arXiv:2503.00307 (re-masking of decoded tokens).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from vqpriors.sampling.base.logits import COLDEST, draw, likeliest, require_codes
-from vqpriors.sampling.base.sampler import Noise, Watch, unwatched
-from vqpriors.sampling.base.schedules import left_after
+from vqpriors.sampling.base.logits import MIN_TEMPERATURE, draw, likeliest, require_codes
+from vqpriors.sampling.base.sampler import Callback, PictureRandom, no_callback
 
 LogitsAt = Callable[[Tensor, Tensor, int], Tensor]
-"""Gives the logits, (M, K), of wanted cells: tokens (B, N), is_wanted (B, N), step."""
+"""Returns the logits, (M, K), of selected cells: tokens (B, N), selected (B, N) bool, step."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How to decode.
+class UnmaskingSchedule:
+    """Settings of each decoding step.
 
     Attributes:
-        temperatures: Divides the logits of each step; 0 takes the likeliest token; S floats.
-        choice_temperature: Scale of the Gumbel noise on the confidence of each step; S floats.
-        remask: Share of the tokens written so far that each step but the last masks again.
-        ranks: A fixed order of the cells, (B, N) or (N,) numbers; None: by confidence.
+        temperatures: Divides the logits; 0 takes the likeliest token; S floats, one for each step.
+        choice_temperatures: Scale of the Gumbel noise on the confidence; S floats.
+        remask: Share of the decoded tokens that every step but the last masks again.
+        ranks: A fixed order of the cells, (B, N) or (N,) numbers; None orders by confidence.
     """
 
     temperatures: list[float]
-    choice_temperature: list[float]
+    choice_temperatures: list[float]
     remask: float
     ranks: Tensor | None
 
@@ -39,23 +39,33 @@ class Plan:
 def unmask(
     logits_at: LogitsAt,
     tokens: Tensor,
-    is_open: Tensor,
+    mask: Tensor,
     *,
-    mask: int,
-    plan: Plan,
-    noise: Noise,
-    watch: Watch = unwatched,
+    mask_token: int,
+    schedule: UnmaskingSchedule,
+    random: PictureRandom,
+    callback: Callback = no_callback,
 ) -> Tensor:
-    """Write the open cells of each picture in as many steps as the plan has; keep the others.
+    """Decode masked tokens in a fixed number of steps, many tokens in each.
+
+    1. Replace the tokens to predict by the mask token.
+    2. Look up how many tokens the mask schedule leaves masked after this step.
+    3. With a fixed order, select the next cells of the order; otherwise select all masked cells.
+    4. Compute the logits of the selected cells and draw a token for each, at the temperature of
+       the step.
+    5. Ordering by confidence, add Gumbel noise to the log-probability of each drawn token and
+       mask the least confident ones again.
+    6. Except in the last step, mask a random share of all decoded tokens again.
+    7. Repeat from 2 until no token is masked.
 
     Args:
-        logits_at: Asked once a step, for the cells that may be written in it.
-        tokens: (B, N) int64; what stands in open cells does not matter.
-        is_open: Cells to write, (B, N) bool.
-        mask: The token of a cell that is not written yet.
-        plan: How to decode.
-        noise: All the randomness there is.
-        watch: Told after each step; masked cells count as not written.
+        logits_at: Called once a step.
+        tokens: (B, N) int64; ignored where `mask` is True.
+        mask: True where a token is to be predicted; the others are kept; (B, N) bool.
+        mask_token: The token that stands for a masked cell.
+        schedule: Settings of each step; its length is the number of steps.
+        random: The only source of randomness.
+        callback: Called after each step.
 
     Returns:
         (B, N) int64.
@@ -63,54 +73,80 @@ def unmask(
     Raises:
         ValueError: If logits are NaN.
     """
-    steps, length = len(plan.temperatures), tokens.shape[1]
-    tokens, is_masked = tokens.masked_fill(is_open, mask), is_open
-    for step, left in enumerate(left_after(is_open.sum(1), steps)):
-        if not is_masked.any():  # as many steps as there are cells were enough
+    steps, length, to_predict = len(schedule.temperatures), tokens.shape[1], mask
+    tokens = tokens.masked_fill(mask, mask_token)
+    for step, num_masked in enumerate(num_masked_after(mask.sum(1), steps)):
+        if not mask.any():  # there are more steps than tokens
             break
-        if plan.ranks is None:
-            wanted = is_masked
-        else:  # the order is known before the logits, which are then asked for what it takes alone
-            ranks = plan.ranks.expand(tokens.shape)
-            is_masked = _highest(ranks, is_masked, left)
-            wanted = is_open & ~is_masked & (tokens == mask)
-        logits = logits_at(tokens, wanted, step)
-        chosen, confidence = _choose(logits, noise.uniform(length)[wanted], plan.temperatures[step])
-        written = tokens.masked_scatter(wanted, chosen)
-        if plan.ranks is None:
-            confidence = confidence + plan.choice_temperature[step] * _gumbel(
-                noise.uniform(length)[wanted]
-            )
-            empty = torch.zeros(tokens.shape, dtype=confidence.dtype, device=tokens.device)
-            doubt = empty.masked_scatter(wanted, -confidence)
-            is_masked = _highest(doubt, is_masked, left)
-        if plan.remask and step + 1 < steps:
-            is_masked = is_masked | _again(is_open & ~is_masked, plan.remask, noise, length)
-        tokens = torch.where(is_masked, mask, written)
-        watch(tokens, ~is_masked)
-    require_codes(tokens, mask)
+        selected = mask
+        if schedule.ranks is not None:
+            mask = _top_k_mask(schedule.ranks.expand(tokens.shape), mask, num_masked)
+            selected = to_predict & ~mask & (tokens == mask_token)
+        logits = logits_at(tokens, selected, step)
+        uniform = random.uniform(length)[selected]
+        drawn, confidence = _draw_tokens(logits, uniform, schedule.temperatures[step])
+        decoded = tokens.masked_scatter(selected, drawn)
+        if schedule.ranks is None:
+            noise = _gumbel(random.uniform(length)[selected])
+            confidence = confidence + schedule.choice_temperatures[step] * noise
+            mask = _top_k_mask(_scatter(-confidence, selected), mask, num_masked)
+        if schedule.remask and step + 1 < steps:
+            mask = mask | _remask(to_predict & ~mask, schedule.remask, random.uniform(length))
+        tokens = torch.where(mask, mask_token, decoded)
+        callback(tokens, mask)
+    require_codes(tokens, mask_token)
     return tokens
 
 
-def _choose(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Draw tokens, (M,) int64, and tell how sure the logits are of each; (M,) float64."""
+def num_masked_after(num_masked: Tensor, steps: int) -> Tensor:
+    """Cosine mask schedule: the number of tokens that are still masked after each step.
+
+    Every step decodes at least one token until none is masked; the first steps decode fewest.
+
+    Args:
+        num_masked: Masked tokens of each picture before the first step; (B,) int64.
+        steps: Number of steps S.
+
+    Returns:
+        (S, B) int64; the last row is 0.
+    """
+    left, rows = num_masked, []
+    for step in range(1, steps + 1):
+        share = 0.0 if step == steps else math.cos(math.pi / 2 * step / steps)
+        left = torch.minimum((num_masked * share).floor().long(), left - 1).clamp(min=0)
+        rows.append(left)
+    return torch.stack(rows)
+
+
+def _draw_tokens(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Draw tokens, (M,) int64, and return the log-probability of each; (M,) float64."""
     log_probability = logits.float().log_softmax(-1)
-    is_cold = temperature < COLDEST
-    chosen = likeliest(logits) if is_cold else draw(logits / temperature, uniform)
-    index = chosen.clamp(max=logits.shape[-1] - 1)[:, None]  # K stands for a draw from NaN
-    return chosen, log_probability.gather(-1, index)[:, 0].double()
+    is_greedy = temperature < MIN_TEMPERATURE
+    drawn = likeliest(logits) if is_greedy else draw(logits / temperature, uniform)
+    index = drawn.clamp(max=logits.shape[-1] - 1)[:, None]  # K stands for a draw from NaN
+    return drawn, log_probability.gather(-1, index)[:, 0].double()
 
 
-def _highest(keys: Tensor, is_candidate: Tensor, counts: Tensor) -> Tensor:
-    """Mark the candidates of the highest keys, (B,) counts of them; (B, N) bool."""
-    keys = keys.double().masked_fill(~is_candidate, -torch.inf)
+def _top_k_mask(keys: Tensor, candidates: Tensor, counts: Tensor) -> Tensor:
+    """Mark the candidates with the highest keys, (B,) counts of them; (B, N) bool.
+
+    Ranks rather than thresholds, so that ties never change how many are marked.
+    """
+    keys = keys.double().masked_fill(~candidates, -torch.inf)
     ranks = keys.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-    return (ranks < counts[:, None]) & is_candidate
+    return (ranks < counts[:, None]) & candidates
 
 
-def _again(is_written: Tensor, share: float, noise: Noise, length: int) -> Tensor:
-    counts = (is_written.sum(1) * share).floor().long()
-    return _highest(noise.uniform(length), is_written, counts)
+def _remask(decoded: Tensor, share: float, uniform: Tensor) -> Tensor:
+    """Mark a random share of the decoded tokens; (B, N) bool."""
+    counts = (decoded.sum(1) * share).floor().long()
+    return _top_k_mask(uniform, decoded, counts)
+
+
+def _scatter(values: Tensor, selected: Tensor) -> Tensor:
+    """Spread values, (M,), over the selected cells, (B, N) bool, with 0 in the others."""
+    zeros = torch.zeros(selected.shape, dtype=values.dtype, device=values.device)
+    return zeros.masked_scatter(selected, values)
 
 
 def _gumbel(uniform: Tensor) -> Tensor:

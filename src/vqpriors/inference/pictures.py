@@ -1,0 +1,44 @@
+"""Pictures from pixels, and previews of partly drawn ones."""
+
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from vqpriors.data.pixels import HIDDEN_GRAY, upscale_cells
+from vqpriors.sampling.base.sampler import Callback, no_callback
+
+PictureCallback = Callable[[list[Image.Image]], None]
+"""Called after each decoding step with the pictures of a batch, gray where no code is drawn yet."""
+
+
+def to_pictures(pixels: np.ndarray) -> list[Image.Image]:
+    """Convert pixels, (M, C, H, W) uint8, to pictures."""
+    return [
+        Image.fromarray(each[0] if len(each) == 1 else each.transpose(1, 2, 0)) for each in pixels
+    ]
+
+
+def preview_callback(
+    callback: PictureCallback | None,
+    decode: Callable[[np.ndarray], np.ndarray],
+    *,
+    grid: tuple[int, int],
+) -> Callback:
+    """Return a sampler's callback that decodes the codes so far and calls another with pictures.
+
+    Args:
+        callback: The other; None for none.
+        decode: Decodes codes, (M, N) integers, to (M, C, H, W) uint8.
+        grid: Rows and columns of codes.
+    """
+    if callback is None:
+        return no_callback
+
+    def preview(codes: Tensor, mask: Tensor) -> None:
+        pixels = decode(codes.masked_fill(mask, 0).cpu().numpy())
+        is_hidden = upscale_cells(mask.cpu().numpy(), size=pixels.shape[2:], grid=grid)
+        callback(to_pictures(np.where(is_hidden, HIDDEN_GRAY, pixels).astype(np.uint8)))
+
+    return preview

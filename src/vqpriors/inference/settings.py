@@ -1,0 +1,108 @@
+"""Sampling settings: the defaults of a generator and the options of a call."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from vqpriors.core.hardware import Precision
+from vqpriors.core.params import Kind, Section, check
+from vqpriors.core.registry import load_kind
+from vqpriors.inference.bundle import SETTINGS
+from vqpriors.inference.limits import MAX_PICTURES, MAX_PROMPT_LENGTH, MAX_STEPS
+from vqpriors.sampling.base.captioning import CaptionConfig
+from vqpriors.sampling.base.choosing import choose_sampler
+
+
+class SamplingDefaults(Section):
+    """The keys of `sample` in params.yaml that a generator needs."""
+
+    sampler: str
+    steps: int = Field(ge=1)
+    guidance: float = Field(ge=0)
+    batch_size: int = Field(ge=1)
+    precision: Precision
+    captions: CaptionConfig
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """Sampling options of a call; None takes the default.
+
+    Attributes:
+        steps: Decoding steps; for masked priors only.
+        temperature: Divides the logits.
+        guidance: Scale s of u + s(c - u) on the logits; 1 means no guidance.
+        seed: The same call with the same seed gives the same pictures.
+    """
+
+    steps: int | None = None
+    temperature: float | None = None
+    guidance: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise a ValueError that names the option that is out of range."""
+        if self.steps is not None and not 1 <= self.steps <= MAX_STEPS:
+            raise ValueError(f"steps: must be 1 to {MAX_STEPS}, got {self.steps}")
+        for name in ("temperature", "guidance"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 100:
+                raise ValueError(f"{name}: must be 0 to 100, got {value}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed: must be 0 to 2^63 - 1, got {self.seed}")
+
+
+def repeat_prompts(prompt: str | Sequence[str], num_samples: int) -> list[str]:
+    """Repeat each prompt for its samples.
+
+    Raises:
+        ValueError: If there are no pictures or too many to draw, or a prompt is too long.
+    """
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    if num_samples < 1 or not 1 <= len(prompts) * num_samples <= MAX_PICTURES:
+        raise ValueError(
+            f"num_samples: must give 1 to {MAX_PICTURES:,} pictures in all, got {num_samples} of "
+            f"{len(prompts)} prompts"
+        )
+    for each in prompts:
+        if len(each) > MAX_PROMPT_LENGTH:
+            raise ValueError(f"prompt: at most {MAX_PROMPT_LENGTH:,} characters, got {len(each):,}")
+    return [each for each in prompts for _ in range(num_samples)]
+
+
+def settings_as_params(defaults: SamplingDefaults, sampler: Kind) -> dict[str, Any]:
+    """Return the defaults and the sampler's settings, laid out like `sample` in params.yaml."""
+    shared = defaults.model_dump(include=set(SamplingDefaults.model_fields))
+    return shared | {sampler.name: sampler.config.model_dump()}
+
+
+def read_settings(folder: Path, primitive: str) -> tuple[SamplingDefaults, Kind]:
+    """Read the defaults and the sampler for a folder's parts.
+
+    Args:
+        folder: A folder with settings.json, or one beside a checkout's params.yaml.
+        primitive: The prior's primitive: "stepwise" or "masked".
+
+    Raises:
+        ValueError: If there is no such file, or its values are missing or out of range.
+    """
+    from ruamel.yaml import YAML, YAMLError  # DVC reads params.yaml with it, too
+
+    path = folder / SETTINGS
+    if not path.is_file():
+        path = folder.absolute().parent / "params.yaml"
+    try:
+        values = YAML(typ="safe").load(path)["sample"]
+        own = {name: values[name] for name in SamplingDefaults.model_fields}
+        defaults = check("sample", own, SamplingDefaults)
+        sampler = choose_sampler(defaults.sampler, primitive)
+        chosen = values[sampler]
+    except FileNotFoundError:
+        raise ValueError(f"{path}: not there; it holds the sampling settings") from None
+    except (YAMLError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: no settings of `sample` in it ({error}); correct it") from None
+    module = load_kind("vqpriors.sampling", sampler, param="sample.sampler")
+    return defaults, Kind(sampler, module, check(f"sample.{sampler}", chosen, module.Config))

@@ -1,0 +1,129 @@
+"""MaskGIT sampling of a masked prior: annealing, guidance and order around parallel decoding.
+
+The decoding steps themselves are `vqpriors.sampling.base.unmasking.unmask`.
+
+References:
+    Chang et al. 2022, MaskGIT, arXiv:2202.04200 (order by confidence, annealed Gumbel noise);
+    Besnier et al. 2025, Halton-MaskGIT, arXiv:2503.17076 (a fixed order).
+"""
+
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from vqpriors.core.params import Section
+from vqpriors.data.text_inputs import TextInput
+from vqpriors.priors.base.prior import MaskedPrior
+from vqpriors.sampling.base.logits import guide
+from vqpriors.sampling.base.sampler import (
+    Callback,
+    KnownCodes,
+    PictureRandom,
+    no_callback,
+    stack,
+)
+from vqpriors.sampling.base.unmasking import LogitsAt, UnmaskingSchedule, unmask
+from vqpriors.sampling.maskgit.annealing import Annealing, falling, rising
+from vqpriors.sampling.maskgit.halton import halton_ranks
+
+PRIMITIVE, IS_DEFAULT = "masked", True
+HAS_STEPS = True
+EDITS = ("in-painting", "out-painting", "variation", "completion")
+
+
+class Config(Section):
+    """`sample.maskgit` of params.yaml."""
+
+    order: Literal["confidence", "halton", "random"]
+    temperature: float = Field(ge=0)
+    temperature_schedule: Annealing
+    guidance_schedule: Annealing
+    choice_temperature: float = Field(ge=0)
+    remask: float = Field(ge=0, lt=1)
+    latent_steps: int = Field(ge=0)
+
+
+class MaskGIT:
+    """Parallel decoding that draws many codes in each step; see `Sampler`."""
+
+    def __init__(self, **settings: Any):
+        self.config = Config(**settings)
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        prior: MaskedPrior,
+        text: TextInput,
+        null: TextInput,
+        *,
+        guidance: float,
+        steps: int,
+        random: PictureRandom,
+        known: KnownCodes | None = None,
+        callback: Callback = no_callback,
+    ) -> Tensor:
+        """Draw the codes, (B, N) int64, of B pictures; with guidance as one batch of 2 B."""
+        device, shape = text.tokens.device, (len(text.tokens), prior.length)
+        is_guided = guidance != 1 and text.tokens.shape[1] > 0
+        latent = self._latent(prior, steps, random)
+        state = prior.start(stack(text, null) if is_guided else text, latent)
+        tokens = torch.full(shape, prior.mask, device=device) if known is None else known.codes
+        mask = torch.ones_like(tokens, dtype=torch.bool) if known is None else ~known.keep
+        return unmask(
+            self._guided(prior, state, guidance, steps) if is_guided else _plain(prior, state),
+            tokens,
+            mask,
+            mask_token=prior.mask,
+            schedule=self._schedule(prior, steps, random, device),
+            random=random,
+            callback=callback,
+        )
+
+    def _latent(self, prior: MaskedPrior, steps: int, random: PictureRandom) -> Tensor | None:
+        if prior.latent_width and steps <= self.config.latent_steps:
+            return random.normal(prior.latent_width)
+        return None
+
+    def _guided(self, prior: MaskedPrior, state: Any, guidance: float, steps: int) -> LogitsAt:
+        def logits_at(tokens: Tensor, selected: Tensor, step: int) -> Tensor:
+            both = prior.logits(tokens.repeat(2, 1), state, selected.repeat(2, 1)).float()
+            share = rising(self.config.guidance_schedule, step, steps)
+            conditional, unconditional = both.chunk(2)
+            return guide(conditional, unconditional, 1 + (guidance - 1) * share)
+
+        return logits_at
+
+    def _schedule(
+        self, prior: MaskedPrior, steps: int, random: PictureRandom, device: torch.device
+    ) -> UnmaskingSchedule:
+        config = self.config
+        ranks = None
+        if config.order == "halton":
+            ranks = halton_ranks(*prior.grid).to(device)
+        elif config.order == "random":
+            ranks = random.uniform(prior.length)
+        annealing = config.temperature_schedule
+        return UnmaskingSchedule(
+            temperatures=[
+                config.temperature * falling(annealing, step, steps) for step in range(steps)
+            ],
+            choice_temperatures=[
+                config.choice_temperature * falling("linear", step, steps) for step in range(steps)
+            ],
+            remask=config.remask,
+            ranks=ranks,
+        )
+
+
+def _plain(prior: MaskedPrior, state: Any) -> LogitsAt:
+    def logits_at(tokens: Tensor, selected: Tensor, step: int) -> Tensor:
+        return prior.logits(tokens, state, selected).float()
+
+    return logits_at
+
+
+def build(config: Config) -> MaskGIT:
+    """Build the sampler that a config describes."""
+    return MaskGIT(**dict(config))
