@@ -13,7 +13,7 @@ from typing import Any
 from dvc.utils.serialize import dump_yaml, load_yaml
 
 from tests.imports import ROOT
-from vqpriors.publish.integrity import cache_path, listed
+from vqpriors.publish.integrity import cache_path, list_files
 
 STAGES = (
     "download",
@@ -217,7 +217,7 @@ def cached(folder: Path, stage: str, place: str, name: str) -> Path:
     outs = load_yaml(str(folder / "dvc.lock"))["stages"][stage]["outs"]
     digest = next(out["md5"] for out in outs if out["path"] == place)
     cache = folder / ".dvc/cache/files/md5"
-    return cache_path(cache, dict(listed(cache, digest))[name])
+    return cache_path(cache, dict(list_files(cache, digest))[name])
 
 
 def flip(path: Path) -> None:

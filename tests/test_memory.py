@@ -30,6 +30,6 @@ def faults_of(call):
     return int(done.stdout)
 
 
-@pytest.mark.skipif(libc_ver()[0] != "glibc", reason="only glibc has these switches")
-def test_freed_memory_is_used_again_without_page_faults():
+@pytest.mark.skipif(libc_ver()[0] != "glibc", reason="only glibc has mallopt")
+def test_freed_memory_is_reused_without_page_faults():
     assert faults_of("_keep_freed_memory()") < faults_of("pass") / 2

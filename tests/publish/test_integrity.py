@@ -2,7 +2,7 @@ import hashlib
 import json
 
 from vqpriors.core.artifact import new_folder
-from vqpriors.publish.integrity import cache_objects, cache_path, damage, is_whole, listed
+from vqpriors.publish.integrity import cache_objects, cache_path, find_damage, is_whole, list_files
 
 
 def store(cache, contents, suffix=""):
@@ -24,25 +24,25 @@ def test_listing_is_hashed_as_any_object_and_tells_the_files_of_a_folder(tmp_pat
     entries = [{"md5": "ab" * 16, "relpath": "model.safetensors"}]
     digest = store(tmp_path, json.dumps(entries).encode(), ".dir")
     assert is_whole(cache_path(tmp_path, digest))
-    assert listed(tmp_path, digest) == [("model.safetensors", "ab" * 16)]
+    assert list_files(tmp_path, digest) == [("model.safetensors", "ab" * 16)]
     assert list(cache_objects(tmp_path)) == [cache_path(tmp_path, digest)]
 
 
 def test_file_lists_itself_and_an_unreadable_listing_nothing(tmp_path):
-    assert listed(tmp_path, "ab" * 16) == [("", "ab" * 16)]
-    assert listed(tmp_path, store(tmp_path, b"[{]", ".dir")) == []
-    assert listed(tmp_path, store(tmp_path, b"[1]", ".dir")) == []
-    assert listed(tmp_path, "cd" * 16 + ".dir") == []
+    assert list_files(tmp_path, "ab" * 16) == [("", "ab" * 16)]
+    assert list_files(tmp_path, store(tmp_path, b"[{]", ".dir")) == []
+    assert list_files(tmp_path, store(tmp_path, b"[1]", ".dir")) == []
+    assert list_files(tmp_path, "cd" * 16 + ".dir") == []
 
 
 def test_damage_names_the_file(tmp_path):
     with new_folder(tmp_path / "tokens") as folder:
         (folder / "codes").write_bytes(b"codes")
     codes = tmp_path / "tokens/codes"
-    assert damage(codes.parent) is None
+    assert find_damage(codes.parent) is None
     codes.write_bytes(b"codez")
-    assert damage(codes.parent) == f"{codes}: damaged (its SHA-256 is not the manifest's)"
+    assert find_damage(codes.parent) == f"{codes}: damaged (its SHA-256 is not the manifest's)"
     codes.unlink()
-    assert damage(codes.parent) == f"{codes}: missing"
+    assert find_damage(codes.parent) == f"{codes}: missing"
     (codes.parent / "manifest.json").unlink()
-    assert damage(codes.parent) == f"{codes.parent}/manifest.json: missing"
+    assert find_damage(codes.parent) == f"{codes.parent}/manifest.json: missing"

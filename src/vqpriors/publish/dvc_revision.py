@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from vqpriors.publish.integrity import damage
+from vqpriors.publish.integrity import find_damage
 
 if TYPE_CHECKING:
     from dvc.api import DVCFileSystem
@@ -87,7 +87,7 @@ def _get_part(
             f"{name}: of revision {revision!r}, neither in DVC's cache nor in its remote; bring it "
             "with `dvc fetch --all-commits` or `dvc exp pull`, or make it again with `dvc repro`"
         ) from None
-    if problem := damage(target / path):
+    if problem := find_damage(target / path):
         problem = problem.replace(str(target / path), name)
         fix = "`make verify` says how it comes back"
         raise ValueError(f"{problem} in DVC's cache, of revision {revision!r}; {fix}")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vqpriors.core.artifact import MANIFEST
-from vqpriors.publish.integrity import damage
+from vqpriors.publish.integrity import find_damage
 
 KINDS = ("json", "safetensors", "txt")  # of files that are fetched: a pickle could run any code
 _ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
@@ -118,8 +118,8 @@ def _download(
 def _damage(folder: Path, parts: Collection[str]) -> str | None:
     """Tell what is wrong with a fetched folder; its own manifest lists those of its parts."""
     if (folder / MANIFEST).is_file():
-        return damage(folder)
-    return next(filter(None, (damage(folder / part) for part in parts)), None)
+        return find_damage(folder)
+    return next(filter(None, (find_damage(folder / part) for part in parts)), None)
 
 
 def _hide_bars() -> None:

@@ -14,7 +14,7 @@ from vqpriors.core.artifact import verify
 _LISTING = ".dir"  # ends the name of an object that lists the files of a folder
 
 
-def damage(folder: Path) -> str | None:
+def find_damage(folder: Path) -> str | None:
     """Tell what is wrong with a folder that ought to have a manifest; None where it is whole.
 
     Returns:
@@ -48,7 +48,7 @@ def cache_path(cache: Path, digest: str) -> Path:
     return cache / digest[:2] / digest[2:]
 
 
-def listed(cache: Path, digest: str) -> list[tuple[str, str]]:
+def list_files(cache: Path, digest: str) -> list[tuple[str, str]]:
     """Return the path and the MD5 of each file of an output; of a file, an empty path.
 
     A folder whose listing is gone or unreadable has no files that could be told.
