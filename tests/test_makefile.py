@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import tomllib
 
 from tests.imports import ROOT
 from vqpriors.core.registry import kind_names
@@ -48,6 +49,13 @@ def test_lock_has_exact_versions_for_all_machines():
     pyproject = (ROOT / "pyproject.toml").read_text()
     wanted = re.findall(r'"([a-z-]+)(?:\[[a-z]+\])?>=', pyproject)
     assert set(wanted) - {"setuptools"} <= names
+
+
+def test_lock_includes_every_extra_but_the_peers():
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = pyproject["project"]["optional-dependencies"].keys() - {"peers"}
+    command = make("--dry-run", "--always-make", "lock")
+    assert set(re.findall(r"--extra ([a-z]+)", command)) == extras
 
 
 def test_plots_page_needs_no_network():
