@@ -53,7 +53,7 @@ def run(stage: str, main: "Callable[[Params], None]") -> None:
     debug = parser.parse_args().debug
     from vqpriors.core.params import read_params  # after this checkout's `src` is on the path
 
-    _keep_freed_memory()
+    keep_freed_memory()
     try:
         with _warnings_in_one_line(stage):
             main(read_params(stage))
@@ -65,7 +65,7 @@ def run(stage: str, main: "Callable[[Params], None]") -> None:
         sys.exit(f"error: {stage}: {_one_line(error, stage)}")
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Have glibc keep the memory of freed tensors for the next ones.
 
     By default it gives large blocks back to the system at once, which then clears the same pages
