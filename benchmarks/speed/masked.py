@@ -48,7 +48,7 @@ def sampling(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
             name = "without guidance" if guidance == 1 else "with guidance"
             yield Benchmark(
                 work="masked-sampling",
-                size=f"{_network(size, size.masked)}, {STEPS} passes {name}",
+                size=f"{_network(size, size.masked)}, {STEPS} steps {name}",
                 unit="images/s",
                 amount=size.masked,
                 precision=precision,
@@ -61,10 +61,10 @@ def one_step_sampling(size: Size, precisions: list[Precision]) -> Iterator[Bench
     """Yield benchmarks of `cftn2` in one step against itself in 12, and against aMUSEd in one."""
     for precision in precisions:
         prior = ours.prior("cftn2", size, ours.text_shape(size))
-        many = _own(f"cftn2 in {STEPS} passes", prior, size, precision, guidance=1.0, steps=STEPS)
+        many = _own(f"cftn2 in {STEPS} steps", prior, size, precision, guidance=1.0, steps=STEPS)
         yield Benchmark(
             work="one-step-sampling",
-            size=f"{_network(size, size.masked)}, 1 pass without guidance",
+            size=f"{_network(size, size.masked)}, 1 step without guidance",
             unit="images/s",
             amount=size.masked,
             precision=precision,
