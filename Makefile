@@ -22,7 +22,7 @@ empty :=
 PRIORS := $(filter-out base,$(notdir $(patsubst %/__init__.py,%,$(wildcard src/vqpriors/priors/*/__init__.py))))
 SWEEP := $(subst $(empty) $(empty),$(comma),$(strip $(PRIORS)))
 
-# Columns of the leaderboard, as regular expressions, and the one to sort by, lowest first.
+# Columns of the leaderboard, as regular expressions; SORT is the column that it is sorted by.
 RANKED := adherence|adherence_unseen|caption_accuracy|frechet_distance|nats_per_token|images_per_second
 RANKED := Experiment$$|prior\.arch$$|(.*evaluate.*:)?($(RANKED))$$
 RANKED := $(RANKED)|.*train_prior.*:(train_minutes|parameters)$$
@@ -30,6 +30,15 @@ SORT ?= frechet_distance
 
 # Tests of one file share fixtures that are slow to make, so a file runs in one process.
 PARALLEL := --numprocesses auto --dist loadfile
+
+# The benchmarks' peers are not locked: pyproject.toml has their exact versions.
+LOCKED := demo trackers dev
+define LOCK_HEAD
+# Exact versions of all packages for running, testing and checking vqpriors.
+# Written by `make lock` from pyproject.toml; `make lock TORCH=VERSION` chooses another torch.
+# Install torch first (`pip install torch==$(TORCH)`), then the rest, as `make` does.
+endef
+export LOCK_HEAD
 
 .PHONY: help repro test test-all plan lint types priors leaderboard codebooks plots notebook readme report verify clean distclean \
 	lock plots-page setup checkout
@@ -65,7 +74,7 @@ priors: setup  ## Train all priors (WITH="-S ...": with these params) and rank t
 	@$(BIN)/dvc exp run --run-all
 	@$(MAKE) --no-print-directory leaderboard
 
-leaderboard: setup  ## Rank all experiments by Frechet distance (SORT=METRIC: by another)
+leaderboard: setup  ## Rank all experiments by Frechet distance, or by SORT=METRIC
 	@$(BIN)/dvc exp show --hide-workspace --no-pager --md --drop '.*' --keep '$(RANKED)' \
 		--sort-by $(SORT) --sort-order asc
 
@@ -76,13 +85,14 @@ plots: setup  ## Make a page of curves and pictures, dvc_plots/index.html
 	@$(BIN)/dvc plots show
 	@echo "open dvc_plots/index.html in a browser; it needs no network"
 
-notebook: setup  ## Run the notebook on the results of the chain
-	@$(BIN)/python -m tools.notebook
+notebook: setup  ## Execute the notebook on the results of the chain
+	@$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
+		--ExecutePreprocessor.record_timing=False notebooks/tour.ipynb
 
-report: setup  ## Make report.html: metrics, curves, pictures (WITH="COMMIT EXPERIMENT": compared)
+report: setup  ## Write report.html, a single file (WITH="COMMIT EXPERIMENT" compares)
 	@$(BIN)/python -m tools.report $(WITH)
 
-readme: setup  ## Write the last run's metrics into README.md
+readme: setup  ## Write the metrics of the last run into README.md
 	@$(BIN)/python -m tools.readme_numbers
 
 verify: setup  ## Check artifacts, checkpoints and DVC's cache for corrupted files
@@ -95,8 +105,14 @@ clean:  ## Remove caches and the page of plots; keep data, metrics and checkpoin
 distclean: clean  ## Also remove .venv
 	@rm -rf .venv
 
-lock: setup  ## Update requirements.lock to the newest compatible packages
-	@$(BIN)/python -m tools.lock --torch $(TORCH)
+# The build of torch depends on the machine: its local version and GPU libraries are left out.
+lock: setup  ## Write requirements.lock with the newest compatible packages (TORCH=VERSION)
+	@set -o pipefail; \
+	$(BIN)/python -m pip install --quiet uv==0.13.9; \
+	pins=$$(echo 'torch==$(TORCH)' | $(BIN)/uv pip compile pyproject.toml --constraint - \
+		--python $(BIN)/python $(LOCKED:%=--extra %) --quiet --no-header --no-annotate \
+		| sed -E '/^nvidia-ml-py==/b; /^(cuda-|nvidia-|triton==)/d; s/\+.*//') \
+	&& printf '%s\n' "$$LOCK_HEAD" "$$pins" > requirements.lock
 
 plots-page: setup  ## Bundle the scripts of the page of plots again
 	@$(BIN)/python -m pip install --quiet vl-convert-python==1.9.0.post1

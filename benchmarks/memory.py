@@ -1,8 +1,8 @@
 """Memory of a process that trains on many token rows: `python -m benchmarks.memory`.
 
-For each number of rows, a process of its own reads a split of tokens as the training stage does and
-takes batches of it in training order. What the process holds is counted apart from the pages of
-files that it has mapped, which the system may drop at any time. Linux alone tells them apart.
+For each number of rows, a new process reads a split of tokens like the training stage and takes
+batches in training order. Anonymous memory is reported separately from mapped pages of files, which
+the system can drop at any time. Linux only.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import torch
 from vqpriors.core.artifact import new_folder
 from vqpriors.data.tokens import TokenSpec, read_tokens, token_table
 from vqpriors.priors.base.examples import token_examples
-from vqpriors.text.base.encoder import wordpiece
+from vqpriors.text import wordpiece
 from vqpriors.training.shuffling import epoch_order, seed_step
 
 ROWS = (10_000, 100_000, 1_000_000)
@@ -30,10 +30,12 @@ BATCHES, BATCH = 200, 32
 
 
 def main() -> None:
-    """Write the rows, measure a process for each number of them, print a line of JSON each."""
+    """Write tokens and measure a process for each number of rows; print a line of JSON for each."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rows", type=int, nargs="+", default=ROWS)
-    parser.add_argument("--distinct", action="store_true", help="give each row its own caption")
+    parser.add_argument("--rows", type=int, nargs="+", default=ROWS, help="default: %(default)s")
+    parser.add_argument(
+        "--distinct", action="store_true", help="use a different caption for each row"
+    )
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
@@ -49,7 +51,7 @@ def main() -> None:
 
 
 def write(path: Path, rows: int, *, is_distinct: bool) -> None:
-    """Write random tokens as the encode stage lays them out."""
+    """Write random tokens in the format of the encode stage."""
     generator = np.random.default_rng(0)
     with new_folder(path) as folder:
         for start in range(0, rows, SHARD):
@@ -64,7 +66,7 @@ def write(path: Path, rows: int, *, is_distinct: bool) -> None:
 
 
 def measure(path: Path) -> dict[str, float]:
-    """Take batches and return megabytes: of the imports alone, and at the end."""
+    """Load tokens and take batches; return the memory after imports and at the end, in MB."""
     before = megabytes("RssAnon")
     tokens = read_tokens(path, "train", tokenizer=SPEC.fingerprint)
     config = wordpiece.Config(vocabulary=1000, max_length=16)
@@ -87,7 +89,7 @@ def measure(path: Path) -> dict[str, float]:
 
 
 def megabytes(name: str) -> int:
-    """Read one of the kernel's figures of this process."""
+    """Return a memory counter of this process from /proc/self/status, in MB."""
     found = re.search(rf"^{name}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
     assert found is not None
     return round(int(found[1]) * 1024 / 1e6)

@@ -55,7 +55,7 @@ def run(stage: str, main: "Callable[[Params], None]") -> None:
     debug = parser.parse_args().debug
     from vqpriors.core.params import read_params  # after this checkout's `src` is on the path
 
-    _keep_freed_memory()
+    keep_freed_memory()
     try:
         with _warnings_in_one_line(stage):
             main(read_params(stage))
@@ -67,8 +67,8 @@ def run(stage: str, main: "Callable[[Params], None]") -> None:
         sys.exit(f"error: {stage}: {_one_line(error, stage)}")
 
 
-def _keep_freed_memory() -> None:
-    """Make glibc's malloc reuse the memory of freed tensors.
+def keep_freed_memory() -> None:
+    """Have glibc keep the memory of freed tensors for the next ones.
 
     By default it returns large blocks to the system at once, which then has to clear new pages for
     every tensor of every step: a sixth of a training step on CPUs. This affects speed only; C

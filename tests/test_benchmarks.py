@@ -1,4 +1,4 @@
-"""The benchmarks at sizes that take no time, and what is committed of them."""
+"""The benchmarks at tiny sizes, and their committed results."""
 
 import csv
 import tomllib
@@ -9,13 +9,20 @@ import torch
 
 from benchmarks.speed import masked, start_up, stepwise, tokenizers
 from benchmarks.speed.__main__ import EXTRA, WORKS, main
-from benchmarks.speed.contest import COLUMNS, Contest, Side, measure, rows
+from benchmarks.speed.benchmark import (
+    COLUMNS,
+    FULL,
+    SMALL,
+    Benchmark,
+    Implementation,
+    measure,
+    rows,
+)
 from benchmarks.speed.ours import peer_training
-from benchmarks.speed.sizes import FULL, SMALL
 from benchmarks.speed.table import (
     BETWEEN_MARKERS,
-    FIGURES,
     PAGE,
+    RESULTS,
     ahead,
     merged,
     read_rows,
@@ -24,10 +31,9 @@ from benchmarks.speed.table import (
     write_rows,
 )
 from tests.imports import ROOT
-from tools.lock import requirements
 from vqpriors import Generator
 
-# x-transformers, where it is installed, compiles a function when it is imported.
+# The import of x-transformers, if installed, compiles a function.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script.:DeprecationWarning")
 
 TINY = replace(
@@ -49,27 +55,27 @@ TINY = replace(
     text_length=5,
     vocabulary=20,
 )
-PROCESSES = {"start-up"}  # its runs are whole commands
+PROCESSES = {"start-up"}  # its runs are commands
 MACHINE = {"threads": "2", "hardware": "2 x something"}
 ROW = {"work": "encode", "size": "64 PNG files", "ours": "vqvae", "peer": "diffusers: VQModel"}
 ROW |= {"peer_version": "1.0", "unit": "images/s", "ours_value": "1234.5", "peer_value": "1000"}
 ROW |= {"ratio": "1.234", "precision": "float32", **MACHINE}
 
 
-def only(contests):
-    (contest,) = contests
-    return contest
+def only(benchmarks):
+    (benchmark,) = benchmarks
+    return benchmark
 
 
 @pytest.mark.parametrize("name", sorted(WORKS.keys() - PROCESSES))
-def test_contests_have_a_row_a_peer_with_every_column(name):
-    for contest in WORKS[name](TINY, ["no", "bf16"]):
-        if contest.is_told:  # each run is a process of its own
-            contest = replace(contest, peers=[])
-        figures = measure(contest, repeats=1)
-        assert min(figures) > 0
-        found = rows(contest, figures, MACHINE)
-        assert len(found) == len(contest.peers)
+def test_each_peer_has_a_row_with_every_column(name):
+    for benchmark in WORKS[name](TINY, ["no", "bf16"]):
+        if benchmark.returns_value:  # each run is a new process
+            benchmark = replace(benchmark, peers=[])
+        values = measure(benchmark, repeats=1)
+        assert min(values) > 0
+        found = rows(benchmark, values, MACHINE)
+        assert len(found) == len(benchmark.peers)
         for row in found:
             assert row.keys() == set(COLUMNS)
             assert all(row.values())
@@ -80,44 +86,46 @@ def test_contests_have_a_row_a_peer_with_every_column(name):
 
 @pytest.mark.parametrize("size", [SMALL, FULL], ids=["small", "full"])
 @pytest.mark.parametrize("work", [stepwise.step, masked.step, tokenizers.step])
-def test_both_sides_have_about_as_many_parameters(work, size):
-    contest = only(work(size, ["no"]))
-    assert contest.peers
-    for peer in contest.peers:
-        assert peer.parameters == pytest.approx(contest.ours.parameters, rel=0.2), peer.name
+def test_peers_have_about_as_many_parameters(work, size):
+    benchmark = only(work(size, ["no"]))
+    assert benchmark.peers
+    for peer in benchmark.peers:
+        assert peer.parameters == pytest.approx(benchmark.ours.parameters, rel=0.2), peer.name
 
 
-def test_a_loop_over_cells_is_as_wide_as_ours_or_as_large():
-    contest = only(stepwise.lstm_sampling(SMALL, ["no"]))
-    wide, large = contest.peers
-    assert wide.parameters < 0.8 * contest.ours.parameters
-    assert large.parameters == pytest.approx(contest.ours.parameters, rel=0.2)
+def test_loops_over_cells_have_our_width_or_our_parameters():
+    benchmark = only(stepwise.lstm_sampling(SMALL, ["no"]))
+    wide, large = benchmark.peers
+    assert wide.parameters < 0.8 * benchmark.ours.parameters
+    assert large.parameters == pytest.approx(benchmark.ours.parameters, rel=0.2)
 
 
-def test_stepwise_sides_draw_as_many_codes():
-    for contest in stepwise.sampling(TINY, ["no"]):
-        ours, *peers = (side.run() for side in [contest.ours, *contest.peers])
-        assert ours.numel() == contest.amount
-        for codes in peers:  # GPT-2's begin with the token that it was given
-            assert codes[:, -TINY.length :].numel() == contest.amount
+def test_stepwise_implementations_sample_all_codes():
+    for benchmark in stepwise.sampling(TINY, ["no"]):
+        ours, *peers = (
+            implementation.run() for implementation in [benchmark.ours, *benchmark.peers]
+        )
+        assert ours.numel() == benchmark.amount
+        for codes in peers:  # those of GPT-2 start with its first input token
+            assert codes[:, -TINY.length :].numel() == benchmark.amount
             assert codes.shape[1] <= TINY.length + 1
 
 
-def test_masked_sides_leave_no_code_masked():
-    for contest in masked.sampling(TINY, ["no"]):
-        for side in [contest.ours, *contest.peers]:
-            codes = side.run()
+def test_masked_implementations_sample_all_codes():
+    for benchmark in masked.sampling(TINY, ["no"]):
+        for implementation in [benchmark.ours, *benchmark.peers]:
+            codes = implementation.run()
             assert codes.numel() == TINY.masked * TINY.length
             assert codes.max() < TINY.num_codes
 
 
-def test_encoding_sides_give_a_code_a_cell():
-    contest = only(tokenizers.encode(TINY, ["no"]))
-    for side in [contest.ours, *contest.peers]:
-        assert side.run().size == contest.amount * TINY.length
+def test_encoders_return_a_code_for_each_cell():
+    benchmark = only(tokenizers.encode(TINY, ["no"]))
+    for implementation in [benchmark.ours, *benchmark.peers]:
+        assert implementation.run().size == benchmark.amount * TINY.length
 
 
-def test_a_training_step_moves_the_weights_and_leaves_no_gradient():
+def test_training_step_updates_weights_and_clears_gradients():
     model = torch.nn.Linear(2, 1)
     before = model.weight.detach().clone()
     peer_training(model, lambda: model(torch.ones(3, 2)).sum(), "no")()
@@ -125,40 +133,42 @@ def test_a_training_step_moves_the_weights_and_leaves_no_gradient():
     assert model.weight.grad is None
 
 
-def test_parts_of_start_up_draw(tmp_path):
-    generator = Generator.load(start_up.make_parts(tmp_path))
+def test_untrained_generator_of_start_up_draws(tmp_path):
+    generator = Generator.load(start_up.save_untrained(tmp_path))
     (picture,) = generator(start_up.PROMPT)
     assert picture.size == (generator.image.size,) * 2
 
 
-def test_sides_take_turns_at_beginning():
+def test_order_of_implementations_rotates():
     order = []
-    sides = [Side(name, lambda name=name: order.append(name)) for name in "abc"]
-    contest = Contest("encode", "", "s", ours=sides[0], peers=sides[1:])
-    assert len(measure(contest, repeats=3)) == 3
+    implementations = [Implementation(name, lambda name=name: order.append(name)) for name in "abc"]
+    benchmark = Benchmark("encode", "", "s", ours=implementations[0], peers=implementations[1:])
+    assert len(measure(benchmark, repeats=3)) == 3
     assert "".join(order) == "abc" + "abc" + "bca" + "cab"
 
 
-def test_told_figures_are_taken_as_they_are():
-    figures = iter([3.0, 1.0, 2.0])
-    contest = Contest("encode", "", "MB", Side("a", lambda: next(figures)), [], is_told=True)
-    assert measure(contest, repeats=3) == [2.0]
+def test_returned_values_are_not_timed():
+    values = iter([3.0, 1.0, 2.0])
+    benchmark = Benchmark(
+        "encode", "", "MB", Implementation("a", lambda: next(values)), [], returns_value=True
+    )
+    assert measure(benchmark, repeats=3) == [2.0]
 
 
-def test_rate_above_a_peers_is_ahead_and_time_above_it_is_behind():
+def test_higher_rate_and_lower_time_are_ahead():
     assert ahead(ROW) == "ours, 1.23 times"
     assert ahead(ROW | {"unit": "s"}) == "peer, 1.23 times"
     assert ahead(ROW | {"ours_value": "250"}) == "peer, 4 times"
     assert ahead(ROW | {"ours_value": "1001"}) == "neither"
 
 
-def test_new_rows_replace_those_of_their_work():
+def test_new_rows_replace_rows_of_the_same_work():
     old = [ROW, ROW | {"work": "start-up"}, ROW | {"work": "gone"}]
     new = [ROW | {"ratio": "2"}]
     assert merged(old, new, ["start-up", "encode"]) == [ROW | {"work": "start-up"}, *new]
 
 
-def test_rows_come_back_from_the_file_and_stand_in_the_table(tmp_path):
+def test_rows_are_read_back_and_written_into_the_table(tmp_path):
     write_rows([ROW], tmp_path / "speed.csv")
     found = read_rows(tmp_path / "speed.csv")
     assert found == [ROW]
@@ -170,12 +180,12 @@ def test_rows_come_back_from_the_file_and_stand_in_the_table(tmp_path):
     assert "| `encode` | 64 PNG files | float32 | `vqvae`: 1,234.5 images/s |" in table(found)
 
 
-def test_table_is_that_of_the_rows():
+def test_committed_table_matches_the_rows():
     assert BETWEEN_MARKERS.search(PAGE.read_text()).group() == table(read_rows())
 
 
-def test_committed_rows_are_of_benchmarks_that_there_are():
-    with FIGURES.open(newline="") as file:
+def test_committed_rows_belong_to_existing_benchmarks():
+    with RESULTS.open(newline="") as file:
         assert next(csv.reader(file)) == COLUMNS
     assert {row["work"] for row in read_rows()} <= WORKS.keys()
     for row in read_rows():
@@ -183,14 +193,15 @@ def test_committed_rows_are_of_benchmarks_that_there_are():
         assert float(row["ratio"]) == pytest.approx(ratio, rel=2e-3)
 
 
-def test_peers_are_pinned_in_an_extra_that_the_lock_leaves_out():
+def test_peers_are_pinned_in_an_extra_that_is_not_locked():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     peers = project["optional-dependencies"]["peers"]
     assert [peer.partition("==")[0] for peer in peers] == list(EXTRA)
-    assert not {*peers} & {*requirements()}
+    locked = (ROOT / "requirements.lock").read_text().splitlines()
+    assert not {line.partition("==")[0] for line in locked} & {*EXTRA}
 
 
-def test_missing_peers_are_named_with_the_way_to_get_them(monkeypatch):
+def test_missing_peers_are_reported_with_the_fix(monkeypatch):
     monkeypatch.setattr("benchmarks.speed.__main__.is_installed", lambda _: False)
     monkeypatch.setattr("sys.argv", ["benchmarks.speed", "encode"])
     with pytest.raises(SystemExit, match=r"x-transformers not installed; pip install -e '.\[peers"):

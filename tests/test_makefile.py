@@ -1,8 +1,9 @@
-"""The words of the Makefile, and the page of plots that it bundles."""
+"""The targets of the Makefile, requirements.lock and the page of plots."""
 
 import os
 import re
 import subprocess
+import tomllib
 
 from tests.imports import ROOT
 from vqpriors.core.registry import kind_names
@@ -11,8 +12,8 @@ PAGE = ROOT / ".dvc" / "plots" / "page.html"
 
 
 def make(*arguments):
-    """Return what make prints, without a target's commands being run."""
-    outer = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")  # of a `make test` around these tests
+    """Return the output of make, which must not run a target's commands."""
+    outer = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")  # set if these tests are run by `make test`
     inherited = {name: value for name, value in os.environ.items() if name not in outer}
     command = ["make", "--no-print-directory", *arguments]
     return subprocess.run(
@@ -20,7 +21,7 @@ def make(*arguments):
     ).stdout
 
 
-def test_help_lists_what_readme_and_contributing_name():
+def test_help_lists_the_targets_named_in_readme_and_contributing():
     listed = set(re.findall(r"^make ([a-z-]+) ", make(), re.MULTILINE))
     texts = (ROOT / "README.md").read_text() + (ROOT / "CONTRIBUTING.md").read_text()
     named = set(re.findall(r"`(?:make|[A-Z]+=\S+ make) ([a-z-]+)", texts))
@@ -33,13 +34,13 @@ def test_sweep_covers_every_prior():
     assert sweep in make("--dry-run", "--always-make", "priors")
 
 
-def test_ci_runs_what_readme_tells():
+def test_ci_runs_make_test():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     assert script.read_text().rstrip().endswith("make test")
 
 
-def test_lock_holds_anywhere():
+def test_lock_has_exact_versions_for_all_machines():
     lines = (ROOT / "requirements.lock").read_text().splitlines()
     pins = [line for line in lines if not line.startswith("#")]
     assert all(re.fullmatch(r"[\w.-]+==[\w.!]+", pin) for pin in pins)
@@ -50,15 +51,22 @@ def test_lock_holds_anywhere():
     assert set(wanted) - {"setuptools"} <= names
 
 
-def test_plots_page_asks_no_network():
+def test_lock_includes_every_extra_but_the_peers():
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = pyproject["project"]["optional-dependencies"].keys() - {"peers"}
+    command = make("--dry-run", "--always-make", "lock")
+    assert set(re.findall(r"--extra ([a-z]+)", command)) == extras
+
+
+def test_plots_page_needs_no_network():
     page = PAGE.read_text()
     assert not re.search(r"<(?:script|link|iframe)\s[^>]*\b(?:src|href)\s*=", page)
     assert "{plot_divs}" in page
-    assert "{scripts}" not in page  # where DVC puts its links to a CDN
+    assert "{scripts}" not in page  # which DVC replaces by links to a CDN
     assert "connect-src 'none'" in page
 
 
-def test_plots_page_is_its_source():
+def test_plots_page_matches_its_source():
     source = (ROOT / "tools" / "plots_page" / "page.html").read_text()
     page = PAGE.read_text()
     filled = {"%VERSIONS%", "%LICENCES%", "%BUNDLE%"}

@@ -1,4 +1,4 @@
-"""What README.md says against what the repository holds."""
+"""The tables of README.md match the committed metrics."""
 
 import json
 import subprocess
@@ -19,24 +19,24 @@ README = (ROOT / "README.md").read_text()
 
 
 def read_committed(stage):
-    """Return a stage's metrics of the last commit; {} where it has none."""
+    """Return the metrics of a stage in the last commit; {} if it has none."""
     command = ["git", "show", f"HEAD:metrics/{stage}/metrics.json"]
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     return json.loads(shown.stdout) if shown.returncode == 0 else {}
 
 
-def test_numbers_are_those_of_the_metrics():
-    """As committed, or as a run has just left them; `make readme` puts the latter in."""
+def test_table_of_metrics_matches_the_metrics():
+    """Committed metrics or those of a new run, which `make readme` writes into the table."""
     table = BETWEEN_MARKERS.search(README).group()
     assert table in (numbers(read_committed), numbers(read_metrics))
 
 
-def test_priors_are_ranked_by_the_metrics_kept_of_them():
+def test_table_of_priors_matches_the_kept_metrics():
     table = BETWEEN_PRIORS.search(README).group()
     assert table in (leaderboard(read_committed), leaderboard(read_metrics))
 
 
-def test_leaderboard_ranks_by_distance_and_marks_bounds():
+def test_priors_are_sorted_by_distance_and_bounds_are_marked():
     training = {"parameters": 2_000_000, "train_minutes": 3.0}
     exact = {name: 0.5 for name, _, _ in COLUMNS} | {"nats_standard_error": 0.0}
     bound = exact | {"nats_standard_error": 0.1, "frechet_distance": 0.25}
@@ -49,7 +49,7 @@ def test_leaderboard_ranks_by_distance_and_marks_bounds():
     assert second.startswith("| `transformer` | 2.0 M | 3.0 | 0.500 | 50.0% |")
 
 
-def test_leaderboard_has_a_table_a_data_set_with_the_columns_that_it_has():
+def test_each_data_set_has_a_table_with_its_own_columns():
     training = {"parameters": 2_000_000, "train_minutes": 3.0}
     kept = {
         "reference/digits/lstm/evaluate": {"adherence": 0.5, "adherence_unseen": 0.25},
@@ -63,12 +63,12 @@ def test_leaderboard_has_a_table_a_data_set_with_the_columns_that_it_has():
 
 
 def run_of(measured, training):
-    """Return a reader of one run's metrics, the default's."""
+    """Return a function that reads the metrics of the default run."""
     stages = {"evaluate": measured} | dict.fromkeys(STAGES, training)
     return lambda stage: stages.get(stage, {})
 
 
-def test_numbers_show_every_metric_there_is():
+def test_table_has_a_row_for_every_metric():
     metrics = {name: 0.5 for name, _, _ in ROWS} | {"num_samples": 1000}
     text = numbers(run_of(metrics, {"train_minutes": 1.5, "parameters": 2_500_000}))
     assert "4.5 minutes of training (tokenizer 1.5, judge 1.5, prior 1.5)" in text
@@ -77,17 +77,17 @@ def test_numbers_show_every_metric_there_is():
     assert "| `adherence` | 50.0% |" in text
 
 
-def test_numbers_leave_out_what_was_not_measured():
+def test_table_leaves_out_missing_metrics():
     text = numbers(run_of({"psnr": 20.0, "num_samples": 3}, {}))
     assert "| `psnr` | 20.00 dB |" in text
     assert "adherence" not in text
     assert "mnist" not in text
 
 
-def test_numbers_have_a_column_a_run():
+def test_table_has_a_column_for_each_run():
     default = run_of({"psnr": 20.0, "ssim": 0.5, "num_samples": 3}, {})
     kept = {"reference/mnist/transformer/evaluate": {"psnr": 30.0, "num_samples": 4}}
     text = numbers(lambda stage: kept.get(stage) or default(stage))
-    assert "| metric | digits | mnist | what it says |" in text
+    assert "| metric | digits | mnist | meaning |" in text
     assert "| `psnr` | 20.00 dB | 30.00 dB |" in text
     assert "| `ssim` | 0.500 | - |" in text

@@ -1,8 +1,8 @@
-"""Compare quantizers by codebook size: train the tokenizer with each and write a table of them.
+"""Compare quantizers by codebook size: train the tokenizer with each and write a table.
 
-Each setting is a DVC experiment of the stage `train_tokenizer` alone, in a temporary copy of the
-repository; one that has been run before comes from DVC's cache. Its rows replace those of an
-earlier run on the same data set.
+Each setting is a DVC experiment of the stage `train_tokenizer`, in a temporary copy of the
+repository; one that has been run before is restored from DVC's cache. Its rows replace those of
+an earlier run on the same data set.
 """
 
 import argparse
@@ -23,7 +23,7 @@ METRICS = "metrics/train_tokenizer/metrics.json"
 BETWEEN_MARKERS = re.compile(r"(?<=<!-- codebooks -->\n).*?(?=<!-- /codebooks -->)", re.DOTALL)
 
 EMA, FSQ = "tokenizer.quantizer=ema", "tokenizer.quantizer=fsq"
-# FSQ's levels: 5 or more each, as its paper advises, and with a product of just that size.
+# FSQ levels of at least 5, as its paper recommends, whose product is the codebook size.
 SETTINGS = {
     "ema-512": f"{EMA} tokenizer.ema.num_codes=512",
     "ema-4096": f"{EMA} tokenizer.ema.num_codes=4096",
@@ -40,9 +40,16 @@ Row = dict[str, str]
 
 
 def main() -> None:
-    """Run the settings, keeping the rows of each at once; then put the table into README.md."""
+    """Run all settings, writing the rows of each as soon as it ends; then update README.md."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("-S", action="append", default=[], dest="changes", metavar="KEY=VALUE")
+    parser.add_argument(
+        "-S",
+        action="append",
+        default=[],
+        dest="changes",
+        metavar="KEY=VALUE",
+        help="change a param of all runs",
+    )
     more = parser.parse_args().changes
     for name, changes in SETTINGS.items():
         run(f"codebook-{name}", [*changes.split(), *more])
@@ -53,20 +60,20 @@ def main() -> None:
 
 
 def run(experiment: str, changes: list[str]) -> None:
-    """Train the tokenizer with some params changed, as a named experiment."""
+    """Train the tokenizer with changed params, as a named experiment."""
     options = [part for change in changes for part in ("-S", change)]
     command = [sys.executable, "-m", "dvc", "exp", "run", "--temp", "--force", "--name", experiment]
     subprocess.run([*command, *options, "train_tokenizer"], cwd=ROOT, check=True)
 
 
 def read_experiment(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return an experiment's params and what its tokenizer was worth."""
+    """Return the params of an experiment and the metrics of its tokenizer."""
     place: dict[str, Any] = {"repo": str(ROOT), "rev": name}
     return dvc.api.params_show(**place), dvc.api.metrics_show(METRICS, **place)
 
 
 def rows(changes: str, params: dict[str, Any], metrics: dict[str, Any]) -> list[Row]:
-    """Return what an experiment measured, a row a split."""
+    """Return the metrics of an experiment, a row for each split."""
     quantizer = params["tokenizer"]["quantizer"]
     settings = params["tokenizer"][quantizer]
     size = settings["num_codes"] if "num_codes" in settings else math.prod(settings["levels"])
@@ -80,7 +87,7 @@ def rows(changes: str, params: dict[str, Any], metrics: dict[str, Any]) -> list[
 
 
 def merged(old: list[Row], new: list[Row]) -> list[Row]:
-    """Return all rows of settings that there are, in their order; new rows replace old ones."""
+    """Replace old rows by new ones and sort them like SETTINGS, leaving out other settings."""
     replaced = {(row["data"], row["changes"]) for row in new}
     kept = [row for row in old if (row["data"], row["changes"]) not in replaced]
     order = {changes: place for place, changes in enumerate(SETTINGS.values())}
@@ -89,9 +96,9 @@ def merged(old: list[Row], new: list[Row]) -> list[Row]:
 
 
 def table(found: list[Row]) -> str:
-    """Return what stands between README.md's markers: the rows of the test split."""
+    """Return the table for README.md: the rows of the test split."""
     if not found:
-        return "Not measured yet: `make codebooks` trains them and puts its table here.\n"
+        return "Not measured yet: `make codebooks` trains the tokenizers and writes this table.\n"
     heads = ["data", "quantizer", "codes", "PSNR", "SSIM", "usage", "perplexity"]
     lines = [f"| {' | '.join(heads)} | set by |", "| --- |" + " --- |" * len(heads)]
     for row in found:
@@ -105,7 +112,7 @@ def table(found: list[Row]) -> str:
 
 
 def read_rows() -> list[Row]:
-    """Read the rows so far; none where there is no file."""
+    """Read the measured rows; none if there is no file."""
     if not CODEBOOKS.is_file():
         return []
     with CODEBOOKS.open(newline="") as file:

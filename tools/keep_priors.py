@@ -1,7 +1,7 @@
-"""Keep the metrics of experiments with each prior, in metrics/reference/DATA/PRIOR.
+"""Copy the metrics of each prior's experiment to metrics/reference/DATA/PRIOR.
 
-Takes the newest experiment of each prior on the current commit, which `make priors` makes, and
-writes the leaderboard of all that is kept. Run it on the machine that trained them.
+Takes the newest experiment of each prior on the current commit (`make priors` runs them), then
+writes the leaderboard. Run it on the machine that trained the priors.
 """
 
 import argparse
@@ -33,9 +33,11 @@ CURVES = "train_prior/plots/metrics/{}/loss.tsv"
 
 
 def main() -> None:
-    """Copy what is kept out of the experiments' commits."""
+    """Copy metrics, sheets and curves from the experiments' commits."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--hardware", default=hardware(), help="what they ran on; %(default)s")
+    parser.add_argument(
+        "--hardware", default=hardware(), help="hardware of the experiments (default: %(default)s)"
+    )
     options = parser.parse_args()
     rows = [row for row in dvc.api.exp_show() if row.get("typ") in ("branch_base", "branch_commit")]
     newest: dict[tuple[str, str], dict[str, str]] = {}
@@ -56,7 +58,7 @@ def main() -> None:
 
 
 def hardware() -> str:
-    """Name the GPUs that torch sees, or the processor and its threads."""
+    """Return the number and name of the GPUs, otherwise of the processor's threads."""
     import torch
 
     if count := torch.cuda.device_count():

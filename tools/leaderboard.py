@@ -1,4 +1,4 @@
-"""Write metrics/reference/leaderboard.csv: a row for each prior that was kept of each data set."""
+"""Write metrics/reference/leaderboard.csv: a row for each kept prior of each data set."""
 
 import csv
 import json
@@ -8,9 +8,9 @@ from typing import Any
 
 REFERENCE = Path(__file__).resolve().parents[1] / "metrics" / "reference"
 LEADERBOARD = REFERENCE / "leaderboard.csv"
-RUN = "run.json"  # what the numbers do not say: commit, hardware, text encoder
+RUN = "run.json"  # commit, hardware and text encoder of a run
 
-# Column, the stage whose metrics it is of, and decimals; other columns are of the run.
+# Column, stage that measures it, and decimals.
 MEASURED = {
     "parameters": ("train_prior", 0),
     "psnr": ("evaluate", 2),
@@ -29,7 +29,7 @@ Row = dict[str, str]
 
 
 def main() -> None:
-    """Write the rows of all that is kept."""
+    """Write the rows of all kept runs."""
     found = rows(REFERENCE)
     with LEADERBOARD.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def rows(reference: Path) -> list[Row]:
-    """Return the rows, by data set, nearest to real pictures first; empty where not measured."""
+    """Return the rows, sorted by data set and Frechet distance; metrics may be missing."""
     folders = sorted(path.parent for path in reference.glob(f"*/*/{RUN}"))
     return sorted(map(_row, folders), key=lambda row: (row["data"], _distance(row)))
 

@@ -1,7 +1,7 @@
-"""Measure what each prior costs at the size for 128 px, into docs/priors.md between its markers.
+"""Measure the sampling cost of each prior at 128 px; write the table of docs/priors.md.
 
-Counts the floating point operations of one picture as its sampler makes them, guidance off, with
-captions of 64 tokens and of 256. The weights are untrained: they change no count.
+Counts the floating point operations that the sampler needs for one picture without guidance, with
+captions of 64 and of 256 tokens. The priors are untrained, which does not change the counts.
 """
 
 import re
@@ -14,7 +14,7 @@ import yaml
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-import stages  # noqa: F401 puts this checkout's src on the path
+import stages  # noqa: F401 puts src of this checkout on the path
 from vqpriors.core.params import check
 from vqpriors.core.registry import kind_names, load_kind
 from vqpriors.data.text_inputs import TextInput, TextShape
@@ -31,14 +31,14 @@ SIZE |= {"dropout": 0.0, "latent_width": 64, "latent_depth": 1}
 
 
 def main() -> None:
-    """Measure every prior and put the table into the page."""
+    """Measure every prior and write the table between the markers of the page."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     rows = []
     for kind in kind_names("vqpriors.priors"):
         rows.append(_row(kind, params))
         print(rows[-1], flush=True)
     lines = [
-        "| prior | parameters | TFLOP a picture | of it by a caption 4 times longer | seconds |",
+        "| prior | parameters | TFLOP per picture | with a caption 4 times longer | seconds |",
         "| --- | --- | --- | --- | --- |",
         *rows,
     ]
@@ -57,7 +57,7 @@ def _row(kind: str, params: dict[str, Any]) -> str:
 
 @torch.inference_mode()
 def _cost(kind: str, params: dict[str, Any], length: int) -> tuple[int, int, float]:
-    """Return operations of one picture, parameters, and seconds without the counting."""
+    """Return operations for one picture, number of parameters, and seconds without counting."""
     module = load_kind("vqpriors.priors", kind, param="prior.arch")
     values = {key: SIZE.get(key, value) for key, value in params["prior"][kind].items()}
     torch.manual_seed(0)
@@ -80,7 +80,7 @@ def _cost(kind: str, params: dict[str, Any], length: int) -> tuple[int, int, flo
     began = time.perf_counter()
     draw()
     seconds = time.perf_counter() - began
-    # Fused attention on CPUs is counted as nothing.
+    # The counter does not count fused attention on CPUs.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         draw()
     return counter.get_total_flops(), sum(p.numel() for p in prior.parameters()), seconds

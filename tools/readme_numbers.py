@@ -1,4 +1,4 @@
-"""Write README.md's tables of numbers, between their markers, from the committed metrics."""
+"""Write the tables of metrics in README.md, between their markers, from the metrics files."""
 
 import json
 import math
@@ -14,89 +14,141 @@ BETWEEN_MARKERS = re.compile(r"(?<=<!-- numbers -->\n).*?(?=<!-- /numbers -->)",
 BETWEEN_PRIORS = re.compile(r"(?<=<!-- priors -->\n).*?(?=<!-- /priors -->)", re.DOTALL)
 STAGES = {"train_tokenizer": "tokenizer", "train_judge": "judge", "train_prior": "prior"}
 
-# Where each column's metrics lie below metrics/: the default run's, and what was kept of others.
+# Columns of the first table and their folders below metrics/: the default run and a kept one.
 RUNS = {"digits": "", "mnist": "reference/mnist/transformer/"}
 
-# The priors compared on each data set, whose metrics lie below metrics/reference/DATA/PRIOR/.
+# Priors compared on each data set; their metrics are in metrics/reference/DATA/PRIOR/.
 PRIORS = ("lstm", "transformer", "cftn", "cftn2")
 DATA = ("digits", "mnist", "fashion_mnist")
 
 Metrics = dict[str, Any]
 Read = Callable[[str], Metrics]
 
-# Metric, how to show it, what it says.
+# Metric, its format, its meaning.
 ROWS = [
-    ("psnr", "{:.2f} dB", "likeness of the tokenizer's reconstructions; higher is better"),
-    ("ssim", "{:.3f}", "the same of local structure; 1 is equal"),
-    ("codebook_usage", "{:.1%}", "codes that the test split uses; near 0 is a collapsed codebook"),
-    ("codebook_perplexity", "{:.1f}", "codes in use if all were used alike"),
-    ("nats_per_token", "{:.3f}", "the prior's surprise at each code of unseen pictures; lower"),
-    ("nats_standard_error", "{:.4f}", "of that as an estimate; 0 where it is exact"),
-    ("perplexity", "{:.2f}", "its exponential: codes between which the prior hesitates"),
+    (
+        "psnr",
+        "{:.2f} dB",
+        "peak signal-to-noise ratio of the tokenizer's reconstructions; higher is better",
+    ),
+    ("ssim", "{:.3f}", "structural similarity of the tokenizer's reconstructions; 1 is identical"),
+    (
+        "codebook_usage",
+        "{:.1%}",
+        "share of the codebook that occurs in the test split; near 0 is a collapse",
+    ),
+    (
+        "codebook_perplexity",
+        "{:.1f}",
+        "exponential of the code frequencies' entropy: effective number of codes",
+    ),
+    (
+        "nats_per_token",
+        "{:.3f}",
+        "negative log-likelihood of the test split per code; lower is better",
+    ),
+    ("nats_standard_error", "{:.4f}", "standard error of `nats_per_token`; 0 if it is exact"),
+    ("perplexity", "{:.2f}", "exponential of `nats_per_token`; lower is better"),
     (
         "bits_per_dim",
         "{:.4f}",
-        "the same in bits a pixel value; compares priors, not tokenizers",
+        "negative log-likelihood in bits per pixel value; compares priors of one tokenizer",
     ),
-    ("adherence", "{:.1%}", "drawn pictures in which the judge sees all that the caption says"),
-    ("adherence_seen", "{:.1%}", "the same for combinations that training pictures show"),
-    ("adherence_unseen", "{:.1%}", "the same for combinations that no training picture shows"),
-    ("judge_accuracy", "{:.1%}", "the same of real test pictures: the most one can hope for"),
-    ("judge_accuracy_unseen", "{:.1%}", "the same of real pictures of unseen combinations"),
-    ("caption_accuracy", "{:.1%}", "captions that the prior writes, with every attribute right"),
-    ("caption_exact", "{:.1%}", "the same, equal to the picture's own"),
-    ("frechet_distance", "{:.3f}", "from drawn to real pictures in the judge's features; lower"),
-    ("kernel_distance", "{:.4f}", "the same without assuming normal distributions; lower"),
-    ("nearest_train_distance", "{:.4f}", "to the nearest training picture; 0 is a copy"),
-    ("nearest_train_distance_real", "{:.4f}", "the same of real test pictures, to compare with"),
-    ("images_per_second", "{:.1f}", "pictures drawn a second, on the machine of the run"),
+    (
+        "adherence",
+        "{:.1%}",
+        "drawn pictures in which the judge recognises every attribute of the caption",
+    ),
+    ("adherence_seen", "{:.1%}", "adherence for attribute combinations of training pictures"),
+    (
+        "adherence_unseen",
+        "{:.1%}",
+        "adherence for attribute combinations that no training picture has",
+    ),
+    (
+        "judge_accuracy",
+        "{:.1%}",
+        "real test pictures in which the judge recognises every attribute",
+    ),
+    (
+        "judge_accuracy_unseen",
+        "{:.1%}",
+        "judge accuracy for attribute combinations that no training picture has",
+    ),
+    ("caption_accuracy", "{:.1%}", "captions written by the prior with every attribute right"),
+    ("caption_exact", "{:.1%}", "captions written by the prior that equal the true caption"),
+    (
+        "frechet_distance",
+        "{:.3f}",
+        "Frechet distance of drawn to real pictures in the judge's features; lower is better",
+    ),
+    (
+        "kernel_distance",
+        "{:.4f}",
+        "kernel distance (MMD) of drawn to real pictures in the judge's features; lower is better",
+    ),
+    (
+        "nearest_train_distance",
+        "{:.4f}",
+        "pixel distance of drawn pictures to the nearest training picture; 0 is a copy",
+    ),
+    (
+        "nearest_train_distance_real",
+        "{:.4f}",
+        "pixel distance of real test pictures to the nearest training picture",
+    ),
+    ("images_per_second", "{:.1f}", "pictures drawn per second on the machine of the run"),
 ]
 
-# Metric, its short name, how to show it.
+# Metric, its column's title, its format.
 COLUMNS = [
-    ("nats_per_token", "nats a token", "{:.3f}"),
+    ("nats_per_token", "nats per token", "{:.3f}"),
     ("adherence", "adherence", "{:.1%}"),
     ("adherence_unseen", "unseen pairs", "{:.1%}"),
     ("caption_accuracy", "captions right", "{:.1%}"),
     ("frechet_distance", "Frechet distance", "{:.2f}"),
-    ("images_per_second", "pictures a second", "{:.0f}"),
+    ("images_per_second", "pictures per second", "{:.0f}"),
 ]
 
 
 def main() -> None:
-    """Put the numbers of the working tree's metrics into README.md."""
+    """Write the tables from the metrics of the working tree."""
     text = README.read_text()
     if not BETWEEN_MARKERS.search(text):
         sys.exit("error: readme: README.md has no <!-- numbers --> markers; put them back")
     text = BETWEEN_MARKERS.sub(lambda _: numbers(read_metrics), text)
     README.write_text(BETWEEN_PRIORS.sub(lambda _: leaderboard(read_metrics), text))
-    print("README.md: numbers of the metrics here")
+    print("README.md: tables written from metrics/")
 
 
 def numbers(read: Read) -> str:
-    """Return what stands between the markers.
+    """Return the table of the chain's metrics, with a column for each run.
 
     Args:
-        read: Returns a stage's metrics; {} where it has none.
+        read: Returns the metrics of a stage; {} if it has none.
     """
     runs = {name: _measured(folder, read) for name, folder in RUNS.items()}
     runs = {name: found for name, found in runs.items() if found}
     if not runs:
-        return "The whole chain has not been run and committed yet.\n"
+        return "The chain has not been run and committed yet.\n"
     lines = [
-        f"| metric | {' | '.join(runs)} | what it says |",
+        f"| metric | {' | '.join(runs)} | meaning |",
         "| --- |" + " --- |" * (len(runs) + 1),
     ]
     for name, form, meaning in ROWS:
         values = [form.format(found[name]) if name in found else "-" for found in runs.values()]
         if set(values) != {"-"}:
             lines.append(f"| `{name}` | {' | '.join(values)} | {meaning} |")
-    said = [_run(name, found, read) for name, found in runs.items()]
-    return "\n".join([*said, "", *lines, ""])
+    runs_text = [_run(name, found, read) for name, found in runs.items()]
+    return "\n".join([*runs_text, "", *lines, ""])
 
 
 def leaderboard(read: Read) -> str:
-    """Return the priors' tables, one a data set, nearest to real pictures first; as `numbers`."""
+    """Return a table of priors for each data set, sorted by Frechet distance.
+
+    Args:
+        read: Returns the metrics of a stage; {} if it has none.
+    """
     tables = []
     for data in DATA:
         kept = {prior: f"reference/{data}/{prior}" for prior in PRIORS}
@@ -109,7 +161,7 @@ def leaderboard(read: Read) -> str:
 
 
 def _ranked(found: Mapping[str, Metrics], training: Mapping[str, Metrics]) -> list[str]:
-    # A metric that a data set does not have, such as unseen pairs, has no column.
+    # No column for a metric that the data set does not have, such as unseen pairs.
     columns = [column for column in COLUMNS if any(column[0] in found[name] for name in found)]
     lines = [
         f"| prior | parameters | minutes | {' | '.join(title for _, title, _ in columns)} |",
@@ -127,7 +179,7 @@ def _ranked(found: Mapping[str, Metrics], training: Mapping[str, Metrics]) -> li
 
 
 def _measured(folder: str, read: Read) -> Metrics:
-    """Return the metrics of a run that has been evaluated, with its rate of drawing."""
+    """Return the metrics of an evaluated run, with its sampling speed; {} if there is none."""
     found = read(f"{folder}evaluate")
     return {**found, **read(f"{folder}sample")} if found else {}
 
@@ -137,7 +189,7 @@ def _is_bound(metrics: Metrics) -> bool:
 
 
 def read_metrics(stage: str) -> Metrics:
-    """Read a stage's metrics from the working tree; {} where it has none."""
+    """Read the metrics of a stage from the working tree; {} if it has none."""
     path = ROOT / "metrics" / stage / "metrics.json"
     return json.loads(path.read_text()) if path.is_file() else {}
 

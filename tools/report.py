@@ -1,7 +1,7 @@
-"""Write report.html, a page to be mailed: numbers, curves and pictures of one run or several.
+"""Write report.html, a single file with the metrics, curves and pictures of one or more runs.
 
-It is the page of `dvc plots show` (`dvc plots diff` of several revisions), with the pictures in it
-and tables of the numbers and of the params that differ.
+It is the page of `dvc plots show`, or of `dvc plots diff` for several revisions, with embedded
+pictures, a table of metrics and a table of the params that differ.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from dvc.utils.flatten import flatten
 from tools.readme_numbers import ROWS
 
 METRICS = "metrics/evaluate/metrics.json"
-HERE = "workspace"
+WORKSPACE = "workspace"
 PICTURE = re.compile(r'src="(static/[^"]+\.png)"')
 BODY = '<div id="found">'
 
@@ -30,22 +30,26 @@ Run = Mapping[str, Any]
 
 
 def main() -> None:
-    """Make the page of the revisions asked for; none are the working tree."""
+    """Write the report of the given revisions, or of the working tree if none is given."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("revisions", nargs="*", help="commits or experiments to compare")
-    parser.add_argument("--out", type=Path, default=Path("report.html"), help="%(default)s")
+    parser.add_argument(
+        "revisions", nargs="*", help="commits or experiments to compare (default: the working tree)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("report.html"), help="default: %(default)s"
+    )
     options = parser.parse_args()
     try:
         page = report(options.revisions)
     except (DvcException, FileNotFoundError) as error:
         sys.exit(f"error: report: {' '.join(str(error).split())}")
     options.out.write_text(page)
-    print(f"{options.out}: {len(page) / 1e6:.1f} MB; it needs no other file and no network")
+    print(f"{options.out}: {len(page) / 1e6:.1f} MB; it needs no other files and no network")
 
 
 def report(revisions: Sequence[str]) -> str:
-    """Return the page of some revisions, or of the working tree where there are none."""
-    names = list(revisions) or [HERE]
+    """Return the page of some revisions, or of the working tree if there are none."""
+    names = list(revisions) or [WORKSPACE]
     metrics = {name: dvc.api.metrics_show(METRICS, rev=_rev(name)) for name in names}
     params = {name: flatten(dvc.api.params_show(rev=_rev(name))) for name in names}
     tables = [_numbers(metrics), _differing(params)]
@@ -53,14 +57,14 @@ def report(revisions: Sequence[str]) -> str:
 
 
 def _rev(name: str) -> str | None:
-    return None if name == HERE else name
+    return None if name == WORKSPACE else name
 
 
 def _plots(revisions: Sequence[str]) -> str:
-    """Return DVC's own page, with its pictures in it."""
-    words = ["diff", *revisions] if revisions else ["show"]
+    """Return DVC's page with embedded pictures."""
+    arguments = ["diff", *revisions] if revisions else ["show"]
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "dvc", "plots", *words, "--out", folder]
+        command = [sys.executable, "-m", "dvc", "plots", *arguments, "--out", folder]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise DvcException(done.stderr.strip().splitlines()[-1])
@@ -79,7 +83,7 @@ def _numbers(metrics: Mapping[str, Run]) -> str:
         cells = [form.format(run[name]) if name in run else "-" for run in metrics.values()]
         if set(cells) != {"-"}:
             rows.append([name, *cells, meaning])
-    return _table("Numbers of the test split", ["metric", *metrics, "what it says"], rows)
+    return _table("Metrics of the test split", ["metric", *metrics, "meaning"], rows)
 
 
 def _differing(params: Mapping[str, Run]) -> str:

@@ -1,4 +1,4 @@
-"""Check artifacts, checkpoints and DVC's cache against their hashes; say how to mend them."""
+"""Check the hashes of artifacts, checkpoints and DVC's cache; print how to repair damage."""
 
 import argparse
 import os
@@ -19,11 +19,11 @@ CHECKPOINTS = ".runs/*/*/step-*"
 
 @dataclass(frozen=True)
 class Damage:
-    """Something that is not what was written.
+    """A damaged file or folder.
 
     Attributes:
-        path: What has to go before it can come back.
-        text: `<file>: <problem>; <fix>`.
+        path: The file or folder to remove before it can be restored.
+        text: The error message, `<file>: <problem>; <fix>`.
     """
 
     path: Path
@@ -31,12 +31,12 @@ class Damage:
 
 
 def main() -> None:
-    """Print a line for each damage, or that there is none; end the process with 1 where there is.
+    """Print a line for each damaged file and exit with 1, or print how many were checked.
 
-    With `--remove`, remove what is damaged: while it is there, DVC takes it for whole.
+    With `--remove`, remove damaged files: DVC does not notice the damage and would keep them.
     """
     parser = argparse.ArgumentParser(prog="python -m tools.verify", description=__doc__)
-    parser.add_argument("--remove", action="store_true", help="remove what is damaged")
+    parser.add_argument("--remove", action="store_true", help="remove damaged files")
     remove = parser.parse_args().remove
     try:
         with Repo() as repo:
@@ -52,17 +52,17 @@ def main() -> None:
             _remove(item.path)
     if found:
         sys.exit(1)
-    print(f"whole: {', '.join(f'{count:,} {name}' for name, count in counts.items())}")
+    print(f"undamaged: {', '.join(f'{count:,} {name}' for name, count in counts.items())}")
 
 
 def check(repo: Any) -> tuple[dict[str, int], list[Damage]]:
-    """Check all there is in a repository.
+    """Check all artifacts, checkpoints and cache objects of a repository.
 
     Args:
         repo: A `dvc.repo.Repo`.
 
     Returns:
-        How many artifacts, checkpoints and cache objects were checked, and the damage.
+        The number of artifacts, checkpoints and cache objects, and what is damaged.
     """
     root, cache = Path(repo.root_dir), Path(repo.cache.local.path)
     outs = [out for stage in repo.index.stages for out in stage.outs if out.use_cache]
@@ -85,7 +85,7 @@ def _artifacts(folders: list[Path], root: Path) -> Iterator[Damage]:
 def _checkpoints(folders: list[Path], root: Path) -> Iterator[Damage]:
     for folder in folders:
         if problem := find_damage(folder):
-            fix = "remove it (--remove does); the run goes on from the checkpoint before it"
+            fix = "remove it (--remove does); training resumes from the previous checkpoint"
             yield Damage(folder, f"{_below(problem, root)}; {fix}")
 
 
@@ -93,9 +93,9 @@ def _objects(objects: list[Path], outs: list[Any], cache: Path, root: Path) -> I
     damaged = [path for path in objects if not is_whole(path)]
     owners = _owners(outs, cache) if damaged else {}
     for path in damaged:
-        out, name = owners.get(path, (None, "of an experiment or an earlier run"))
+        out, name = owners.get(path, (None, "a file of an experiment or an earlier run"))
         problem = f"{path.relative_to(root)}: damaged (its MD5 is not its name); it is {name}"
-        fix = "remove it (--remove does); `dvc pull` brings it back from a remote"
+        fix = "remove it (--remove does); `dvc pull` restores it from a remote"
         if out is not None:
             source = f"`dvc commit {out.stage.name}` from {out.def_path}"
             fix = f"{fix}, {source if _is_here(out, root / out.def_path) else '`dvc repro`'}"
@@ -103,7 +103,7 @@ def _objects(objects: list[Path], outs: list[Any], cache: Path, root: Path) -> I
 
 
 def _is_here(out: Any, place: Path) -> bool:
-    """Tell whether what dvc.lock names lies in the working tree, whole."""
+    """Return whether the working tree has the undamaged output that dvc.lock names."""
     return place.exists() and find_damage(place) is None and not out.changed_checksum()
 
 
@@ -112,7 +112,7 @@ def _owners(outs: list[Any], cache: Path) -> dict[Path, tuple[Any, str]]:
     for out in outs:
         digest = out.hash_info.value
         if digest:
-            found[cache_path(cache, digest)] = out, f"the list of files of {out.def_path}"
+            found[cache_path(cache, digest)] = out, f"the file list of {out.def_path}"
             for name, part in list_files(cache, digest):
                 place = f"{out.def_path}/{name}" if name else out.def_path
                 found[cache_path(cache, part)] = out, place

@@ -1,1 +1,1 @@
-"""Speed beside peers: `python -m benchmarks.speed`, see docs/speed.md."""
+"""Speed beside other packages: `python -m benchmarks.speed`, described in docs/speed.md."""

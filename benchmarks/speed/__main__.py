@@ -1,4 +1,4 @@
-"""Measure our speed beside that of peers, into metrics/reference/speed.csv and docs/speed.md."""
+"""Measure speed beside other packages; write metrics/reference/speed.csv and docs/speed.md."""
 
 import argparse
 import os
@@ -8,20 +8,29 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from benchmarks.speed import codebooks, masked, start_up, stepwise, tokenizers
-from benchmarks.speed.contest import PRECISIONS, Contest, Row, is_installed, measure, rows
+from benchmarks.speed import masked, start_up, stepwise, tokenizers
+from benchmarks.speed.benchmark import (
+    FULL,
+    PRECISIONS,
+    SMALL,
+    Benchmark,
+    Row,
+    Size,
+    is_installed,
+    measure,
+    rows,
+)
 from benchmarks.speed.ours import CPU
-from benchmarks.speed.sizes import FULL, SMALL, Size
 from benchmarks.speed.table import line, merged, read_rows, write_page, write_rows
-from stages import _keep_freed_memory  # pyright: ignore[reportPrivateUsage]
+from stages import keep_freed_memory
 from tools.keep_priors import hardware
 from vqpriors.core.hardware import Precision, resolve_precision
 
-Work = Callable[[Size, list[Precision]], Iterator[Contest]]
+Work = Callable[[Size, list[Precision]], Iterator[Benchmark]]
 WORKS: dict[str, Work] = {
     "tokenizer-step": tokenizers.step,
     "encode": tokenizers.encode,
-    "nearest-code": codebooks.nearest_code,
+    "nearest-code": tokenizers.nearest_code,
     "prior-step": stepwise.step,
     "masked-prior-step": masked.step,
     "stepwise-sampling": stepwise.sampling,
@@ -31,11 +40,11 @@ WORKS: dict[str, Work] = {
     "start-up": start_up.start_up,
 }
 EXTRA = ("vector-quantize-pytorch", "x-transformers")
-IDLE = 0.5  # load of a machine that has nothing else to do
+IDLE = 0.5  # highest load of an idle machine
 
 
 def main() -> None:
-    """Measure the works that are named, or all, keeping the rows of each at once."""
+    """Run the named benchmarks, or all; write the rows of each as soon as it ends."""
     options = _options()
     if options.page:
         write_page(read_rows())
@@ -43,7 +52,7 @@ def main() -> None:
     if missing := [package for package in EXTRA if not is_installed(package)]:
         fix = "pip install -e '.[peers]'"
         sys.exit(f"error: benchmarks.speed: {', '.join(missing)} not installed; {fix}")
-    _keep_freed_memory()
+    keep_freed_memory()
     torch.set_num_threads(options.threads)
     machine = {"threads": str(options.threads), "hardware": options.hardware}
     began = time.monotonic()
@@ -57,12 +66,12 @@ def main() -> None:
 
 
 def run(work: Work, size: Size, options: argparse.Namespace, machine: Row) -> list[Row]:
-    """Hold a work's contests and print their rows."""
+    """Run the benchmarks of a work and print their rows."""
     torch.manual_seed(0)
     found = []
     precisions = [options.precision] if options.precision else _precisions()
-    for contest in work(size, precisions):
-        new = rows(contest, measure(contest, repeats=options.repeats), machine)
+    for benchmark in work(size, precisions):
+        new = rows(benchmark, measure(benchmark, repeats=options.repeats), machine)
         print("\n".join(map(line, new)), flush=True)
         found += new
     return found
@@ -72,14 +81,22 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.speed", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(WORKS)}; all")
-    parser.add_argument("--full", action="store_true", help="sizes for 128 px; takes long")
-    parser.add_argument("--repeats", type=int, default=5, help="that count, of each; %(default)s")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="%(default)s")
-    parser.add_argument("--precision", choices=PRECISIONS, help="one alone; all that are fast")
-    parser.add_argument("--hardware", default=_hardware(), help="what it runs on; %(default)s")
-    parser.add_argument("--page", action="store_true", help="make the table again, measure nothing")
-    parser.add_argument("--dry-run", action="store_true", help="print alone, keep nothing")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"{', '.join(WORKS)} (default: all)"
+    )
+    parser.add_argument("--full", action="store_true", help="sizes for 128 px; takes hours")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="timed runs of each (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=torch.get_num_threads(), help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, help="default: all that are fast on this CPU"
+    )
+    parser.add_argument("--hardware", default=_hardware(), help="default: %(default)s")
+    parser.add_argument("--page", action="store_true", help="only write the table again")
+    parser.add_argument("--dry-run", action="store_true", help="print results without writing them")
     options = parser.parse_args()
     if unknown := set(options.names) - set(WORKS):
         parser.error(f"no benchmark {min(unknown)!r}; there are {', '.join(WORKS)}")

@@ -1,8 +1,8 @@
-"""Masked priors beside a peer: a training step, drawing in 12 passes, and in one.
+"""Masked priors beside aMUSEd of diffusers: a training step, sampling in 12 steps and in one.
 
-The peer is aMUSEd of diffusers with the loop of its pipeline, without the convolutional blocks
-around its layers, which would add to its time. It gets captions as vectors and so has no text side
-to train or to compute; ours embeds tokens.
+The peer is aMUSEd's network with the sampling loop of its pipeline, without the convolutional
+blocks around its layers, which would only slow it down. Its captions are given as vectors, so it
+has no text tower to train or to compute; ours embeds tokens.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,68 +14,67 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.speed import ours
-from benchmarks.speed.contest import Contest, Side, installed
-from benchmarks.speed.sizes import Size
+from benchmarks.speed.benchmark import Benchmark, Implementation, Size, installed
 from vqpriors.core.hardware import Precision
 
 DIFFUSERS, NAME = "diffusers", "UVit2DModel (aMUSEd)"
 STEPS, GUIDANCE = 12, 3.0
-MASKED = 2 / torch.pi  # mean share of a cosine or arccos schedule
-NUM_MICRO, MICRO_WIDTH = 5, 32  # numbers that aMUSEd takes besides the caption
+MASK_RATIO = 2 / torch.pi  # mean of a cosine or arccos schedule
+NUM_MICRO, MICRO_WIDTH = 5, 32  # micro-conditions of aMUSEd: sizes and scores
 
 
-def step(size: Size, precisions: list[Precision]) -> Iterator[Contest]:
-    """Yield contests of one training step on random codes and captions."""
+def step(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
+    """Yield benchmarks of a training step on random codes and captions."""
     text = ours.text_shape(size)
     for precision in precisions:
         prior = ours.prior("cftn", size, text)
         run = ours.training(prior, ours.prior_batch(prior, size, text), precision)
-        yield Contest(
+        yield Benchmark(
             work="masked-prior-step",
             size=_network(size, size.batch),
             unit="codes/s",
             amount=size.batch * size.length,
             precision=precision,
-            ours=Side("cftn", run, ours.num_parameters(prior)),
-            peers=installed({DIFFUSERS: partial(_step, size, precision)}),
+            ours=Implementation("cftn", run, ours.num_parameters(prior)),
+            peers=installed({DIFFUSERS: partial(_train, size, precision)}),
         )
 
 
-def sampling(size: Size, precisions: list[Precision]) -> Iterator[Contest]:
-    """Yield contests of 12 passes, without guidance and with it."""
+def sampling(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
+    """Yield benchmarks of sampling in 12 steps, without and with guidance."""
     for precision in precisions:
         for guidance in (1.0, GUIDANCE):
             prior = ours.prior("cftn", size, ours.text_shape(size))
-            how = "without guidance" if guidance == 1 else "with guidance"
-            yield Contest(
+            name = "without guidance" if guidance == 1 else "with guidance"
+            yield Benchmark(
                 work="masked-sampling",
-                size=f"{_network(size, size.masked)}, {STEPS} passes {how}",
+                size=f"{_network(size, size.masked)}, {STEPS} steps {name}",
                 unit="images/s",
                 amount=size.masked,
                 precision=precision,
                 ours=_own("cftn", prior, size, precision, guidance=guidance, steps=STEPS),
-                peers=installed({DIFFUSERS: partial(_draw, size, precision, guidance, STEPS)}),
+                peers=installed({DIFFUSERS: partial(_sample, size, precision, guidance, STEPS)}),
             )
 
 
-def one_step_sampling(size: Size, precisions: list[Precision]) -> Iterator[Contest]:
-    """Yield contests of one pass with 12 of our own, and with one of the peer."""
+def one_step_sampling(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
+    """Yield benchmarks of `cftn2` in one step against itself in 12, and against aMUSEd in one."""
     for precision in precisions:
         prior = ours.prior("cftn2", size, ours.text_shape(size))
-        many = _own(f"cftn2 in {STEPS} passes", prior, size, precision, guidance=1.0, steps=STEPS)
-        yield Contest(
+        many = _own(f"cftn2 in {STEPS} steps", prior, size, precision, guidance=1.0, steps=STEPS)
+        yield Benchmark(
             work="one-step-sampling",
-            size=f"{_network(size, size.masked)}, 1 pass without guidance",
+            size=f"{_network(size, size.masked)}, 1 step without guidance",
             unit="images/s",
             amount=size.masked,
             precision=precision,
             ours=_own("cftn2 with its latent", prior, size, precision, guidance=1.0, steps=1),
-            peers=[many, *installed({DIFFUSERS: partial(_draw, size, precision, 1.0, 1)})],
+            peers=[many, *installed({DIFFUSERS: partial(_sample, size, precision, 1.0, 1)})],
         )
 
 
 def uvit(size: Size) -> Any:
-    """Build aMUSEd's network."""
+    """Build the network of aMUSEd."""
     from diffusers.models.unets.uvit_2d import UVit2DModel
 
     width = size.width
@@ -93,13 +92,13 @@ def uvit(size: Size) -> Any:
         num_res_blocks=0,
         num_hidden_layers=size.depth,
         num_attention_heads=size.heads,
-        intermediate_size=width * 11 // 4,  # as ours
+        intermediate_size=width * 11 // 4,  # like ours
         sample_size=size.edge,
     )
 
 
 def conditions(size: Size, count: int) -> dict[str, Tensor]:
-    """Draw captions as aMUSEd takes them: vectors of tokens and of the whole, and five numbers."""
+    """Return random conditions of aMUSEd: token vectors, caption vectors, micro-conditions."""
     return {
         "encoder_hidden_states": torch.randn(count, size.text_length, size.width),
         "pooled_text_emb": torch.randn(count, size.width),
@@ -113,35 +112,37 @@ def _network(size: Size, count: int) -> str:
     return f"{codes}, {network}, {size.text_length} text tokens"
 
 
-def _own(name: str, prior: Any, size: Size, precision: Precision, **how: Any) -> Side:
+def _own(name: str, prior: Any, size: Size, precision: Precision, **options: Any) -> Implementation:
     text, count = ours.text_shape(size), size.masked
-    run = ours.drawing(prior, count=count, text=text, precision=precision, **how)
-    return Side(name, run, ours.num_parameters(prior))
+    run = ours.sampling(prior, count=count, text=text, precision=precision, **options)
+    return Implementation(name, run, ours.num_parameters(prior))
 
 
-def _step(size: Size, precision: Precision) -> Side:
+def _train(size: Size, precision: Precision) -> Implementation:
     model, given = uvit(size), conditions(size, size.batch)
     codes = torch.randint(size.num_codes, (size.batch, size.edge, size.edge))
-    is_masked = torch.rand(codes.shape) < MASKED
-    tokens = codes.masked_fill(is_masked, size.num_codes)
-    targets = codes.masked_fill(~is_masked, -100)
+    mask = torch.rand(codes.shape) < MASK_RATIO
+    tokens = codes.masked_fill(mask, size.num_codes)
+    targets = codes.masked_fill(~mask, -100)
 
     def loss() -> Tensor:
         return F.cross_entropy(model(tokens, **given).float(), targets)
 
     run = ours.peer_training(model, loss, precision)
-    return Side(NAME, run, ours.num_parameters(model), DIFFUSERS)
+    return Implementation(NAME, run, ours.num_parameters(model), DIFFUSERS)
 
 
-def _draw(size: Size, precision: Precision, guidance: float, steps: int) -> Side:
+def _sample(size: Size, precision: Precision, guidance: float, steps: int) -> Implementation:
     model = uvit(size).eval().requires_grad_(False)
-    nn.Module.to(model, ours.DTYPES[precision])  # diffusers' own `to` warns of layers it has not
+    nn.Module.to(
+        model, ours.DTYPES[precision]
+    )  # diffusers' own `to` warns of layers that this model lacks
     run = _pipeline(model, size, guidance=guidance, steps=steps)
-    return Side(NAME, run, ours.num_parameters(model), DIFFUSERS)
+    return Implementation(NAME, run, ours.num_parameters(model), DIFFUSERS)
 
 
 def _pipeline(model: Any, size: Size, *, guidance: float, steps: int) -> Callable[[], Tensor]:
-    """Return the loop of aMUSEd's pipeline."""
+    """Return the sampling loop of aMUSEd's pipeline."""
     from diffusers.schedulers.scheduling_amused import AmusedScheduler
 
     scheduler: Any = AmusedScheduler(mask_token_id=size.num_codes)
@@ -150,7 +151,7 @@ def _pipeline(model: Any, size: Size, *, guidance: float, steps: int) -> Callabl
     given = {name: value.to(model.dtype) for name, value in given.items()}
 
     @torch.inference_mode()
-    def draw() -> Tensor:
+    def sample() -> Tensor:
         scheduler.set_timesteps(steps)
         codes = torch.full((size.masked, size.edge, size.edge), size.num_codes)
         for timestep in scheduler.timesteps:
@@ -161,4 +162,4 @@ def _pipeline(model: Any, size: Size, *, guidance: float, steps: int) -> Callabl
             codes = scheduler.step(logits, timestep, codes).prev_sample
         return codes
 
-    return draw
+    return sample

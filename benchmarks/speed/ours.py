@@ -1,4 +1,4 @@
-"""Our side of the contests: models as params.yaml builds them, at a benchmark's size."""
+"""Our implementations: models with the params of params.yaml and the size of a benchmark."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ import yaml
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from benchmarks.speed.sizes import Size
+from benchmarks.speed.benchmark import Size
 from vqpriors.core.hardware import Precision, autocast, autocast_once
 from vqpriors.core.params import Params
 from vqpriors.data.text_inputs import TextInput, TextShape
@@ -28,20 +28,20 @@ DTYPES = {"no": torch.float32, "bf16": torch.bfloat16}
 
 
 def params(changes: Mapping[str, Any]) -> Params:
-    """Return params.yaml with other values at some dotted keys."""
+    """Return params.yaml with some values changed, given by dotted keys."""
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     for key, value in changes.items():
         *path, last = key.split(".")
         section = values
         for part in path:
             section = section[part]
-        assert last in section, f"{key} is gone from params.yaml"
+        assert last in section, f"params.yaml has no {key}"
         section[last] = value
     return Params(values)
 
 
 def tokenizer(size: Size) -> Any:
-    """Build the VQ-VAE with a codebook of moving averages."""
+    """Build a VQ-VAE with an EMA codebook."""
     found = params(
         {
             "tokenizer.vqvae.width": size.hidden,
@@ -74,12 +74,12 @@ def prior(kind: str, size: Size, text: TextShape) -> Any:
 
 
 def text_shape(size: Size) -> TextShape:
-    """Return the sizes of captions given as token ids."""
+    """Return the shape of captions given as token ids."""
     return TextShape(size.text_length, size.vocabulary, 0)
 
 
 def captions(count: int, shape: TextShape, *, is_empty: bool = False) -> TextInput:
-    """Draw captions that fill their length, or the empty one, of which one token is real."""
+    """Return random captions of full length, or empty ones, which have a single token."""
     tokens = torch.randint(max(shape.vocabulary, 1), (count, shape.length))
     is_real = torch.ones_like(tokens, dtype=torch.bool)
     if is_empty:
@@ -88,7 +88,7 @@ def captions(count: int, shape: TextShape, *, is_empty: bool = False) -> TextInp
 
 
 def prior_batch(prior: Any, size: Size, shape: TextShape) -> dict[str, Tensor]:
-    """Draw a batch such as the training data gives."""
+    """Return a random training batch."""
     text = captions(size.batch, shape)
     return {
         "codes": torch.randint(size.num_codes, (size.batch, size.length)),
@@ -102,7 +102,7 @@ def prior_batch(prior: Any, size: Size, shape: TextShape) -> dict[str, Tensor]:
 def training(
     model: nn.Module, batch: dict[str, Tensor], precision: Precision
 ) -> Callable[[], None]:
-    """Return our training step: the objective, and AdamW as it stands in params.yaml."""
+    """Return our training step: the loss and AdamW with the settings of params.yaml."""
     config = params({"prior.train.optimizer": "adamw"}).section("prior.train", StageTrainConfig)
     objective = Objective(model.train())
     optimizer = make_optimizer(model, lr=LR, config=config)
@@ -112,7 +112,7 @@ def training(
 def peer_training(
     model: nn.Module, loss: Callable[[], Tensor], precision: Precision
 ) -> Callable[[], None]:
-    """Return a peer's training step, with the same fused AdamW."""
+    """Return a training step of another model, with the same fused AdamW."""
     model.train()
     return step(loss, AdamW(model.parameters(), lr=LR, fused=True), precision)
 
@@ -120,7 +120,7 @@ def peer_training(
 def step(
     loss: Callable[[], Tensor], optimizer: Optimizer, precision: Precision
 ) -> Callable[[], None]:
-    """Return what makes one update: forward, backward, optimizer."""
+    """Return a function that makes an update: forward, backward, optimizer."""
 
     def update() -> None:
         with autocast(precision, CPU):
@@ -132,7 +132,7 @@ def step(
     return update
 
 
-def drawing(
+def sampling(
     prior: Any,
     *,
     count: int,
@@ -141,12 +141,12 @@ def drawing(
     guidance: float = 1.0,
     steps: int = 1,
 ) -> Callable[[], Tensor]:
-    """Return what draws the codes of some pictures, as the `sample` stage does.
+    """Return a function that samples the codes of some pictures like the `sample` stage.
 
-    Stepwise priors draw from all codes as likely as they say, since that is what peers do.
+    Stepwise priors sample from the whole distribution, as the peers do.
     """
-    plain = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
-    found = params({f"sample.autoregressive.{key}": value for key, value in plain.items()})
+    whole = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    found = params({f"sample.autoregressive.{key}": value for key, value in whole.items()})
     found.values["sample"]["sampler"] = choose_sampler("auto", prior.primitive)
     kind = found.kind("sample.sampler", "vqpriors.sampling")
     sampler = kind.module.build(kind.config)
@@ -162,7 +162,7 @@ def drawing(
 
 
 def num_parameters(model: nn.Module) -> int:
-    """Count what a model has learned: its parameters, and a codebook that is a buffer."""
+    """Count parameters, including a codebook that is a buffer."""
     ours_and_peers = ("codebook", "codebook.embed")
     codebooks = [value for name, value in model.named_buffers() if name.endswith(ours_and_peers)]
     return sum(value.numel() for value in [*model.parameters(), *codebooks])

@@ -1,4 +1,4 @@
-"""Start-up beside peers: whole commands, a process each."""
+"""Start-up time beside other packages: commands and imports, each in a new process."""
 
 import os
 import subprocess
@@ -12,8 +12,7 @@ import torch
 from torch import nn
 
 from benchmarks.speed import ours
-from benchmarks.speed.contest import Contest, Side, installed
-from benchmarks.speed.sizes import Size
+from benchmarks.speed.benchmark import Benchmark, Implementation, Size, installed
 from vqpriors.core.artifact import save_model, verify
 from vqpriors.core.hardware import Precision
 from vqpriors.core.params import Params
@@ -26,42 +25,42 @@ PROMPT = "a small red seven on a white background"
 PARTS_OF_DIFFUSERS = "from diffusers import AmusedScheduler, UVit2DModel, VQModel"
 
 
-def start_up(size: Size, precisions: list[Precision]) -> Iterator[Contest]:
-    """Yield contests of a help text, an import, and one picture; peers only import for the last."""
-    least = _python("import torch", "-c", "import torch", package="torch")
+def start_up(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
+    """Yield benchmarks of a help text, an import and one picture; peers of the last only import."""
+    torch_alone = _python("import torch", "-c", "import torch", package="torch")
     diffusers = partial(_python, package="diffusers")
     tool = ("-m", "diffusers.commands.diffusers_cli", "--help")
     helpers = installed({"diffusers": lambda: diffusers("diffusers-cli --help", *tool)})
     parts = ("import of the same parts", "-c", PARTS_OF_DIFFUSERS)
     importers = installed({"diffusers": lambda: diffusers(*parts)})
     own = _python("vqpriors --help", "-m", "vqpriors", "--help")
-    yield _contest("a help text", own, helpers)
+    yield _benchmark("a help text", own, helpers)
     own = _python(
         "import vqpriors.inference.generator", "-c", "import vqpriors.inference.generator"
     )
-    yield _contest("an import of what draws", own, [least, *importers])
+    yield _benchmark("an import of what draws", own, [torch_alone, *importers])
     with tempfile.TemporaryDirectory() as folder:
-        data, out = make_parts(Path(folder)), Path(folder) / "drawn"
+        data, out = save_untrained(Path(folder)), Path(folder) / "drawn"
         options = ("--prompt", PROMPT, "--from", str(data), "--out", str(out))
         own = _python("vqpriors generate", "-m", "vqpriors", "generate", *options)
-        yield _contest("one picture of 28 px; peers only import", own, [least, *importers])
+        yield _benchmark("one picture of 28 px; peers only import", own, [torch_alone, *importers])
 
 
-def make_parts(folder: Path) -> Path:
-    """Make the untrained parts of a generator, as params.yaml has them; return their folder."""
-    found, data = ours.params({}), folder / "data"
+def save_untrained(folder: Path) -> Path:
+    """Save an untrained generator with the sizes of params.yaml; return its folder."""
+    params, data = ours.params({}), folder / "data"
     (folder / "params.yaml").write_text((ours.ROOT / "params.yaml").read_text())
-    spec = _make_tokenizer(found, data / "tokenizer")
-    encoder = found.kind("text.encoder", "vqpriors.text")
-    reader = encoder.module.build(encoder.config, captions=[PROMPT])
-    save_encoder(data / "text", encoder.name, reader)
-    prior = found.kind("prior.arch", "vqpriors.priors")
+    spec = _make_tokenizer(params, data / "tokenizer")
+    kind = params.kind("text.encoder", "vqpriors.text")
+    encoder = kind.module.build(kind.config, captions=[PROMPT])
+    save_encoder(data / "text", kind.name, encoder)
+    prior = params.kind("prior.arch", "vqpriors.priors")
     description = describe_prior(
         arch=prior.name,
         config=prior.config,
         grid=(spec.rows, spec.columns),
         codebook_size=spec.codebook_size,
-        text=reader.shape,
+        text=encoder.shape,
         tokenizer=spec.fingerprint,
         encoder=verify(data / "text"),
     )
@@ -69,10 +68,10 @@ def make_parts(folder: Path) -> Path:
     return data
 
 
-def _make_tokenizer(found: Params, folder: Path) -> TokenSpec:
-    arch = found.kind("tokenizer.arch", "vqpriors.tokenizer")
-    quantizer = found.kind("tokenizer.quantizer", "vqpriors.quantizers")
-    image = found.raw(f"data.{found.raw('data.name')}.image")
+def _make_tokenizer(params: Params, folder: Path) -> TokenSpec:
+    arch = params.kind("tokenizer.arch", "vqpriors.tokenizer")
+    quantizer = params.kind("tokenizer.quantizer", "vqpriors.quantizers")
+    image = params.raw(f"data.{params.raw('data.name')}.image")
     description = describe_tokenizer(
         arch=arch.name,
         config=arch.config,
@@ -90,16 +89,16 @@ def _save(folder: Path, description: dict[str, object], model: nn.Module) -> Non
     save_model(folder, config=description, weights=weights)
 
 
-def _contest(what: str, own: Side, peers: list[Side]) -> Contest:
-    return Contest(work="start-up", size=what, unit="s", ours=own, peers=peers)
+def _benchmark(size: str, own: Implementation, peers: list[Implementation]) -> Benchmark:
+    return Benchmark(work="start-up", size=size, unit="s", ours=own, peers=peers)
 
 
-def _python(name: str, *arguments: str, package: str = "vqpriors") -> Side:
-    return Side(name, partial(_run, arguments), package=package)
+def _python(name: str, *arguments: str, package: str = "vqpriors") -> Implementation:
+    return Implementation(name, partial(_run, arguments), package=package)
 
 
 def _run(arguments: tuple[str, ...]) -> None:
-    """Run Python in a process of its own, with this checkout's package and without a network."""
+    """Run Python in a new process, with the package of this checkout and without a network."""
     own = {"PYTHONPATH": str(ours.ROOT / "src"), "HF_HUB_OFFLINE": "1"}
     environment = os.environ | own | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     command = [sys.executable, *arguments]

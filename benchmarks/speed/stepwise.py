@@ -1,42 +1,49 @@
-"""Stepwise priors beside peers: a training step, and drawing code by code.
+"""Stepwise priors beside other packages: a training step, and sampling code by code.
 
-None reads captions, since the peers don't.
+The peers are GPT-2 of transformers and a decoder of x-transformers for `transformer`, and a loop
+over torch's LSTM cells for `lstm`. Both transformers use torch's fused attention, cache keys and
+values, and sample from the whole distribution. In bfloat16 the peers sample with weights that were
+cast once. No model has captions, since the peers do not support them.
 """
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from benchmarks.speed import ours
-from benchmarks.speed.cell_loop import cell_loop
-from benchmarks.speed.contest import Contest, Side, installed
-from benchmarks.speed.sizes import Size
-from benchmarks.speed.stepwise_peers import NAMES, drawing_side, training_side
+from benchmarks.speed.benchmark import Benchmark, Implementation, Size, installed
 from vqpriors.core.hardware import Precision
 
+TRANSFORMERS, X_TRANSFORMERS = "transformers", "x-transformers"
+NAMES = {TRANSFORMERS: "GPT2LMHeadModel", X_TRANSFORMERS: "AutoregressiveWrapper"}
 
-def step(size: Size, precisions: list[Precision]) -> Iterator[Contest]:
-    """Yield contests of one training step on random codes."""
+
+def step(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
+    """Yield benchmarks of a training step on random codes."""
     for precision in precisions:
         prior = ours.prior("transformer", size, ours.NO_TEXT)
         run = ours.training(prior, ours.prior_batch(prior, size, ours.NO_TEXT), precision)
-        peers = {peer: partial(training_side, peer, size, precision) for peer in NAMES}
-        yield Contest(
+        yield Benchmark(
             work="prior-step",
             size=f"{_codes(size, size.batch)}, {size.depth} layers of width {size.width}",
             unit="codes/s",
             amount=size.batch * size.length,
             precision=precision,
-            ours=Side("transformer", run, ours.num_parameters(prior)),
-            peers=installed(peers),
+            ours=Implementation("transformer", run, ours.num_parameters(prior)),
+            peers=installed({peer: partial(_train, peer, size, precision) for peer in NAMES}),
         )
 
 
-def sampling(size: Size, precisions: list[Precision]) -> Iterator[Contest]:
-    """Yield contests of drawing one picture, and several."""
+def sampling(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
+    """Yield benchmarks of sampling one picture, and several."""
     for precision in precisions:
         for count in size.stepwise:
-            peers = {peer: partial(drawing_side, peer, size, count, precision) for peer in NAMES}
-            yield Contest(
+            peers = {peer: partial(_sample, peer, size, count, precision) for peer in NAMES}
+            yield Benchmark(
                 work="stepwise-sampling",
                 size=f"{_codes(size, count)}, {size.depth} layers of width {size.width}",
                 unit="codes/s",
@@ -47,28 +54,135 @@ def sampling(size: Size, precisions: list[Precision]) -> Iterator[Contest]:
             )
 
 
-def lstm_sampling(size: Size, precisions: list[Precision]) -> Iterator[Contest]:
-    """Yield contests with loops over torch's cells: of our width, and of our parameters."""
+def lstm_sampling(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
+    """Yield benchmarks against LSTM cells of the same width, and of about as many parameters."""
     count, width = size.stepwise[-1], size.lstm_width
     for precision in precisions:
-        own = _own("lstm", size, count, precision)
-        yield Contest(
+        yield Benchmark(
             work="lstm-sampling",
             size=f"{_codes(size, count)}, {ours.LSTM_DEPTH} layers of width {width}",
             unit="codes/s",
             amount=count * size.length,
             precision=precision,
-            ours=own,
-            peers=[cell_loop(each, size, count, precision) for each in (width, width * 21 // 16)],
+            ours=_own("lstm", size, count, precision),
+            peers=[_cell_loop(each, size, count, precision) for each in (width, width * 21 // 16)],
         )
 
 
-def _own(kind: str, size: Size, count: int, precision: Precision) -> Side:
+def _own(kind: str, size: Size, count: int, precision: Precision) -> Implementation:
     prior = ours.prior(kind, size, ours.NO_TEXT)
-    run = ours.drawing(prior, count=count, text=ours.NO_TEXT, precision=precision)
-    return Side(kind, run, ours.num_parameters(prior))
+    run = ours.sampling(prior, count=count, text=ours.NO_TEXT, precision=precision)
+    return Implementation(kind, run, ours.num_parameters(prior))
 
 
 def _codes(size: Size, count: int) -> str:
     pictures = f"{count} picture{'s' * (count > 1)}"
     return f"{pictures} of {size.length:,} codes of {size.num_codes:,}"
+
+
+def gpt2(size: Size) -> Any:
+    """Build a GPT-2 without dropout and without tied embeddings."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    settings: dict[str, Any] = {"attn_implementation": "sdpa", "tie_word_embeddings": False}
+    config = GPT2Config(
+        vocab_size=size.num_codes + 1,
+        n_positions=size.length + 1,
+        n_embd=size.width,
+        n_layer=size.depth,
+        n_head=size.heads,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=size.num_codes,
+        eos_token_id=None,
+        **settings,
+    )
+    return GPT2LMHeadModel(config)
+
+
+def x_transformer(size: Size) -> Any:
+    """Build a decoder with rotary position embeddings."""
+    from x_transformers import AutoregressiveWrapper, Decoder, TransformerWrapper
+
+    decoder = Decoder(
+        dim=size.width,
+        depth=size.depth,
+        heads=size.heads,
+        attn_dim_head=size.width // size.heads,
+        attn_flash=True,
+        rotary_pos_emb=True,
+        rotary_emb_dim=size.width // size.heads,
+    )
+    net = TransformerWrapper(
+        num_tokens=size.num_codes + 1,
+        max_seq_len=size.length + 1,
+        use_abs_pos_emb=False,
+        attn_layers=decoder,
+    )
+    return AutoregressiveWrapper(net)
+
+
+BUILDERS = {TRANSFORMERS: gpt2, X_TRANSFORMERS: x_transformer}
+
+
+def _train(peer: str, size: Size, precision: Precision) -> Implementation:
+    model = BUILDERS[peer](size)
+    tokens = torch.randint(size.num_codes, (size.batch, size.length + 1))
+
+    def loss() -> Tensor:
+        if peer == X_TRANSFORMERS:
+            return model(tokens)
+        logits = model(tokens[:, :-1]).logits
+        return F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten())
+
+    run = ours.peer_training(model, loss, precision)
+    return Implementation(NAMES[peer], run, ours.num_parameters(model), peer)
+
+
+def _sample(peer: str, size: Size, count: int, precision: Precision) -> Implementation:
+    model = BUILDERS[peer](size).eval().requires_grad_(False).to(ours.DTYPES[precision])
+    begin = torch.full((count, 1), size.num_codes)
+    run = torch.inference_mode()(partial(model.generate, begin, **_settings(peer, size.length)))
+    return Implementation(NAMES[peer], run, ours.num_parameters(model), peer)
+
+
+def _settings(peer: str, length: int) -> dict[str, Any]:
+    if peer == X_TRANSFORMERS:
+        return {"seq_len": length, "filter_logits_fn": lambda logits: logits}
+    settings = {"do_sample": True, "top_k": 0, "use_cache": True, "pad_token_id": 0}
+    return settings | {"min_new_tokens": length, "max_new_tokens": length}
+
+
+class CellLoop(nn.Module):
+    """A plain LSTM over codes: embedding, stacked cells, output layer."""
+
+    def __init__(self, *, num_codes: int, width: int, depth: int):
+        super().__init__()
+        self.width, self.begin = width, num_codes
+        self.embedding = nn.Embedding(num_codes + 1, width)
+        self.cells = nn.ModuleList(nn.LSTMCell(width, width) for _ in range(depth))
+        self.head = nn.Linear(width, num_codes, bias=False)
+
+    @torch.inference_mode()
+    def sample(self, count: int, length: int) -> Tensor:
+        """Sample the codes of `count` pictures, (B, N) int64."""
+        zeros = self.head.weight.new_zeros(count, self.width)
+        states = [(zeros, zeros) for _ in self.cells]
+        token, codes = torch.full((count,), self.begin), []
+        for _ in range(length):
+            x = self.embedding(token)
+            for layer, cell in enumerate(self.cells):
+                states[layer] = cell(x, states[layer])
+                x = states[layer][0]
+            token = self.head(x).float().softmax(-1).multinomial(1)[:, 0]
+            codes.append(token)
+        return torch.stack(codes, dim=1)
+
+
+def _cell_loop(width: int, size: Size, count: int, precision: Precision) -> Implementation:
+    model = CellLoop(num_codes=size.num_codes, width=width, depth=ours.LSTM_DEPTH)
+    model = model.to(ours.DTYPES[precision])
+    run = partial(model.sample, count, size.length)
+    name = f"loop over LSTMCell, width {width}"
+    return Implementation(name, run, ours.num_parameters(model), "torch")

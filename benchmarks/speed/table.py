@@ -1,34 +1,34 @@
-"""The committed figures, and the table of them in docs/speed.md."""
+"""The committed measurements and their table in docs/speed.md."""
 
 import csv
 import re
 from pathlib import Path
 
-from benchmarks.speed.contest import COLUMNS, Row
+from benchmarks.speed.benchmark import COLUMNS, Row
 
 ROOT = Path(__file__).resolve().parents[2]
-FIGURES = ROOT / "metrics" / "reference" / "speed.csv"
+RESULTS = ROOT / "metrics" / "reference" / "speed.csv"
 PAGE = ROOT / "docs" / "speed.md"
 BETWEEN_MARKERS = re.compile(r"(?<=<!-- speed -->\n).*?(?=<!-- /speed -->)", re.DOTALL)
 HEADS = ["work", "size", "precision", "ours", "peer", "ours / peer", "ahead"]
 
 
 def merged(old: list[Row], new: list[Row], order: list[str]) -> list[Row]:
-    """Return all rows in the order of their works; a work that was measured anew is replaced."""
+    """Replace old rows by new ones of the same work, and sort rows by work."""
     replaced = {row["work"] for row in new}
     kept = [row for row in old if row["work"] not in replaced and row["work"] in order]
     return sorted([*kept, *new], key=lambda row: order.index(row["work"]))
 
 
-def read_rows(path: Path = FIGURES) -> list[Row]:
-    """Read the rows so far; none where there is no file."""
+def read_rows(path: Path = RESULTS) -> list[Row]:
+    """Read the measured rows; none if there is no file."""
     if not path.is_file():
         return []
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
 
-def write_rows(found: list[Row], path: Path = FIGURES) -> None:
+def write_rows(found: list[Row], path: Path = RESULTS) -> None:
     """Write the rows as CSV."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
@@ -38,20 +38,20 @@ def write_rows(found: list[Row], path: Path = FIGURES) -> None:
 
 
 def write_page(found: list[Row], path: Path = PAGE) -> None:
-    """Put the table between the page's markers."""
+    """Write the table between the markers of the page."""
     path.write_text(BETWEEN_MARKERS.sub(lambda _: table(found), path.read_text()))
 
 
 def table(found: list[Row]) -> str:
-    """Return what stands between the markers: where the rows were measured, then a line each."""
+    """Return the hardware of the measurements and a table of the rows."""
     if not found:
-        return "Not measured yet: `python -m benchmarks.speed` does so and puts its table here.\n"
+        return "Not measured yet: `python -m benchmarks.speed` measures and writes this table.\n"
     heads = f"| {' | '.join(HEADS)} |\n|{' --- |' * len(HEADS)}"
     return "\n".join([*_machines(found), "", heads, *map(line, found), ""])
 
 
 def line(row: Row) -> str:
-    """Return a row's line of the table."""
+    """Return a line of the table."""
     unit = row["unit"]
     cells = [f"`{row['work']}`", row["size"], row["precision"]]
     cells += [f"`{row['ours']}`: {_grouped(row['ours_value'])} {unit}"]
@@ -60,7 +60,7 @@ def line(row: Row) -> str:
 
 
 def ahead(row: Row) -> str:
-    """Tell who did better, and how many times."""
+    """Return which implementation is better, and by which factor."""
     ratio = float(row["ours_value"]) / float(row["peer_value"])
     better = ratio if row["unit"].endswith("/s") else 1 / ratio
     if 0.99 < better < 1.01:

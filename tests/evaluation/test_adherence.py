@@ -9,12 +9,12 @@ TRAINING = [
 ]
 
 
-def test_shares_by_hand():
-    wanted = [
+def test_shares_match_hand_computed_values():
+    requested = [
         {"color": "red", "digit": "1"},  # seen, right
         {"color": "red", "digit": "7"},  # seen, digit wrong
         {"color": "blue", "digit": "1"},  # unseen, color wrong
-        {},  # wants nothing
+        {},  # no request
     ]
     predicted = [
         {"color": "red", "digit": "1"},
@@ -22,7 +22,7 @@ def test_shares_by_hand():
         {"color": "red", "digit": "1"},
         {"color": "red", "digit": "1"},
     ]
-    assert adherence(predicted, wanted, training=TRAINING) == {
+    assert adherence(predicted, requested, training=TRAINING) == {
         "adherence": pytest.approx(1 / 3),
         "adherence_seen": 0.5,
         "adherence_unseen": 0.0,
@@ -30,28 +30,28 @@ def test_shares_by_hand():
     }
 
 
-def test_a_combination_is_seen_when_each_of_its_pairs_is():
-    # No training image is a large red seven, but each two of these occur together.
+def test_combination_is_seen_if_all_its_pairs_are():
+    # No training image is a large red seven, but every two of these values occur together.
     training = [*TRAINING, {"color": "red", "digit": "1", "size": "large"}]
-    wish = {"color": "red", "digit": "7", "size": "large"}
-    assert "adherence_seen" in adherence([wish], [wish], training=training)
-    assert "adherence_unseen" in adherence([wish], [wish], training=TRAINING)
+    request = {"color": "red", "digit": "7", "size": "large"}
+    assert "adherence_seen" in adherence([request], [request], training=training)
+    assert "adherence_unseen" in adherence([request], [request], training=TRAINING)
 
 
-def test_what_cannot_be_computed_has_no_key():
-    wish = {"color": "red"}
-    assert adherence([wish], [wish], training=TRAINING) == {
+def test_shares_of_no_pictures_are_left_out():
+    request = {"color": "red"}
+    assert adherence([request], [request], training=TRAINING) == {
         "adherence": 1.0,
         "adherence_seen": 1.0,
         "adherence_by_attribute": {"color": 1.0},
     }
-    assert adherence([wish], [{}], training=TRAINING) == {}
+    assert adherence([request], [{}], training=TRAINING) == {}
 
 
-def test_an_attribute_that_is_not_predicted_is_wrong():
+def test_missing_prediction_is_wrong():
     assert adherence([{}], [{"color": "red"}], training=TRAINING)["adherence"] == 0
 
 
-def test_as_many_predictions_as_wishes_are_needed():
+def test_predictions_and_requests_must_be_equally_many():
     with pytest.raises(ValueError, match="longer"):
         adherence([{}], [{"color": "red"}] * 2, training=TRAINING)

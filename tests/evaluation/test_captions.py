@@ -2,16 +2,16 @@ import pytest
 
 from vqpriors.evaluation.captions import measure_captions
 
-OWN = "a small red three on a blue background"
-FACTS = {"size": "small", "color": "red", "digit": "three", "background": "blue"}
+CAPTION = "a small red three on a blue background"
+ATTRIBUTES = {"size": "small", "color": "red", "digit": "three", "background": "blue"}
 
 
-def measure(written, captions=(OWN,), attributes=(FACTS,)):
+def measure(written, captions=(CAPTION,), attributes=(ATTRIBUTES,)):
     return measure_captions(written, captions, attributes)
 
 
 def right(written, **changes):
-    """Return the attributes of the one caption that are right."""
+    """Return the names of the right attributes of a single caption."""
     found = measure([written], **changes)
     return {
         name.removeprefix("caption_accuracy_")
@@ -20,14 +20,14 @@ def right(written, **changes):
     }
 
 
-def test_shares_by_hand():
-    captions = [OWN, "a large blue seven on a red background", "no digit at all"]
+def test_shares_match_hand_computed_values():
+    captions = [CAPTION, "a large blue seven on a red background", "no digit at all"]
     attributes = [
-        FACTS,
+        ATTRIBUTES,
         {"size": "large", "color": "blue", "digit": "seven", "background": "red"},
         {},
     ]
-    written = [OWN, "a large blue one on a red background", "no digit"]
+    written = [CAPTION, "a large blue one on a red background", "no digit"]
     found = measure(written, captions, attributes)
     assert found == {
         "caption_exact": pytest.approx(1 / 3),
@@ -42,34 +42,34 @@ def test_shares_by_hand():
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
-        (OWN, {"size", "color", "digit", "background"}),
+        (CAPTION, {"size", "color", "digit", "background"}),
         ("a small red four on a blue background", {"size", "color", "background"}),
-        ("a small blue three on a red background", {"size", "digit"}),  # both words, misplaced
-        ("small red three on a blue background", set()),  # one place to the left
+        ("a small blue three on a red background", {"size", "digit"}),  # both words, but swapped
+        ("small red three on a blue background", set()),  # shifted by one word
         ("a small red", {"size", "color"}),
         ("", set()),
         ("one small red three in a blue frame and more", {"size", "color", "digit", "background"}),
     ],
 )
-def test_attribute_is_right_in_its_place(written, expected):
+def test_attribute_is_right_only_at_its_position(written, expected):
     assert right(written) == expected
 
 
-def test_other_words_count_for_equality_alone():
+def test_other_words_affect_exact_match_only():
     found = measure(["the small red three on a blue background"])
     assert found["caption_exact"] == 0
     assert found["caption_accuracy"] == 1
 
 
-def test_value_of_several_words_is_right_as_a_whole():
-    facts = {"label": "ankle boot"}
-    changes = {"captions": ["a picture of an ankle boot"], "attributes": [facts]}
+def test_value_of_several_words_must_match_completely():
+    attributes = {"label": "ankle boot"}
+    changes = {"captions": ["a picture of an ankle boot"], "attributes": [attributes]}
     assert right("a picture of an ankle boot", **changes) == {"label"}
     assert right("a picture of an ankle sock", **changes) == set()
     assert right("a picture of a ankle", **changes) == set()
 
 
-def test_value_that_stands_twice_is_right_in_both_places():
+def test_repeated_value_must_match_at_every_position():
     letter = {"captions": ["a letter a"], "attributes": [{"label": "a"}]}
     assert right("a letter a", **letter) == {"label"}
     assert right("a letter b", **letter) == set()
@@ -82,15 +82,15 @@ def test_value_that_stands_twice_is_right_in_both_places():
 
 
 @pytest.mark.parametrize("value", ["green", "", "thre", "blue background now"])
-def test_value_that_the_caption_lacks_is_left_out(value):
-    found = measure([OWN], attributes=[{"digit": "three", "other": value}])
+def test_value_missing_in_the_true_caption_is_left_out(value):
+    found = measure([CAPTION], attributes=[{"digit": "three", "other": value}])
     assert found.keys() == {"caption_exact", "caption_accuracy", "caption_accuracy_digit"}
     assert found["caption_accuracy"] == 1
 
 
-def test_captions_without_attributes_are_compared_whole():
+def test_captions_without_attributes_have_only_the_exact_share():
     assert measure(["x", "y"], ["x", "z"], [{}, {}]) == {"caption_exact": 0.5}
 
 
-def test_no_captions_have_no_numbers():
+def test_no_captions_give_no_metrics():
     assert measure([], [], []) == {}

@@ -10,7 +10,7 @@ def normal(count, width, seed=0):
 
 
 def whitened(count, width, seed=0):
-    """Draw points whose sample mean is 0 and whose sample covariance is the identity."""
+    """Draw points with sample mean 0 and sample covariance I."""
     points = normal(count, width, seed)
     points -= points.mean(axis=0)
     orthogonal, _ = np.linalg.qr(points)
@@ -23,7 +23,7 @@ def test_frechet_distance_of_equal_sets_is_zero():
     assert frechet_distance(features, features[::-1]) == pytest.approx(0, abs=1e-10)
 
 
-def test_frechet_distance_of_one_feature_by_hand():
+def test_frechet_distance_of_one_feature_matches_hand_computed_value():
     first, second = np.array([[-1.0], [1.0]]), np.array([[1.0], [5.0]])
     # means 0 and 3; variances 2 and 8; 9 + 2 + 8 - 2 * sqrt(16)
     assert frechet_distance(first, second) == pytest.approx(11)
@@ -41,8 +41,8 @@ def test_frechet_distance_of_covariances_that_do_not_commute():
     first = points @ np.diag([1.0, 2.0])
     second = points @ np.array([[2.0, 1.0], [1.0, 2.0]])
     # S1 = diag(1, 4), S2 = [[5, 4], [4, 5]]: the product's eigenvalues sum to 25, multiply to 36
-    shared = np.sqrt(25 + 2 * np.sqrt(36))
-    assert frechet_distance(first, second) == pytest.approx(5 + 10 - 2 * shared)
+    trace = np.sqrt(25 + 2 * np.sqrt(36))
+    assert frechet_distance(first, second) == pytest.approx(5 + 10 - 2 * trace)
 
 
 def test_frechet_distance_works_with_fewer_rows_than_features():
@@ -53,7 +53,7 @@ def test_frechet_distance_works_with_fewer_rows_than_features():
     assert frechet_distance(first, first) == pytest.approx(0, abs=1e-9)
 
 
-def test_kernel_distance_of_three_points_by_hand():
+def test_kernel_distance_of_three_points_matches_hand_computed_value():
     first, second = np.array([[0.0], [1.0], [2.0]]), np.array([[0.0], [0.0], [1.0]])
     # (x y + 1)^3 over pairs: first 1, 1, 27; second 1, 1, 1; across 1 1 1, 1 1 8, 1 1 27
     assert kernel_distance(first, second) == pytest.approx(29 / 3 + 1 - 2 * 42 / 9)
@@ -76,7 +76,7 @@ def test_kernel_distance_grows_with_the_offset():
     assert near < far
 
 
-def test_chunks_change_nothing(monkeypatch):
+def test_chunk_size_does_not_change_kernel_distance(monkeypatch):
     first, second = normal(30, 4), normal(21, 4, seed=1)
     whole = kernel_distance(first, second)
     monkeypatch.setattr(distances, "KERNEL_CHUNK", 8)
@@ -84,11 +84,11 @@ def test_chunks_change_nothing(monkeypatch):
 
 
 @pytest.mark.parametrize("distance", [frechet_distance, kernel_distance])
-def test_sets_that_cannot_be_compared_are_refused(distance):
+def test_invalid_features_raise(distance):
     features = normal(4, 3)
     with pytest.raises(ValueError, match="M at least 2"):
         distance(features, features[:1])
-    with pytest.raises(ValueError, match="equally wide"):
+    with pytest.raises(ValueError, match="same width"):
         distance(features, features[:, :2])
     with pytest.raises(ValueError, match="finite"):
         distance(features, np.full((4, 3), np.nan))

@@ -5,7 +5,7 @@ import pytest
 from vqpriors.evaluation.likelihood import measure_likelihood
 
 
-def test_units_by_hand():
+def test_units_match_hand_computed_values():
     found = measure_likelihood(12 * math.log(4), standard_error=6.0, num_tokens=12, num_values=48)
     assert found == {
         "nats_per_token": pytest.approx(math.log(4)),

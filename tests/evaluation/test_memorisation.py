@@ -9,12 +9,12 @@ def pictures(*shape, seed=0):
     return np.random.default_rng(seed).integers(256, size=shape, dtype=np.uint8)
 
 
-def test_copies_are_at_distance_zero():
+def test_copies_have_distance_zero():
     training = pictures(20, 3, 8, 8)
     assert nearest_training_distance(training[[3, 17, 3]], training) == 0
 
 
-def test_distance_to_the_nearest_by_hand():
+def test_distance_to_the_nearest_matches_hand_computed_value():
     images = np.array([0, 100, 255], np.uint8).reshape(3, 1, 1, 1)
     training = np.array([51, 102], np.uint8).reshape(2, 1, 1, 1)
     expected = (51 + 2 + 153) / 3 / 255
@@ -28,7 +28,7 @@ def test_distance_is_root_mean_square_over_pixels_then_mean_over_images():
     assert nearest_training_distance(images, training) == pytest.approx(expected)
 
 
-def test_chunks_change_nothing(monkeypatch):
+def test_chunk_sizes_do_not_change_nearest_images(monkeypatch):
     images, training = pictures(9, 3, 6, 6), pictures(50, 3, 6, 6, seed=1)
     pairs = (images[:, None].astype(int) - training[None]) ** 2
     expected = pairs.sum(axis=(2, 3, 4)).argmin(axis=1)
@@ -38,8 +38,8 @@ def test_chunks_change_nothing(monkeypatch):
     np.testing.assert_array_equal(nearest_training_images(images, training), expected)
 
 
-def test_images_of_other_shapes_are_refused():
-    with pytest.raises(ValueError, match="all of one shape"):
+def test_other_shapes_and_no_images_raise():
+    with pytest.raises(ValueError, match="images of one shape"):
         nearest_training_distance(pictures(2, 1, 8, 8), pictures(2, 3, 8, 8))
-    with pytest.raises(ValueError, match="all of one shape"):
+    with pytest.raises(ValueError, match="images of one shape"):
         nearest_training_distance(pictures(0, 1, 8, 8), pictures(2, 1, 8, 8))

@@ -13,7 +13,7 @@ from vqpriors.figures.sheets import (
     save_png,
     sheet,
 )
-from vqpriors.figures.text_image import PAPER, lettering
+from vqpriors.figures.text_image import PAPER, draw_text
 
 
 def pictures(*shape, seed=0):
@@ -24,7 +24,7 @@ def page_pixels(page):
     return np.asarray(page).transpose(2, 0, 1)
 
 
-def test_small_pictures_are_enlarged_by_whole_pixels():
+def test_small_pictures_are_enlarged_by_repeating_pixels():
     pixels = pictures(1, 3, 28, 28)
     page = page_pixels(grid_sheet(pixels))
     start = MARGIN + 1
@@ -32,34 +32,34 @@ def test_small_pictures_are_enlarged_by_whole_pixels():
     np.testing.assert_array_equal(shown, pixels[0].repeat(4, 1).repeat(4, 2))
 
 
-def test_pictures_of_128_pixels_are_shown_as_they_are():
+def test_pictures_of_128_pixels_are_not_enlarged():
     pixels = pictures(1, 3, 128, 128)
     page = page_pixels(grid_sheet(pixels))
     start = MARGIN + 1
     np.testing.assert_array_equal(page[:, start : start + 128, start : start + 128], pixels[0])
 
 
-def test_one_channel_is_shown_grey():
+def test_one_channel_is_drawn_in_gray():
     page = page_pixels(grid_sheet(pictures(1, 1, 28, 28)))
     inside = page[:, MARGIN + 1 : -MARGIN - 1, MARGIN + 1 : -MARGIN - 1]
     np.testing.assert_array_equal(inside[0], inside[1])
     np.testing.assert_array_equal(inside[0], inside[2])
 
 
-def test_frames_and_margins_part_white_pictures_from_the_page():
+def test_white_pictures_have_frames_and_margins():
     page = grid_sheet(np.full((1, 3, 28, 28), 255, dtype=np.uint8))
     assert page.size == (114 + 2 * MARGIN, 114 + 2 * MARGIN)
     assert page.getpixel((0, 0)) == PAPER
     assert page.getpixel((MARGIN, MARGIN)) == FRAME
 
 
-def test_a_grid_has_as_many_lines_as_it_needs():
+def test_grid_wraps_after_its_columns():
     one, two = (grid_sheet(pictures(count, 1, 28, 28), columns=8) for count in (8, 9))
     assert two.width == one.width
     assert two.height == one.height + 114 + 4
 
 
-def test_reconstructions_stand_below_their_originals():
+def test_reconstructions_are_below_their_originals():
     originals, reconstructions = pictures(3, 3, 128, 128), pictures(3, 3, 128, 128, seed=1)
     page = page_pixels(pair_sheet(originals, reconstructions, columns=2))
     right = page[:, :, -MARGIN - 129 : -MARGIN - 1]
@@ -68,7 +68,7 @@ def test_reconstructions_stand_below_their_originals():
     np.testing.assert_array_equal(right[:, below : below + 128], reconstructions[1])
 
 
-def test_conditions_are_columns_in_every_row():
+def test_conditions_are_columns():
     pixels = pictures(2, 3, 1, 1, 28, 28)
     page = comparison_sheet(pixels, ["one", "two"], ["0.5", "1.0", "1.5"])
     assert page.width == 2 * MARGIN + 3 * 114 + 2 * 12
@@ -97,29 +97,29 @@ def test_any_caption_can_be_drawn(caption):
     assert page.height < 400
 
 
-def test_an_empty_caption_says_so():
+def test_empty_caption_is_drawn_as_a_placeholder():
     pixels = pictures(1, 4, 1, 28, 28)
     assert captioned_sheet(pixels, [" "]) == captioned_sheet(pixels, ["(no caption)"])
 
 
-def test_captions_wrap_between_words_and_are_cut_after_three_lines():
-    line = lettering("word", 300).height
-    assert lettering("word " * 14, 300).height == 2 * line
-    assert lettering("word " * 50, 300).height == 3 * line
-    assert lettering("word " * 50, 300) == lettering("word " * 60, 300)
-    cut, whole = (np.asarray(lettering("word " * n, 300))[-line:] for n in (50, 24))
+def test_captions_wrap_between_words_and_are_truncated_after_three_lines():
+    line = draw_text("word", 300).height
+    assert draw_text("word " * 14, 300).height == 2 * line
+    assert draw_text("word " * 50, 300).height == 3 * line
+    assert draw_text("word " * 50, 300) == draw_text("word " * 60, 300)
+    cut, whole = (np.asarray(draw_text("word " * n, 300))[-line:] for n in (50, 24))
     assert not np.array_equal(cut, whole)
 
 
-def test_long_words_are_broken_to_the_width():
-    assert lettering("x" * 60, 200).height > lettering("x" * 10, 200).height
+def test_words_longer_than_the_width_are_broken():
+    assert draw_text("x" * 60, 200).height > draw_text("x" * 10, 200).height
 
 
 def test_accents_and_control_characters_are_replaced():
-    assert lettering("caf\u00e9\u2013bar\x07!", 300) == lettering("cafe-bar !", 300)
+    assert draw_text("caf\u00e9\u2013bar\x07!", 300) == draw_text("cafe-bar !", 300)
 
 
-def test_blocks_go_across_before_they_go_down():
+def test_blocks_fill_rows_first():
     block = Block([pictures(1, 1, 28, 28)], "caption")
     one, two = sheet([block]), sheet([block, block], across=2)
     assert two.size == (2 * one.width - MARGIN, one.height)
@@ -129,19 +129,19 @@ def test_blocks_go_across_before_they_go_down():
     "pixels",
     [np.zeros((2, 28, 28), np.uint8), np.zeros((2, 4, 28, 28), np.uint8), np.zeros((2, 1, 8, 8))],
 )
-def test_other_arrays_are_refused(pixels):
+def test_other_arrays_raise(pixels):
     with pytest.raises(ValueError, match=r"expected \(M, C, H, W\) uint8"):
         grid_sheet(pixels)
 
 
-def test_no_picture_and_uneven_columns_are_refused():
+def test_no_pictures_and_uneven_columns_raise():
     with pytest.raises(ValueError, match="at least one picture"):
         grid_sheet(pictures(0, 1, 28, 28))
-    with pytest.raises(ValueError, match="3 pictures can't stand below 2 headings"):
+    with pytest.raises(ValueError, match="3 pictures cannot be divided among 2 headings"):
         sheet([Block([pictures(3, 1, 28, 28)])], headings=["a", "b"])
 
 
-def test_saved_bytes_depend_on_the_picture_alone(tmp_path):
+def test_saved_bytes_depend_on_the_pixels_only(tmp_path):
     pixels = pictures(2, 3, 28, 28)
     first, second = tmp_path / "new" / "a.png", tmp_path / "b.png"
     for path in (first, second, second):
@@ -152,7 +152,7 @@ def test_saved_bytes_depend_on_the_picture_alone(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["b.png", "new"]
 
 
-def test_a_failed_save_leaves_what_was_there(tmp_path):
+def test_failed_save_keeps_the_previous_file(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(b"before")
     with pytest.raises(OSError, match="cannot write mode"):

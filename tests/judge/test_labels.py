@@ -19,11 +19,11 @@ def test_missing_and_unseen_values_are_minus_one():
     assert labels.dtype == np.int64
 
 
-def test_labels_turn_back_into_attributes():
+def test_labels_convert_back_to_attributes():
     assert attributes_of(label_matrix(TRAINING, CLASSES), CLASSES) == TRAINING
 
 
-def test_no_rows_and_no_attributes_keep_their_shape():
+def test_empty_label_matrices_have_two_dimensions():
     assert label_matrix([], CLASSES).shape == (0, 2)
     assert label_matrix([{}, {}], {}).shape == (2, 0)
     assert class_lists([{}, {}]) == {}

@@ -33,13 +33,13 @@ def images(count=4, channels=3, size=28):
 
 @pytest.mark.parametrize("size", [16, 28, 33, 128, 256])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_pictures_of_any_size_have_equally_many_features(size, channels):
+def test_number_of_features_does_not_depend_on_picture_size(size, channels):
     model = judge(channels=channels)
     features = model.features(images(2, channels, size))
     assert (features.shape, features.dtype) == ((2, 32), torch.float32)
 
 
-def test_predictions_have_a_column_an_attribute_in_sorted_order():
+def test_prediction_columns_are_sorted_by_attribute():
     model = judge(color_attributes=["color"])
     set_logits(model.branches["color"], [0.0, 0.0, 1.0])
     set_logits(model.branches["shape"], [1.0, 0.0])
@@ -47,7 +47,7 @@ def test_predictions_have_a_column_an_attribute_in_sorted_order():
     assert model.predict(images(2)).tolist() == [[2, 0], [2, 0]]
 
 
-def test_the_loss_averages_attributes_over_their_known_labels():
+def test_loss_is_averaged_over_known_labels_then_attributes():
     model = judge()
     set_logits(model.branches["shape"], [0.0, 0.0, 0.0, math.log(3), 0.0])
     labels = torch.tensor([[0, 0], [2, -1], [-1, 1]])
@@ -56,7 +56,7 @@ def test_the_loss_averages_attributes_over_their_known_labels():
     torch.testing.assert_close(loss, torch.tensor((math.log(3) + size) / 2))
 
 
-def test_unknown_labels_teach_nothing():
+def test_unknown_labels_give_no_gradient():
     model = judge()
     loss = model.losses({"images": images(2), "labels": torch.full((2, 2), -1)})["classification"]
     loss.backward()
@@ -65,7 +65,7 @@ def test_unknown_labels_teach_nothing():
 
 
 @pytest.mark.parametrize("color_attributes", [[], ["color"]])
-def test_it_learns_colors_and_sizes_of_squares(color_attributes):
+def test_judge_learns_colors_and_sizes_of_squares(color_attributes):
     generator = np.random.default_rng(0)
     colors, sizes = generator.integers(3, size=48), generator.integers(2, size=48)
     pixels = np.zeros((48, 3, 16, 16), np.uint8)
@@ -83,7 +83,7 @@ def test_it_learns_colors_and_sizes_of_squares(color_attributes):
     np.testing.assert_array_equal(judge_pixels(model, pixels)[1], labels)
 
 
-def test_a_picture_is_judged_alone():
+def test_predictions_do_not_depend_on_the_batch():
     model = judge(dropout=0.5)
     pixels = np.random.default_rng(0).integers(256, size=(7, 3, 28, 28), dtype=np.uint8)
     features, labels = judge_pixels(model, pixels)
@@ -93,7 +93,7 @@ def test_a_picture_is_judged_alone():
     np.testing.assert_array_equal(some_labels, labels[4:])
 
 
-def test_its_config_builds_it_again():
+def test_config_builds_an_equal_network():
     model = judge(color_attributes=["color", "not an attribute"])
     again = Judge(**json.loads(json.dumps(model.config)))
     again.load_state_dict(model.state_dict())
@@ -101,12 +101,12 @@ def test_its_config_builds_it_again():
     assert again.classes == model.classes
 
 
-def test_a_judge_without_attributes_is_refused():
+def test_judge_without_attributes_raises():
     with pytest.raises(ValueError, match="at least one attribute"):
         judge(classes={})
 
 
-def test_a_width_that_groups_cannot_share_is_refused():
+def test_width_that_is_no_multiple_of_groups_raises():
     with pytest.raises(ValidationError, match="multiple of 8"):
         JudgeConfig.model_validate({"width": 20, "depth": 3, "dropout": 0.1, "shift": 1})
 
@@ -122,12 +122,12 @@ RED, WHITE, BLACK, GRAY = (0.8, -0.7, -0.6), (1.0, 1.0, 1.0), (-1.0, -1.0, -1.0)
 
 
 @pytest.mark.parametrize("colors", [(RED, WHITE), (RED, GRAY), (BLACK, WHITE), (WHITE, RED)])
-def test_a_figure_looks_the_same_in_all_colors_without_them(colors):
+def test_colorless_figure_is_equal_for_all_colors(colors):
     expected = colorless(drawing(WHITE, BLACK))
     torch.testing.assert_close(colorless(drawing(*colors)), expected, atol=0.02, rtol=0)
 
 
-def test_a_picture_of_one_color_is_all_zero_without_it():
+def test_colorless_picture_of_one_color_is_zero():
     torch.testing.assert_close(
         colorless(drawing(RED, RED)), torch.zeros(1, 1, 16, 16), atol=1e-3, rtol=0
     )
@@ -141,7 +141,7 @@ def test_only_color_attributes_depend_on_color():
     assert not torch.allclose(logits[0][0], logits[1][0], atol=0.02)
 
 
-def test_a_saved_judge_judges_as_before(tmp_path):
+def test_loaded_judge_equals_the_saved_one(tmp_path):
     model = judge(color_attributes=["color"]).eval()
     save_model(tmp_path / "judge", config=model.config, weights=model.state_dict())
     again = load_judge(tmp_path / "judge", torch.device("cpu"))
@@ -149,6 +149,6 @@ def test_a_saved_judge_judges_as_before(tmp_path):
     torch.testing.assert_close(again.features(images()), model.features(images()))
 
 
-def test_a_judge_of_nothing_loads_as_none(tmp_path):
+def test_judge_without_classes_loads_as_none(tmp_path):
     save_model(tmp_path / "judge", config={"classes": {}}, weights={})
     assert load_judge(tmp_path / "judge", torch.device("cpu")) is None

@@ -1,4 +1,4 @@
-"""The committed comparison of codebooks, and the tool that makes it."""
+"""The committed comparison of codebooks and the tool that writes it."""
 
 import math
 
@@ -21,11 +21,11 @@ QUALITY = {"psnr": 20.123, "ssim": 0.5, "codebook_usage": 0.25, "codebook_perple
 METRICS = {"validation": QUALITY, "test": QUALITY | {"psnr": 21.0}, "train_minutes": 2.5}
 
 
-def test_table_is_that_of_the_rows():
+def test_committed_table_matches_the_rows():
     assert BETWEEN_MARKERS.search(README.read_text()).group() == table(read_rows())
 
 
-def test_rows_are_of_settings_with_every_split():
+def test_committed_rows_have_known_settings_and_every_split():
     found = [(row["data"], row["changes"], row["split"]) for row in read_rows()]
     assert {changes for _, changes, _ in found} <= {*SETTINGS.values()}
     runs = {(data, changes) for data, changes, _ in found}
@@ -39,7 +39,7 @@ def test_settings_have_the_sizes_of_their_names():
         assert math.prod(levels) == int(name.split("-")[1]), name
 
 
-def test_experiment_gives_a_row_a_split():
+def test_experiment_has_a_row_for_each_split():
     validation, test = rows(SETTINGS["fsq-512"], PARAMS, METRICS)
     assert (validation["split"], test["split"]) == SPLITS
     assert (validation["quantizer"], validation["codebook_size"]) == ("fsq", "512")
@@ -47,11 +47,11 @@ def test_experiment_gives_a_row_a_split():
     assert "| digits | `fsq` | 512 | 21.00 dB | 0.500 | 25.0% | 1,234 |" in table([test])
 
 
-def test_table_without_rows_says_how_to_make_them():
+def test_table_without_rows_names_the_command():
     assert "`make codebooks`" in table([])
 
 
-def test_new_rows_replace_those_of_their_setting_and_data():
+def test_new_rows_replace_rows_of_the_same_setting_and_data():
     old = rows(SETTINGS["fsq-512"], PARAMS, METRICS)
     mnist = [row | {"data": "mnist"} for row in old]
     first = rows(SETTINGS["ema-512"], PARAMS, METRICS)

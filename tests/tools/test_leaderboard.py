@@ -1,4 +1,4 @@
-"""The committed leaderboard, and the tool that makes it."""
+"""The committed leaderboard and the tool that writes it."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ def keep(reference, data, prior, *, distance=None):
         path.write_text(json.dumps(values))
 
 
-def test_rows_are_ranked_by_distance_within_a_data_set(tmp_path):
+def test_rows_are_sorted_by_distance_within_a_data_set(tmp_path):
     keep(tmp_path, "digits", "lstm")
     keep(tmp_path, "digits", "cftn", distance=3.0)
     keep(tmp_path, "digits", "transformer", distance=12.0)
@@ -36,7 +36,7 @@ def test_rows_are_ranked_by_distance_within_a_data_set(tmp_path):
     ]
 
 
-def test_row_holds_what_was_measured_and_how(tmp_path):
+def test_row_has_metrics_and_run(tmp_path):
     keep(tmp_path, "digits", "cftn", distance=3.0)
     assert rows(tmp_path) == [
         {
@@ -55,7 +55,7 @@ def test_row_holds_what_was_measured_and_how(tmp_path):
     ]
 
 
-def test_committed_leaderboard_is_of_the_metrics_kept():
+def test_committed_leaderboard_matches_the_kept_metrics():
     with LEADERBOARD.open(newline="") as file:
         reader = csv.DictReader(file)
         kept = [{name: value for name, value in row.items() if value} for row in reader]

@@ -1,4 +1,4 @@
-"""A flipped bit in each kind of artifact and in DVC's cache is found, named and mended."""
+"""Flipped bits in artifacts, checkpoints and DVC's cache are found and can be repaired."""
 
 import contextlib
 import io
@@ -45,16 +45,16 @@ def verify(folder, *options, fails):
     return stderr.getvalue().splitlines() if fails else stdout.getvalue()
 
 
-def test_whole_checkout_is_said_to_be(checkout):
+def test_undamaged_checkout_passes(checkout):
     before = contents(checkout)
     assert re.fullmatch(
-        rf"whole: {len(ARTIFACTS)} artifacts, 0 checkpoints, \d+ objects\n",
+        rf"undamaged: {len(ARTIFACTS)} artifacts, 0 checkpoints, \d+ objects\n",
         verify(checkout, fails=False),
     )
     assert contents(checkout) == before
 
 
-def test_flipped_bit_in_each_artifact_is_named(checkout):
+def test_flipped_bit_in_each_artifact_is_reported(checkout):
     damaged = [next(iter(sorted((checkout / a).glob(g)))) for a, g in ARTIFACTS.items()]
     for path in damaged:
         flip(path)
@@ -74,12 +74,12 @@ def test_missing_manifest_is_damage(checkout):
     assert line.startswith("error: verify: data/prior/manifest.json: missing; remove data/prior")
 
 
-def test_missing_artifact_is_none_of_its_business(checkout):
+def test_missing_artifact_is_no_damage(checkout):
     shutil.rmtree(checkout / "data/prior")
-    assert f"whole: {len(ARTIFACTS) - 1} artifacts" in verify(checkout, fails=False)
+    assert f"undamaged: {len(ARTIFACTS) - 1} artifacts" in verify(checkout, fails=False)
 
 
-def test_artifact_of_another_run_is_not_taken_for_the_damaged_one(checkout):
+def test_artifact_of_another_run_does_not_restore_a_damaged_object(checkout):
     path = cached(checkout, "train_judge", "data/judge", "model.safetensors")
     other = checkout / "data/other"
     with new_folder(other) as folder:
@@ -92,7 +92,7 @@ def test_artifact_of_another_run_is_not_taken_for_the_damaged_one(checkout):
     assert "dvc commit" not in line
 
 
-def test_what_is_removed_comes_back_with_checkout(checkout):
+def test_removed_artifact_is_restored_by_checkout(checkout):
     before = contents(checkout / "data")
     flip(checkout / "data/prior/model.safetensors")
     verify(checkout, "--remove", fails=True)
@@ -102,15 +102,17 @@ def test_what_is_removed_comes_back_with_checkout(checkout):
     verify(checkout, fails=False)
 
 
-def test_damaged_object_comes_back_from_the_artifact_that_it_is_of(checkout):
+def test_damaged_object_is_restored_from_its_artifact(checkout):
     path = cached(checkout, "train_judge", "data/judge", "model.safetensors")
     whole = path.read_bytes()
     flip(path)
     status = run(checkout, "dvc", "status").stdout
-    assert "up to date" in status, "DVC sees it by itself: this check has become idle"
+    assert "up to date" in status, (
+        "DVC notices the damage itself, so this check is no longer needed"
+    )
     (line,) = verify(checkout, "--remove", fails=True)
     assert f"error: verify: {path.relative_to(checkout)}: damaged" in line
-    assert "it is data/judge/" in line  # the best and the last weights may be one object
+    assert "it is data/judge/" in line  # the best and the last weights may be the same object
     assert "`dvc commit train_judge` from data/judge" in line
     assert not path.exists()
     run(checkout, "dvc", "commit", "train_judge")
@@ -118,7 +120,7 @@ def test_damaged_object_comes_back_from_the_artifact_that_it_is_of(checkout):
     verify(checkout, fails=False)
 
 
-def test_object_damaged_with_its_artifact_is_made_again(checkout):
+def test_object_damaged_together_with_its_artifact_is_reproduced(checkout):
     name = "test-00000-of-00002.parquet"
     path = cached(checkout, "encode", "data/tokens", name)
     whole = path.read_bytes()
@@ -133,26 +135,26 @@ def test_object_damaged_with_its_artifact_is_made_again(checkout):
     verify(checkout, fails=False)
 
 
-def test_object_of_an_earlier_run_is_named_as_such(checkout):
+def test_object_of_an_earlier_run_is_reported(checkout):
     stray = checkout / ".dvc/cache/files/md5/00" / ("0" * 30)
     stray.parent.mkdir(parents=True, exist_ok=True)
     stray.write_bytes(b"codes")
     (line,) = verify(checkout, fails=True)
-    assert "it is of an experiment or an earlier run; remove it" in line
+    assert "it is a file of an experiment or an earlier run; remove it" in line
 
 
-def test_damaged_checkpoint_is_named(checkout):
+def test_damaged_checkpoint_is_reported(checkout):
     step = checkout / ".runs/train_prior/0123456789abcdef/step-000000020"
     with new_folder(step) as folder:
         (folder / "progress.json").write_text("{}")
     flip(step / "progress.json")
     (line,) = verify(checkout, "--remove", fails=True)
     assert "step-000000020/progress.json: damaged" in line
-    assert "goes on from the checkpoint before it" in line
+    assert "training resumes from the previous checkpoint" in line
     assert not step.exists()
 
 
-def test_outside_a_repository_it_says_so(tmp_path, reproduced):
+def test_outside_a_repository_it_exits_with_an_error(tmp_path, reproduced):
     lost = tmp_path / "lost"
     lost.mkdir()
     done = run(lost, "python", "-m", "tools.verify", fails=True, PYTHONPATH=str(reproduced.folder))

@@ -1,7 +1,7 @@
-"""Bundle the page of `dvc plots show` with all its scripts, so that it needs no network.
+"""Bundle the page of `dvc plots show` with its scripts, so that it needs no network.
 
-Fills page.html with Vega, Vega-Lite and Vega-Embed, as vl-convert-python carries them, and their
-licences. The versions fit the Vega-Lite 5 charts that DVC draws.
+Fills page.html with Vega, Vega-Lite and Vega-Embed from vl-convert-python and their licences. The
+versions match the Vega-Lite 5 charts that DVC writes.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ def main() -> None:
     """Write the page that .dvc/config names."""
     bundle = vl_convert.javascript_bundle(vl_version=VEGA_LITE)
     for mark in (*DVC_PLACEHOLDERS, "</script"):
-        assert mark not in bundle, f"the bundle holds {mark}, which would break the page"
+        assert mark not in bundle, f"the bundle contains {mark}, which would break the page"
     versions = (
         f"Vega {vl_convert.get_vega_version()}, Vega-Lite {VEGA_LITE}, "
         f"Vega-Embed {vl_convert.get_vega_embed_version()}"

@@ -1,1 +1,1 @@
-"""Metrics of pictures, codes and features, a file for each question."""
+"""Metrics of drawn pictures, codes and captions, one module for each."""

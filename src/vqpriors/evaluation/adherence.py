@@ -1,7 +1,7 @@
-"""Whether pictures show what was asked for, as far as a judge can tell.
+"""Adherence: how often a classifier recognises the attributes that a prompt asks for.
 
-Combinations of attributes that no training image has are counted apart: drawing a red seven after
-red digits and sevens, but no red seven, is composition and not recall.
+Combinations of attributes that no training image has are counted separately. Drawing a red seven
+after training on other red digits and on other sevens requires composition, not memory.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,32 +11,33 @@ from typing import Any
 
 def adherence(
     predicted: Sequence[Mapping[str, str]],
-    wanted: Sequence[Mapping[str, str]],
+    requested: Sequence[Mapping[str, str]],
     *,
     training: Iterable[Mapping[str, str]],
 ) -> dict[str, Any]:
-    """Return the shares of pictures that the judge takes for what was wanted.
+    """Return the share of pictures in which every requested attribute is recognised.
 
-    Rows that want nothing are left out. A row is unseen when some pair of its wanted values never
-    occurs together in a training image, else seen.
+    Pictures without a requested attribute are left out. A picture's request is unseen if some pair
+    of its values never occurs together in a training image, otherwise seen.
 
     Args:
-        predicted: The judge's attributes of each of M pictures.
-        wanted: The attributes asked for of each; an attribute that isn't predicted counts as wrong.
+        predicted: The attributes predicted for each of M pictures.
+        requested: The attributes requested for each picture; one without a prediction is wrong.
         training: The attributes of every training image.
 
     Returns:
-        "adherence": share of rows with every wanted attribute right; "adherence_seen" and
-        "adherence_unseen": the same of those rows alone; "adherence_by_attribute": share of rows
-        with it right, by attribute. What has no row has no key.
+        "adherence": share of pictures with every requested attribute right; "adherence_seen" and
+        "adherence_unseen": the same share among seen and among unseen requests;
+        "adherence_by_attribute": share of right predictions, by attribute. A share of no pictures
+        is left out.
     """
-    rows = [(p, w) for p, w in zip(predicted, wanted, strict=True) if w]
+    rows = [(p, r) for p, r in zip(predicted, requested, strict=True) if r]
     known = {pair for attributes in training for pair in _pairs(attributes)}
     groups: dict[str, list[bool]] = {"adherence": [], "adherence_seen": [], "adherence_unseen": []}
     by_attribute: dict[str, list[bool]] = {}
-    for prediction, wish in rows:
-        right = {name: prediction.get(name) == value for name, value in wish.items()}
-        group = "adherence_seen" if known.issuperset(_pairs(wish)) else "adherence_unseen"
+    for prediction, request in rows:
+        right = {name: prediction.get(name) == value for name, value in request.items()}
+        group = "adherence_seen" if known.issuperset(_pairs(request)) else "adherence_unseen"
         groups["adherence"].append(all(right.values()))
         groups[group].append(all(right.values()))
         for name, is_right in right.items():

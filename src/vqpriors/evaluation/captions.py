@@ -1,4 +1,4 @@
-"""Whether written captions say what is to be seen, word by word beside the pictures' own."""
+"""Caption accuracy: captions written by a model, compared word by word with the true ones."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,19 +6,20 @@ from collections.abc import Mapping, Sequence
 def measure_captions(
     written: Sequence[str], captions: Sequence[str], attributes: Sequence[Mapping[str, str]]
 ) -> dict[str, float]:
-    """Compare captions.
+    """Return the share of exact captions and of captions with the right attributes.
 
-    An attribute is right where its value stands at every place that it has in the picture's own
-    caption; one whose value does not occur there is left out.
+    An attribute is right if the written caption has its value at every position where the true
+    caption has it. An attribute whose value is not part of the true caption is left out.
 
     Args:
-        written: M texts.
-        captions: The pictures' own, M texts, normalised alike.
-        attributes: The pictures' attributes, values normalised alike.
+        written: M captions written by a model.
+        captions: M true captions, with the same normalisation.
+        attributes: The attributes of M pictures, values with the same normalisation.
 
     Returns:
-        "caption_exact": share of texts equal to the own ones; "caption_accuracy": share with every
-        attribute right, and "caption_accuracy_<attribute>" of each. What has no row has no key.
+        "caption_exact": share of captions equal to the true ones; "caption_accuracy": share of
+        captions with every attribute right; "caption_accuracy_<attribute>": share of captions with
+        that attribute right. A share of no captions is left out.
     """
     if not written:
         return {}
@@ -47,7 +48,7 @@ def _right(
 
 
 def _places(words: list[str], caption: list[str]) -> list[slice]:
-    """Find words in a caption, all of their places: a letter "a" stands beside an article."""
+    """Return every position of some words in a caption; "a" may be a letter and an article."""
     if not words:
         return []
     places = [slice(i, i + len(words)) for i in range(len(caption) - len(words) + 1)]

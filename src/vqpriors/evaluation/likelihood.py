@@ -1,4 +1,4 @@
-"""The likelihood of held-out codes under a prior, in units that can be compared."""
+"""Negative log-likelihood of held-out codes: total, per token and in bits per dimension."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,11 +11,11 @@ from vqpriors.data.text_inputs import TextInput
 
 
 class Likelihood(NamedTuple):
-    """The negative log-likelihood of pictures, or a bound on it.
+    """The total negative log-likelihood of pictures, or an upper bound on it.
 
     Attributes:
-        nats: Over all pictures.
-        standard_error: Of `nats` as an estimate of the bound; 0 where it is exact.
+        nats: Sum over all pictures; exact, or an estimate of the bound.
+        standard_error: Standard error of that estimate; 0 if `nats` is exact.
     """
 
     nats: float
@@ -33,51 +33,52 @@ def likelihood(
     num_samples: int,
     seed: int,
 ) -> Likelihood:
-    """Add up the negative log-likelihood of pictures, in float32, batch by batch.
+    """Sum the negative log-likelihood of pictures in float32, batch by batch.
 
     Args:
         prior: A trained prior, on its device.
         codes: (M, N) integers.
         captions: M captions.
-        encode: Encodes captions; a text encoder's method.
-        batch_size: Pictures at a time.
-        num_samples: Estimates a picture where the prior gives a bound.
-        seed: Start of the estimates' randomness.
+        encode: A text encoder's method `encode`.
+        batch_size: Pictures in a batch.
+        num_samples: Samples of the bound for each picture; unused if the likelihood is exact.
+        seed: Seed of the samples' random numbers.
     """
     device, length = next(prior.parameters()).device, codes.shape[1]
     generator = torch.Generator().manual_seed(seed)
-    rounds = 1 if prior.is_exact else num_samples
+    num_estimates = 1 if prior.is_exact else num_samples
     total = variance = 0.0
     for start in range(0, len(codes), batch_size):
         rows = slice(start, start + batch_size)
         batch = torch.from_numpy(codes[rows].astype(np.int64)).to(device)
         text = encode(captions[rows]).to(device)
-        noise = torch.rand(rounds, len(batch), 1 + length, generator=generator)
-        # Spread evenly over the numbers of masked codes, which cost most of the variance.
-        noise[:, :, 0] = (noise[0, :, 0] + torch.arange(rounds)[:, None] / rounds) % 1
-        found = torch.stack([prior.nats(batch, text, n.to(device)).double() for n in noise])
-        total += float(found.mean(0).sum())
-        variance += float(found.var(0).sum()) / rounds if rounds > 1 else 0.0
+        noise = torch.rand(num_estimates, len(batch), 1 + length, generator=generator)
+        # Stratified: a picture's samples are evenly spaced in the number of masked codes, which
+        # causes most of the variance.
+        noise[:, :, 0] = (noise[0, :, 0] + torch.arange(num_estimates)[:, None] / num_estimates) % 1
+        nats = torch.stack([prior.nats(batch, text, n.to(device)).double() for n in noise])
+        total += float(nats.mean(0).sum())
+        variance += float(nats.var(0).sum()) / num_estimates if num_estimates > 1 else 0.0
     return Likelihood(total, variance**0.5)
 
 
 def measure_likelihood(
     total_nats: float, *, standard_error: float, num_tokens: int, num_values: int
 ) -> dict[str, float]:
-    """Express the negative log-likelihood of codes per token and per value of the picture.
+    """Convert a total negative log-likelihood to nats per token and bits per dimension.
 
-    The last counts the codes alone, not what the tokenizer loses: priors over one tokenizer's codes
-    can be compared by it, tokenizers can't.
+    Bits per dimension count the codes, not the tokenizer's reconstruction error. They compare
+    priors over the codes of one tokenizer, not different tokenizers.
 
     Args:
-        total_nats: Over all pictures; exact, or an estimate of an upper bound.
-        standard_error: Of the estimate; 0 where it is exact.
-        num_tokens: Codes in all pictures.
-        num_values: Pixels times channels in all pictures.
+        total_nats: Sum over all pictures; exact, or an estimate of an upper bound.
+        standard_error: Standard error of that estimate; 0 if it is exact.
+        num_tokens: Number of codes of all pictures.
+        num_values: Number of pixel values of all pictures: pixels times channels.
 
     Returns:
-        "nats_per_token", with its "nats_standard_error", "perplexity" (its exponential) and
-        "bits_per_dim".
+        "nats_per_token", its standard error "nats_standard_error", its exponential "perplexity",
+        and "bits_per_dim".
     """
     nats = total_nats / num_tokens
     return {

@@ -1,7 +1,7 @@
-"""How near pictures lie to the training images: 0 for copies.
+"""Memorisation: the distance of pictures to their nearest training images, 0 for copies.
 
-Stand it beside the same number of the test images: samples much nearer than real unseen pictures
-have been learned by heart.
+Compare it with the same distance of test images: samples that are much closer to the training
+images than unseen real pictures have been memorised.
 """
 
 import numpy as np
@@ -11,39 +11,37 @@ CHUNK_IMAGES = 1024
 
 
 def nearest_training_distance(images: np.ndarray, training: np.ndarray) -> float:
-    """Average over images the distance to the nearest training image.
+    """Return the mean distance of images to their nearest training images.
 
-    The nearest are found by matrix products of bounded chunks; their distances are then taken
-    directly, so a copy gives exactly 0 for all rounding of the products.
+    Nearest neighbours are found with matrix products. Their distances are then computed from the
+    pixels, so rounding errors of the products do not matter and a copy has a distance of exactly 0.
 
     Args:
         images: (M, C, H, W) uint8.
         training: (T, C, H, W) uint8.
 
     Returns:
-        Mean over images of the root mean squared difference of pixels, 0 to 1.
+        Root mean squared difference of the pixels, averaged over images; 0 to 1.
 
     Raises:
-        ValueError: If either has no image, or the images' shapes differ.
+        ValueError: If there are no images, or their shapes differ.
     """
     if not len(images) or not len(training) or images.shape[1:] != training.shape[1:]:
-        raise ValueError(
-            f"expected images, all of one shape; got {images.shape} and {training.shape}"
-        )
+        raise ValueError(f"expected images of one shape; got {images.shape} and {training.shape}")
     nearest = nearest_training_images(images, training)
     errors = [_error(i, training[n]) for i, n in zip(images, nearest, strict=True)]
     return float(np.mean(errors))
 
 
 def nearest_training_images(images: np.ndarray, training: np.ndarray) -> np.ndarray:
-    """Find the nearest training image of each image, to show them side by side.
+    """Return the nearest training image of each image, by Euclidean distance of the pixels.
 
     Args:
         images: (M, C, H, W) uint8.
         training: (T, C, H, W) uint8; T at least 1.
 
     Returns:
-        Row in `training` of each image's nearest; (M,) int64.
+        Row of `training` for each image; (M,) int64.
     """
     return np.concatenate(
         [
@@ -59,7 +57,7 @@ def _nearest(images: np.ndarray, training: np.ndarray) -> np.ndarray:
     num_rows = max(1, CHUNK_VALUES // images.shape[1])
     for start in range(0, len(training), num_rows):
         chunk = _centred(training[start : start + num_rows])
-        # The image's own norm shifts all its distances alike.
+        # Squared distance without the image's own norm, which is the same for all rows.
         scores = (chunk**2).sum(axis=1) - 2 * (images @ chunk.T)  # (M, rows)
         rows = scores.argmin(axis=1)
         best = scores[np.arange(len(images)), rows]
@@ -69,7 +67,7 @@ def _nearest(images: np.ndarray, training: np.ndarray) -> np.ndarray:
 
 
 def _centred(images: np.ndarray) -> np.ndarray:
-    # Around 0 the products of a 28 px picture are whole numbers that float32 holds exactly.
+    # Centred at 0, so that the products of a 28 px picture are integers exact in float32.
     return images.reshape(len(images), -1).astype(np.float32) - 128
 
 

@@ -1,4 +1,4 @@
-"""What the judge makes of drawn pictures, with what it makes of real ones beside it."""
+"""Sample quality under the judge: adherence of drawn pictures and distances to real ones."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -15,39 +15,43 @@ def measure_samples(
     judge: Judge,
     *,
     drawn: np.ndarray,
-    wanted: Sequence[Mapping[str, str]],
+    requested: Sequence[Mapping[str, str]],
     real: np.ndarray,
     real_attributes: Sequence[Mapping[str, str]],
     training_attributes: Iterable[Mapping[str, str]],
 ) -> dict[str, float]:
-    """Measure drawn pictures in the judge's eyes.
+    """Measure drawn pictures with the judge, and the judge's accuracy on real pictures.
 
     Args:
         judge: A classifier of real training images.
         drawn: (M, C, H, W) uint8.
-        wanted: The attributes each of them was to show; empty where unknown.
+        requested: The attributes requested for each drawn picture; empty if unknown.
         real: Real test images, (R, C, H, W) uint8.
-        real_attributes: Their attributes.
-        training_attributes: Those of every training image.
+        real_attributes: The attributes of the real test images.
+        training_attributes: The attributes of every training image.
 
     Returns:
-        "judge_accuracy" and "judge_accuracy_unseen", the shares of real test images with every
-        attribute recognised, beside which to read the same of drawn ones: "adherence",
-        "adherence_seen", "adherence_unseen" and "adherence_<attribute>" as in `adherence`;
-        "frechet_distance" and "kernel_distance" between drawn and real pictures in the judge's
-        features. What can't be had is left out.
+        Of real pictures: "judge_accuracy", the share with every attribute classified correctly,
+        and "judge_accuracy_unseen", that share among combinations of attributes that no training
+        image has. They are the upper limits of adherence.
+
+        Of drawn pictures: "adherence", "adherence_seen", "adherence_unseen" and
+        "adherence_<attribute>" as in `adherence`; "frechet_distance" and "kernel_distance" to the
+        real pictures, in the judge's features.
+
+        A share of no pictures is left out.
     """
     real_features, real_labels = judge_pixels(judge, real)
     drawn_features, drawn_labels = judge_pixels(judge, drawn)
     training = list(training_attributes)
-    recognised = attributes_of(real_labels, judge.classes)
-    accuracy = adherence(recognised, real_attributes, training=training)
-    shown = attributes_of(drawn_labels, judge.classes)
-    shares = adherence(shown, wanted, training=training)
+    in_real = attributes_of(real_labels, judge.classes)
+    accuracy = adherence(in_real, real_attributes, training=training)
+    in_drawn = attributes_of(drawn_labels, judge.classes)
+    shares = adherence(in_drawn, requested, training=training)
     by_attribute = shares.pop("adherence_by_attribute", {})
-    named = {"adherence": "judge_accuracy", "adherence_unseen": "judge_accuracy_unseen"}
+    names = {"adherence": "judge_accuracy", "adherence_unseen": "judge_accuracy_unseen"}
     return {
-        **{name: accuracy[key] for key, name in named.items() if key in accuracy},
+        **{name: accuracy[key] for key, name in names.items() if key in accuracy},
         **shares,
         **{f"adherence_{name}": share for name, share in by_attribute.items()},
         "frechet_distance": frechet_distance(drawn_features, real_features),
@@ -55,13 +59,16 @@ def measure_samples(
     }
 
 
-def wanted_attributes(
+def requested_attributes(
     prompts: Iterable[tuple[str, str]], known: Mapping[str, Mapping[str, str]]
 ) -> list[Mapping[str, str]]:
-    """Look up what prompts ask for, by the picture they come from, else by an equal caption.
+    """Look up the attributes that prompts ask for, by picture id, otherwise by caption.
 
     Args:
-        prompts: Picture id, "" for none, and caption of each.
+        prompts: Id of the picture that a prompt was taken from, "" for none, and its caption.
         known: Attributes by picture id and by caption.
+
+    Returns:
+        The attributes of each prompt; empty if neither is known.
     """
     return [known.get(picture or caption, {}) for picture, caption in prompts]

@@ -1,1 +1,1 @@
-"""Figures: sheets of pictures, text as images, animations."""
+"""Figures: sheets of pictures, text drawn as images, and animations."""

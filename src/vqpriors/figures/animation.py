@@ -1,4 +1,4 @@
-"""Pictures as they come about, as an animation that every browser shows."""
+"""GIF animations of pictures during sampling."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,23 +7,23 @@ from PIL import Image
 
 from vqpriors.core.artifact import new_file
 
-FRAME, LAST = 120, 2000  # milliseconds
+FRAME_TIME, LAST_FRAME_TIME = 120, 2000  # milliseconds
 
 
 def save_gif(frames: Sequence[Image.Image], path: Path) -> None:
-    """Write an animation without end, which rests on its last frame.
+    """Write an endless animation that pauses on its last frame.
 
     Args:
-        frames: At least one, all of a size.
-        path: The file to make or replace, whole or not at all.
+        frames: At least one picture, all of the same size.
+        path: The file to write; it is replaced only after the new file is complete.
     """
-    # One palette for all, of the first and the last, or colours would flicker.
+    # One palette for all frames, from the first and the last, so that colours do not flicker.
     ends = Image.new("RGB", (2 * frames[0].width, frames[0].height))
     ends.paste(frames[0], (0, 0))
     ends.paste(frames[-1], (frames[0].width, 0))
     palette = ends.quantize(256)
     drawn = [frame.convert("RGB").quantize(palette=palette) for frame in frames]
-    times = [FRAME] * (len(drawn) - 1) + [LAST]
+    times = [FRAME_TIME] * (len(drawn) - 1) + [LAST_FRAME_TIME]
     with new_file(path) as file:
         drawn[0].save(
             file, format="GIF", save_all=True, append_images=drawn[1:], duration=times, loop=0

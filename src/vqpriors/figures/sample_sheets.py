@@ -1,4 +1,4 @@
-"""The sheets of a run: samples, temperatures, edits, reconstructions, random codes."""
+"""Sheets of a run: samples, temperatures, edits, reconstructions and random codes."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,7 +11,7 @@ from vqpriors.data.samples import SheetRow
 from vqpriors.data.tokens import TokenSet
 from vqpriors.figures import sheets
 
-NUM_ORIGINALS = 32  # pictures on the sheets of reconstructions and of random codes
+NUM_PICTURES = 32  # on the sheets of reconstructions and of random codes
 
 Decode = Callable[[np.ndarray], np.ndarray]
 """Decodes (M, N) integer codes to (M, C, H, W) uint8 pixels."""
@@ -20,18 +20,21 @@ Decode = Callable[[np.ndarray], np.ndarray]
 def draw_sheets(
     rows: Sequence[SheetRow], *, decode: Decode, test: TokenSet, originals: np.ndarray, seed: int
 ) -> dict[str, Image.Image]:
-    """Draw every sheet, by name.
+    """Draw all sheets.
 
     Args:
-        rows: Pictures that the sampler drew for sheets.
+        rows: Codes of the pictures that `sample` drew for sheets.
         decode: The tokenizer's decoder.
         test: Codes and captions of the test split.
         originals: Pictures of the test split, (M, C, H, W) uint8.
-        seed: Starts the draw of random codes.
+        seed: Seed of the random codes.
+
+    Returns:
+        The sheets by name.
     """
     spec = test.spec
     noise = np.random.default_rng(derived_seed(seed, "random codes"))
-    random = noise.integers(spec.codebook_size, size=(NUM_ORIGINALS, spec.length))
+    random = noise.integers(spec.codebook_size, size=(NUM_PICTURES, spec.length))
     by_sheet = {
         name: [row for row in rows if row.sheet == name]
         for name in ("samples", "temperatures", "edits")
@@ -41,7 +44,7 @@ def draw_sheets(
         "temperatures": _temperatures(by_sheet["temperatures"], decode),
         "edits": _edits(by_sheet["edits"], decode, test),
         "reconstructions": sheets.pair_sheet(
-            originals[:NUM_ORIGINALS], decode(test.codes[:NUM_ORIGINALS])
+            originals[:NUM_PICTURES], decode(test.codes[:NUM_PICTURES])
         ),
         "random_codes": sheets.grid_sheet(decode(random)),
     }
@@ -63,7 +66,7 @@ def _temperatures(rows: Sequence[SheetRow], decode: Decode) -> Image.Image:
 
 
 def _edits(rows: Sequence[SheetRow], decode: Decode, test: TokenSet) -> Image.Image:
-    """Draw each edit of the first test pictures: what was given, then the result."""
+    """Draw each edit of the first test pictures: the known part, then the result."""
     grid = (test.spec.rows, test.spec.columns)
     conditions = list(dict.fromkeys(row.condition for row in rows))
     whole = decode(test.codes[: len(rows) // max(1, len(conditions))])
@@ -71,8 +74,8 @@ def _edits(rows: Sequence[SheetRow], decode: Decode, test: TokenSet) -> Image.Im
     for condition in conditions:
         own = [row for row in rows if row.condition == condition]
         keep = np.array([row.keep for row in own])
-        shown = upscale_cells(keep, size=whole.shape[2:], grid=grid)
-        given = np.where(shown, whole, HIDDEN_GRAY).astype(np.uint8)
+        keep_pixels = upscale_cells(keep, size=whole.shape[2:], grid=grid)
+        given = np.where(keep_pixels, whole, HIDDEN_GRAY).astype(np.uint8)
         blocks.append(sheets.Block([given, decode(_codes(own))], condition))
     return sheets.sheet(blocks)
 

@@ -1,11 +1,9 @@
-"""Sheets of pictures with titles, headings and captions, to be read like a figure in a paper.
+"""Contact sheets: grids of pictures with a title, headings and captions.
 
-A sheet is made of blocks, small grids with a caption; everything else is a way to cut pictures into
-blocks. A layout is nothing but images stacked and set side by side, text among them.
+A sheet is a grid of blocks, and a block is a small grid of pictures with a caption. Text is drawn
+as an image, so a layout consists of images below and beside each other.
 """
 
-import os
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vqpriors.figures.text_image import INK, PAPER, lettering, text_width
+from vqpriors.core.artifact import new_file
+from vqpriors.figures.text_image import INK, PAPER, draw_text, text_width
 
 FRAME = (212, 212, 216)
 MARGIN, BLOCK_GAP, GROUP_GAP, PICTURE_GAP, TEXT_GAP = 24, 20, 12, 4, 6
@@ -24,12 +23,12 @@ NO_CAPTION = "(no caption)"
 
 @dataclass(frozen=True)
 class Block:
-    """Lines of pictures, with what is said of them.
+    """Rows of pictures with a caption.
 
     Attributes:
-        lines: Each (M, C, H, W) uint8 with C = 1 or 3 and M at least 1.
-        caption: Text below them, any; None for none.
-        names: A text to the left of each line; empty for none.
+        lines: The pictures of each row, (M, C, H, W) uint8 with C = 1 or 3 and M at least 1.
+        caption: Text below the pictures; None for none.
+        names: A text to the left of each row; empty for none.
     """
 
     lines: Sequence[np.ndarray]
@@ -42,28 +41,28 @@ def sheet(
 ) -> Image.Image:
     """Draw blocks on a white page.
 
-    Pictures are enlarged by the whole number that brings them nearest to 112 px, each pixel kept as
-    it is. Text is wrapped to what it belongs to.
+    Pictures are enlarged to about 112 px by repeating pixels a whole number of times. Text is
+    wrapped to the width of its block.
 
     Args:
-        blocks: At least one.
-        title: Text above all; empty for none.
-        headings: Texts above the uppermost blocks, each over as many pictures of a line.
-        across: Blocks side by side.
+        blocks: At least one block.
+        title: Text at the top; empty for none.
+        headings: Texts above the top blocks; each spans an equal number of pictures.
+        across: Number of blocks side by side.
 
     Returns:
         The page, RGB.
 
     Raises:
-        ValueError: If there is no block, a line isn't (M, C, H, W) uint8 with C = 1 or 3, or its
-            pictures can't be shared out evenly among the headings.
+        ValueError: If there is no block, a row is not (M, C, H, W) uint8 with C = 1 or 3, or the
+            number of its pictures is not a multiple of the number of headings.
     """
     if not blocks:
         raise ValueError("a sheet needs at least one picture; got none")
     drawn = [_block(block, headings, is_top=i < across) for i, block in enumerate(blocks)]
     body = _stack([_beside(row, MARGIN) for row in _cut(drawn, across)], BLOCK_GAP)
     if title:
-        body = _stack([lettering(title, body.width, size=TITLE_SIZE, ink=INK), body], BLOCK_GAP)
+        body = _stack([draw_text(title, body.width, size=TITLE_SIZE, ink=INK), body], BLOCK_GAP)
     page = _blank(body.width + 2 * MARGIN, body.height + 2 * MARGIN)
     page.paste(body, (MARGIN, MARGIN))
     return page
@@ -72,13 +71,13 @@ def sheet(
 def captioned_sheet(
     pixels: np.ndarray, captions: Sequence[str], *, title: str = "", across: int = 1
 ) -> Image.Image:
-    """Draw several pictures of each prompt over its caption.
+    """Draw several pictures of each prompt above its caption.
 
     Args:
-        pixels: (P, S, C, H, W) uint8: S pictures of each of P prompts.
+        pixels: S pictures of each of P prompts; (P, S, C, H, W) uint8.
         captions: P captions.
-        title: Text above all; empty for none.
-        across: Prompts side by side.
+        title: Text at the top; empty for none.
+        across: Number of prompts side by side.
     """
     prompts = zip(pixels, captions, strict=True)
     return sheet([Block([row], caption) for row, caption in prompts], title=title, across=across)
@@ -87,13 +86,14 @@ def captioned_sheet(
 def comparison_sheet(
     pixels: np.ndarray, captions: Sequence[str], headings: Sequence[str], *, title: str = ""
 ) -> Image.Image:
-    """Draw the same prompts under several conditions, such as temperatures, one a column.
+    """Draw the same prompts under several conditions, such as temperatures, in columns.
 
     Args:
-        pixels: (P, T, S, C, H, W) uint8: S pictures of each of P prompts under each condition.
+        pixels: S pictures of each of P prompts under each of T conditions;
+            (P, T, S, C, H, W) uint8.
         captions: P captions.
         headings: T texts, such as "temperature 0.7".
-        title: Text above all; empty for none.
+        title: Text at the top; empty for none.
     """
     rows = pixels.reshape(len(captions), -1, *pixels.shape[3:])  # (P, T * S, C, H, W)
     blocks = [Block([row], caption) for row, caption in zip(rows, captions, strict=True)]
@@ -108,47 +108,39 @@ def pair_sheet(
     title: str = "",
     columns: int = 8,
 ) -> Image.Image:
-    """Draw each picture over its counterpart.
+    """Draw each picture above its reconstruction.
 
     Args:
         originals: (M, C, H, W) uint8.
-        reconstructions: As `originals`.
-        names: What the upper and the lower pictures are.
-        title: Text above all; empty for none.
-        columns: Pairs side by side.
+        reconstructions: Like `originals`.
+        names: Names of the upper and the lower row.
+        title: Text at the top; empty for none.
+        columns: Number of pairs side by side.
     """
     pairs = zip(_cut(originals, columns), _cut(reconstructions, columns), strict=True)
     return sheet([Block(pair, names=names) for pair in pairs], title=title)
 
 
 def grid_sheet(pixels: np.ndarray, *, title: str = "", columns: int = 8) -> Image.Image:
-    """Draw pictures in a plain grid.
+    """Draw pictures in a grid without captions.
 
     Args:
         pixels: (M, C, H, W) uint8.
-        title: Text above all; empty for none.
-        columns: Pictures side by side.
+        title: Text at the top; empty for none.
+        columns: Number of pictures side by side.
     """
     return sheet([Block(_cut(pixels, columns))] if len(pixels) else [], title=title)
 
 
 def save_png(image: Image.Image, path: Path) -> None:
-    """Write a PNG whose bytes depend on the pixels alone; `path` holds all of it or what it held.
+    """Write a PNG file whose bytes depend on the pixels only, atomically.
 
     Args:
-        image: Any image.
-        path: The file to make or replace; its parent is made where missing.
+        image: An image in a mode that PNG supports.
+        path: The file to write; missing parent folders are created.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".tmp-{path.name}-{uuid.uuid4().hex}"
-    try:
-        with temporary.open("wb") as file:
-            image.save(file, format="PNG")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with new_file(path) as file:
+        image.save(file, format="PNG")
 
 
 def _block(block: Block, headings: Sequence[str], *, is_top: bool) -> Image.Image:
@@ -159,7 +151,7 @@ def _block(block: Block, headings: Sequence[str], *, is_top: bool) -> Image.Imag
         parts.insert(0, _headings(headings, grid.width))
     if block.caption is not None:
         caption = block.caption if block.caption.strip() else NO_CAPTION
-        parts.append(lettering(caption, grid.width))
+        parts.append(draw_text(caption, grid.width))
     if block.names:
         names = _names(block.names, lines)
         parts = [_beside([names if p is grid else _blank(names.width, 1), p]) for p in parts]
@@ -172,14 +164,14 @@ def _line(pixels: np.ndarray, num_groups: int) -> Image.Image:
             f"expected (M, C, H, W) uint8 with C 1 or 3; got {pixels.shape} {pixels.dtype}"
         )
     if not len(pixels) or len(pixels) % num_groups:
-        raise ValueError(f"{len(pixels)} pictures can't stand below {num_groups} headings")
+        raise ValueError(f"{len(pixels)} pictures cannot be divided among {num_groups} headings")
     pictures = [_picture(picture) for picture in pixels]
     groups = _cut(pictures, len(pictures) // num_groups)
     return _beside([_beside(group, PICTURE_GAP) for group in groups])
 
 
 def _picture(pixels: np.ndarray) -> Image.Image:
-    """Enlarge (C, H, W) uint8; the frame parts a white picture from the page."""
+    """Enlarge (C, H, W) uint8 and add a frame, which sets white pictures off from the page."""
     scale = max(1, round(SHOWN_EDGE / max(pixels.shape[1:])))
     shown = np.broadcast_to(pixels, (3, *pixels.shape[1:])).repeat(scale, 1).repeat(scale, 2)
     framed = Image.new("RGB", (shown.shape[2] + 2, shown.shape[1] + 2), FRAME)
@@ -189,14 +181,14 @@ def _picture(pixels: np.ndarray) -> Image.Image:
 
 def _headings(headings: Sequence[str], width: int) -> Image.Image:
     width = (width + GROUP_GAP) // len(headings) - GROUP_GAP
-    return _beside([lettering(heading, width, align=0.5, ink=INK) for heading in headings])
+    return _beside([draw_text(heading, width, align=0.5, ink=INK) for heading in headings])
 
 
 def _names(names: Sequence[str], lines: Sequence[Image.Image]) -> Image.Image:
     width = min(MAX_NAME_WIDTH, max(map(text_width, names)))
     labels = []
     for name, line in zip(names, lines, strict=True):
-        text = lettering(name, width, align=1, ink=INK)
+        text = draw_text(name, width, align=1, ink=INK)
         label = _blank(width, line.height)
         label.paste(text, (0, (line.height - text.height) // 2))
         labels.append(label)

@@ -1,7 +1,7 @@
-"""Lines of text as images: wrapped, cut, and never a reason to fail.
+"""Text as images, wrapped and truncated; any string can be drawn.
 
-The font is the one that comes with Pillow, so that a sheet looks the same everywhere. It has basic
-Latin only: accents are dropped, other scripts show as boxes.
+The font is included in Pillow, so sheets look the same on all machines. It has basic Latin only:
+accents are removed, and letters of other scripts appear as boxes.
 """
 
 import unicodedata
@@ -18,7 +18,7 @@ MAX_LINES, MAX_CHARACTERS = 3, 4000
 ELLIPSIS = "…"
 
 
-def lettering(
+def draw_text(
     text: str,
     width: int,
     *,
@@ -26,17 +26,17 @@ def lettering(
     ink: tuple[int, int, int] = SOFT_INK,
     align: float = 0,
 ) -> Image.Image:
-    """Draw text, wrapped between words where it can be; what exceeds three lines is cut.
+    """Draw text, wrapped between words if possible and truncated after three lines.
 
     Args:
-        text: Any text; control characters count as spaces.
+        text: Any text; control characters become spaces.
         width: Width of the image, pixels.
-        size: Size of the font, pixels.
-        ink: Colour, RGB.
+        size: Font size, pixels.
+        ink: Text colour, RGB.
         align: 0 for left, 0.5 for centred, 1 for right.
 
     Returns:
-        RGB, at least one line high.
+        An RGB image of at least one line.
     """
     font = _font(size)
     lines = _fit(text, width, font)
@@ -49,7 +49,7 @@ def lettering(
 
 
 def text_width(text: str) -> int:
-    """Return the width of unwrapped text at the usual size, pixels."""
+    """Return the width of text on a single line at the default size, pixels."""
     return int(_font(TEXT_SIZE).getlength(_plain(text))) + 1
 
 
@@ -87,7 +87,7 @@ def _pieces(word: str, width: int, font: ImageFont.FreeTypeFont) -> Iterator[str
 
 
 def _plain(text: str) -> str:
-    """Reduce text to what the font can show: no accents, simple dashes, no control characters."""
+    """Replace characters that the font lacks: accents, dashes and control characters."""
     return "".join(map(_character, unicodedata.normalize("NFKD", text[:MAX_CHARACTERS])))
 
 

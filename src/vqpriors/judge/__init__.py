@@ -1,1 +1,1 @@
-"""The judge: a classifier of real pictures, for evaluation only."""
+"""The judge: a classifier of attributes, trained on real pictures and used for evaluation only."""

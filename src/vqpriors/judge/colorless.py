@@ -1,4 +1,4 @@
-"""Pictures without their colours."""
+"""Colour invariance: pictures as their first principal component in colour space."""
 
 import torch
 from torch import Tensor
@@ -6,17 +6,17 @@ from torch import Tensor
 
 @torch.no_grad()
 def colorless(images: Tensor) -> Tensor:
-    """Take each picture's contrast and leave its colours, whichever they are.
+    """Project each picture's pixels on their first principal component in colour space.
 
-    Projects its pixels on the direction in colour space in which they differ most, and scales them
-    to mean 0 and variance 1. The rarer side is the brighter one, so that a red figure on white and
-    a white one on black look alike.
+    The result is scaled to mean 0 and variance 1, with the sign that makes its skewness positive:
+    the smaller part of a picture, the figure, is bright. A red figure on white and a white figure
+    on black therefore become nearly equal.
 
     Args:
         images: (B, C, H, W) float.
 
     Returns:
-        (B, 1, H, W) float32; about 0 where a picture has a single colour.
+        (B, 1, H, W) float32; about 0 for a picture of a single colour.
     """
     pixels = images.float().flatten(2)  # (B, C, HW)
     pixels = pixels - pixels.mean(dim=2, keepdim=True)

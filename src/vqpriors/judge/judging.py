@@ -1,4 +1,4 @@
-"""A trained judge, and its features and predictions for any number of pictures."""
+"""Loading a trained judge, and batched inference with it."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from vqpriors.judge.network import Judge, most_likely
 
 
 def load_judge(folder: Path, device: torch.device) -> Judge | None:
-    """Load a trained judge; None where the images had no attributes to judge.
+    """Load a trained judge; None if the training images had no attributes.
 
     Raises:
         ValueError: If the folder is damaged.
@@ -28,15 +28,15 @@ def load_judge(folder: Path, device: torch.device) -> Judge | None:
 def judge_pixels(
     judge: Judge, pixels: np.ndarray, *, batch_size: int = 256
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Take the features and predictions of any number of pictures, on the judge's own device.
+    """Compute features and predicted classes of pictures, on the judge's device.
 
     Args:
-        judge: A trained judge; put into evaluation mode.
+        judge: A trained judge; this puts it into evaluation mode.
         pixels: (M, C, H, W) uint8.
-        batch_size: Pictures at a time; changes memory only.
+        batch_size: Pictures in a batch; affects memory only.
 
     Returns:
-        Features, (M, F) float32, and classes, (M, A) int64.
+        Features, (M, F) float32, and the most likely class of each attribute, (M, A) int64.
     """
     judge.eval()
     device = next(judge.parameters()).device

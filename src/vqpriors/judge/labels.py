@@ -1,4 +1,4 @@
-"""Attributes by name, and the columns of class indices that a judge learns and predicts."""
+"""Class labels: conversion between attributes by name and a matrix of class indices."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -8,13 +8,13 @@ UNKNOWN = -1
 
 
 def class_lists(attributes: Iterable[Mapping[str, str]]) -> dict[str, list[str]]:
-    """List the values of each attribute, both sorted by name.
+    """Return the sorted values of each attribute, attributes sorted by name.
 
     Args:
         attributes: The attributes of every training picture.
 
     Returns:
-        Class names by attribute; empty where there is no attribute.
+        Class names by attribute; empty if there are no attributes.
     """
     values: dict[str, set[str]] = {}
     for row in attributes:
@@ -26,15 +26,15 @@ def class_lists(attributes: Iterable[Mapping[str, str]]) -> dict[str, list[str]]
 def label_matrix(
     attributes: Sequence[Mapping[str, str]], classes: Mapping[str, Sequence[str]]
 ) -> np.ndarray:
-    """Turn attributes into class indices.
+    """Convert attributes to class indices.
 
     Args:
         attributes: The attributes of M pictures of any split.
-        classes: A class names by attribute, as `class_lists` gives them.
+        classes: Class names of A attributes, from `class_lists`.
 
     Returns:
-        One column an attribute in sorted order, -1 where it is missing or its value isn't among the
-        classes; (M, A) int64.
+        A column for each attribute in sorted order, -1 where it is missing or its value is not
+        one of the classes; (M, A) int64.
     """
     columns = [
         [indices.get(row.get(name), UNKNOWN) for row in attributes]
@@ -44,14 +44,14 @@ def label_matrix(
 
 
 def attributes_of(labels: np.ndarray, classes: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
-    """Turn class indices back into attributes.
+    """Convert class indices back to attributes.
 
     Args:
-        labels: One column an attribute in sorted order, -1 where unknown; (M, A) int64.
-        classes: Class names by attribute, as `class_lists` gives them.
+        labels: A column for each attribute in sorted order, -1 if unknown; (M, A) int64.
+        classes: Class names of A attributes, from `class_lists`.
 
     Returns:
-        M mappings, without what is unknown.
+        The known attributes of M pictures.
     """
     names = sorted(classes)
     rows: list[list[int]] = labels.tolist()

@@ -1,12 +1,12 @@
-"""The judge: a small classifier of the real training images, one head an attribute.
+"""The judge: a small convolutional classifier with a head for each attribute.
 
-It never sees a reconstruction or a sample in training. Its predictions tell whether a picture shows
-what its caption says, its penultimate features are where sets of pictures are compared: on small
-pictures features learned from the data itself tell more than those of an ImageNet network.
+It is trained on real images only, never on reconstructions or samples. Its predictions measure
+adherence, and its penultimate features the distances between sets of pictures: on small pictures,
+features learned from the same data are more informative than those of an ImageNet network.
 
-Where some pairs of attributes are kept out of the training split, an ordinary classifier learns
-that red is never a seven, and so calls a red seven wrong. Attributes of colour can therefore be
-told by a network of their own, with the one for all others blind to colour.
+If some pairs of attributes are missing in the training split, an ordinary classifier learns that
+a seven is never red and misclassifies red sevens. Colour attributes can therefore have a network of
+their own; the network for all other attributes then gets pictures without colour.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,15 +24,16 @@ from vqpriors.judge.labels import UNKNOWN
 
 
 class JudgeConfig(Section):
-    """The judge's network, and what it trains on.
+    """Sizes of the judge's network and its training phases.
 
     Attributes:
         width: Channels of the first block; every block doubles them.
         depth: Number of blocks, each of which halves the picture's edge.
-        dropout: Share of the features dropped before the heads in training.
-        shift: Largest random displacement of a picture in training, pixels.
-        color_attributes: Attributes told by colour, which the other attributes' network can't see.
-        phases: The curriculum.
+        dropout: Dropout probability of the features before the heads.
+        shift: Maximum random shift of a training picture, pixels.
+        color_attributes: Attributes that depend on colour; the network of the other attributes
+            gets pictures without colour.
+        phases: Training phases, in order.
     """
 
     width: int = Field(ge=8, multiple_of=8)
@@ -44,10 +45,10 @@ class JudgeConfig(Section):
 
 
 class Block(nn.Module):
-    """Halve the picture, then refine it: two 3x3 convolutions, the second one residual.
+    """A strided 3x3 convolution that halves the picture, then a residual 3x3 convolution.
 
-    Group rather than batch normalisation: it has no running statistics, so averaged weights and any
-    batch size give the same network.
+    Group instead of batch normalisation: it has no running statistics, so weights can be averaged
+    and the batch size does not matter.
     """
 
     is_fsdp_unit = True
@@ -66,7 +67,7 @@ class Block(nn.Module):
 
 
 class Branch(nn.Module):
-    """Blocks, an average over the picture, and a linear head for each of some attributes."""
+    """Convolutional blocks, global average pooling, and a linear head for each attribute."""
 
     def __init__(
         self,
@@ -82,16 +83,16 @@ class Branch(nn.Module):
         pairs = zip([channels, *widths], widths, strict=False)
         self.blocks = nn.Sequential(*(Block(in_channels=i, out_channels=o) for i, o in pairs))
         self.dropout = nn.Dropout(dropout)
-        # One matrix for all heads: a module's name may not hold the dots that an attribute's may.
+        # One matrix for all heads: an attribute's name may contain dots, a module's may not.
         self.heads = nn.Linear(widths[-1], sum(num_classes.values()))
         self.num_classes = dict(num_classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """Map (B, channels, H, W) float to (B, width of the heads) float32."""
+        """Map (B, channels, H, W) float to (B, F) float32."""
         return self.blocks(images).float().mean(dim=(2, 3))
 
     def logits(self, features: Tensor) -> dict[str, Tensor]:
-        """Map features to the logits of each attribute, (B, classes) float32."""
+        """Map (B, F) float features to the logits of each attribute, (B, classes) float32."""
         logits = self.heads(self.dropout(features)).float()
         return dict(
             zip(self.num_classes, logits.split(list(self.num_classes.values()), 1), strict=True)
@@ -99,11 +100,11 @@ class Branch(nn.Module):
 
 
 class Judge(nn.Module):
-    """A convolutional classifier of several attributes at once, for pictures of any size.
+    """A convolutional classifier of several attributes, for pictures of any size.
 
     Attributes:
-        classes: The class names of each attribute, attributes sorted by name.
-        config: JSON values with which `Judge(**config)` builds an equal network.
+        classes: Class names by attribute, attributes sorted by name.
+        config: The arguments of this network as JSON values: `Judge(**config)` builds it again.
     """
 
     def __init__(
@@ -119,16 +120,16 @@ class Judge(nn.Module):
         """Build an untrained judge.
 
         Args:
-            channels: C of the pictures, 1 or 3.
+            channels: Channels C of the pictures, 1 or 3.
             classes: Class names by attribute.
             width: Channels of the first block; a multiple of 8. Every block doubles them.
             depth: Number of blocks, each of which halves the picture's edge.
-            dropout: Share of the features dropped before the heads, in training only.
-            color_attributes: Names of attributes that depend on colour, told by a network of a
-                quarter of the width. Where `classes` has none of them, one network tells all.
+            dropout: Dropout probability of the features before the heads.
+            color_attributes: Names of attributes that depend on colour. They get a network of
+                their own with a quarter of the width, unless `classes` has none of them.
 
         Raises:
-            ValueError: If there is no attribute to learn.
+            ValueError: If there is no attribute.
         """
         super().__init__()
         if not classes:
@@ -148,9 +149,9 @@ class Judge(nn.Module):
         shared = {"depth": depth, "dropout": dropout}
         self.branches = nn.ModuleDict()
         if others:
-            seen = 1 if colors else channels
+            in_channels = 1 if colors else channels
             self.branches["shape"] = Branch(
-                channels=seen, num_classes=others, width=width, **shared
+                channels=in_channels, num_classes=others, width=width, **shared
             )
         if colors:
             quarter = max(8, width // 32 * 8)
@@ -159,50 +160,51 @@ class Judge(nn.Module):
             )
 
     def features(self, images: Tensor) -> Tensor:
-        """Return the penultimate features, averaged over the picture.
+        """Compute the penultimate features, averaged over each picture.
 
         Args:
             images: (B, C, H, W) float32 in -1..1, H and W at least 16.
 
         Returns:
-            Those of the branches side by side; (B, F) float32.
+            The concatenated features of the branches; (B, F) float32.
         """
-        gray = colorless(images) if "color" in self.branches else images
-        views = {"shape": gray, "color": images}
-        return torch.cat([b.features(views[name]) for name, b in self._named()], dim=1)
+        shapes = colorless(images) if "color" in self.branches else images
+        inputs = {"shape": shapes, "color": images}
+        return torch.cat([b.features(inputs[name]) for name, b in self._named_branches()], dim=1)
 
     def logits(self, features: Tensor) -> list[Tensor]:
-        """Return the logits of each attribute.
+        """Compute the logits of each attribute.
 
         Args:
-            features: As `features` gives them; (B, F) float.
+            features: The output of `features`; (B, F) float.
 
         Returns:
-            A tensors in the order of `classes`; (B, classes of the attribute) float32.
+            A tensor for each attribute in the order of `classes`; (B, classes) float32.
         """
-        widths = [branch.heads.in_features for _, branch in self._named()]
+        branches = [branch for _, branch in self._named_branches()]
+        widths = [branch.heads.in_features for branch in branches]
         logits: dict[str, Tensor] = {}
-        for (_, branch), part in zip(self._named(), features.split(widths, dim=1), strict=True):
+        for branch, part in zip(branches, features.split(widths, dim=1), strict=True):
             logits |= branch.logits(part)
         return [logits[name] for name in self.classes]
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Return the logits of each attribute, from (B, C, H, W) float32 images in -1..1."""
+        """Compute the logits of each attribute from (B, C, H, W) float32 images in -1..1."""
         return self.logits(self.features(images))
 
-    def _named(self) -> list[tuple[str, Branch]]:
+    def _named_branches(self) -> list[tuple[str, Branch]]:
         return cast(list[tuple[str, Branch]], list(self.branches.items()))
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the named losses of a batch.
+        """Compute the classification loss of a batch.
 
         Args:
-            batch: "images", (B, C, H, W) float32 in -1..1, and "labels", (B, A) int64 classes, one
-                column an attribute in sorted order, -1 where unknown.
+            batch: "images", (B, C, H, W) float32 in -1..1, and "labels", (B, A) int64 classes with
+                a column for each attribute in sorted order, -1 if unknown.
 
         Returns:
-            "classification": cross-entropy in nats over the known labels of each attribute,
-            averaged over attributes; an attribute without any known label counts as 0.
+            "classification": cross-entropy in nats, averaged over the known labels of each
+            attribute and then over attributes; an attribute without a known label counts as 0.
         """
         terms = [
             F.cross_entropy(logits, column, ignore_index=UNKNOWN, reduction="sum")
