@@ -211,6 +211,10 @@ def test_prior(kind, name):
     assert prior.length == 6
     assert choose_sampler("auto", prior.primitive) in kind_names("vqpriors.sampling")
     assert isinstance(prior.is_exact, bool)
+    assert isinstance(prior.is_captioner, bool)
+    for name in ("set_codebook", "start_caption", "caption_logits"):
+        assert prior.is_captioner == callable(getattr(prior, name, None))
+    assert any(getattr(module, "uses_adamw", False) for module in prior.modules())
     prior.eval()
     noise = torch.rand(2, 4, 7)
     first, second = (prior.nats(drawn, condition, part) for part in noise)

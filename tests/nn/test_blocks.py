@@ -3,7 +3,8 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from vqpriors.nn.blocks import Block, SwiGLU, initialise
+from vqpriors.nn.blocks import Block, Head, SwiGLU, initialise
+from vqpriors.nn.residual import ResidualLinear
 
 
 def block(**changes):
@@ -28,8 +29,8 @@ def test_gated_layer_by_hand():
 
 def test_closed_outputs_leave_the_residual_path_alone():
     layer = block()
-    for name, child in layer.named_modules():
-        if name.endswith((".out", ".down")):
+    for child in layer.modules():
+        if isinstance(child, ResidualLinear):
             nn.init.zeros_(child.weight)
     x, text = torch.randn(2, 3, 8), torch.randn(2, 4, 8)
     side = (layer.cross_attention.keys_values(text), torch.ones(2, 4, dtype=torch.bool))
@@ -44,6 +45,7 @@ def test_residual_outputs_start_smaller_by_depth():
     torch.manual_seed(0)
     network = nn.ModuleDict({"blocks": nn.ModuleList(block(width=128) for _ in range(2))})
     network["embedding"] = nn.Embedding(500, 128)
+    network["head"] = Head(128, 500, bias=False)
     initialise(network, depth=8)
     first = network["blocks"][0]
     small = 0.02 / 16**0.5
@@ -54,5 +56,6 @@ def test_residual_outputs_start_smaller_by_depth():
         (first.self_attention.qkv, 0.02),
         (first.feed_forward.gate_up, 0.02),
         (network["embedding"], 0.02),
+        (network["head"], 0.02),
     ]:
         assert module.weight.std().item() == pytest.approx(std, rel=0.03)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vqpriors.core.hardware import working_dtype
 from vqpriors.nn.norm import RMSNorm
+from vqpriors.nn.residual import ResidualLinear
 
 SHORT = 256  # keys up to which a CPU trains faster without torch's fused attention
 MOST_SCORES = 2**26  # up to which a CPU may hold them all in half precision: 128 MiB
@@ -146,7 +147,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
+        self.out = ResidualLinear(width, width, bias=False)
         self.query_norm = RMSNorm(width // heads)
         self.key_norm = RMSNorm(width // heads)
         self.dropout = nn.Dropout(dropout)
@@ -193,7 +194,7 @@ class CrossAttention(nn.Module):
         self.heads = heads
         self.query = nn.Linear(width, width, bias=False)
         self.key_value = nn.Linear(width, 2 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
+        self.out = ResidualLinear(width, width, bias=False)
         self.query_norm = RMSNorm(width // heads)
         self.key_norm = RMSNorm(width // heads)
         self.dropout = nn.Dropout(dropout)

@@ -9,6 +9,18 @@ from torch import Tensor, nn
 
 from vqpriors.nn.attention import CrossAttention, KeyValueCache, SelfAttention
 from vqpriors.nn.norm import RMSNorm
+from vqpriors.nn.residual import ResidualLinear
+
+
+class Head(nn.Linear):
+    """The projection to logits.
+
+    Attributes:
+        uses_adamw: Tells the optimizer to update the weight by AdamW, also beside Muon, which is
+            for matrices of hidden layers.
+    """
+
+    uses_adamw = True
 
 
 class SwiGLU(nn.Module):
@@ -18,7 +30,7 @@ class SwiGLU(nn.Module):
         super().__init__()
         hidden = 32 * -(-width * 8 // (3 * 32))
         self.gate_up = nn.Linear(width, 2 * hidden, bias=False)
-        self.down = nn.Linear(hidden, width, bias=False)
+        self.down = ResidualLinear(hidden, width, bias=False)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,7 +82,7 @@ class Block(nn.Module):
 
 
 def initialise(module: nn.Module, *, depth: int) -> None:
-    """Initialise a transformer's weights, residual outputs scaled down by depth.
+    """Initialise a transformer's weights; each `ResidualLinear` is scaled down by depth.
 
     Args:
         module: The whole network.
@@ -79,9 +91,7 @@ def initialise(module: nn.Module, *, depth: int) -> None:
     Reference:
         Radford et al. 2019, GPT-2 (std 0.02, residual layers divided by sqrt(2 depth)).
     """
-    for name, child in module.named_modules():
-        if isinstance(child, nn.Linear):
-            is_residual = name.endswith((".out", ".down"))
+    for child in module.modules():
+        if isinstance(child, nn.Linear | nn.Embedding):
+            is_residual = isinstance(child, ResidualLinear)
             nn.init.normal_(child.weight, std=0.02 / (2 * depth) ** 0.5 if is_residual else 0.02)
-        elif isinstance(child, nn.Embedding):
-            nn.init.normal_(child.weight, std=0.02)

@@ -118,7 +118,7 @@ def test_caption_side_depends_on_every_code():
 def test_looks_of_codes_tell_in_captions_alone():
     prior, text, drawn = prior_of(), captions(*CAPTIONS), codes(3)
     before = guess_tokens(prior, text.tokens, drawn), guess_codes(prior, drawn, text)
-    prior.learn_looks(torch.randn(7, 3, generator=torch.Generator().manual_seed(0)))
+    prior.set_codebook(torch.randn(7, 3, generator=torch.Generator().manual_seed(0)))
     after = guess_tokens(prior, text.tokens, drawn), guess_codes(prior, drawn, text)
     assert not torch.allclose(before[0], after[0])
     assert torch.equal(before[1], after[1])
@@ -459,7 +459,7 @@ def test_gradients_reach_every_parameter(positions):
     prior = lively(cftn2(positions=positions))
     for bridge in (*prior.to_image, *prior.to_text):
         torch.nn.init.constant_(bridge.gate, 0.1)
-    prior.learn_looks(torch.randn(7, 3))
+    prior.set_codebook(torch.randn(7, 3))
     assert gradients(prior) == {name for name, _ in prior.named_parameters()}
 
 
@@ -467,7 +467,7 @@ def test_without_its_share_the_latents_module_alone_gets_no_gradients():
     prior = lively(cftn2())
     for bridge in (*prior.to_image, *prior.to_text):
         torch.nn.init.constant_(bridge.gate, 0.1)
-    prior.learn_looks(torch.randn(7, 3))
+    prior.set_codebook(torch.randn(7, 3))
     found = gradients(prior, latent_share=0.0)
     unreached = {name for name, _ in prior.named_parameters()} - found
     assert unreached == {f"latent.{name}" for name, _ in prior.latent.named_parameters()}

@@ -15,16 +15,18 @@ Batch = dict[str, Tensor]
 
 
 class Prior(Protocol):
-    """What every prior has.
+    """A distribution over the codes of a picture, given its caption.
 
     Attributes:
         primitive: What it offers to samplers: "stepwise" or "masked".
+        is_captioner: Whether it also writes captions; then it is a `Captioner`, too.
         length: Number of tokens N.
         is_exact: Whether `nats` is the negative log-likelihood; else it estimates a bound on it.
         num_draws: Uniform draws an example that `losses` takes.
     """
 
     primitive: str
+    is_captioner: bool
     length: int
     is_exact: bool
     num_draws: int
@@ -134,10 +136,10 @@ class Captioner(Protocol):
     text_length: int
     text_mask: int
 
-    def learn_looks(self, codebook: Tensor) -> None:
-        """Take in, before training, the vectors that codes stand for, (K, V) float.
+    def set_codebook(self, codebook: Tensor) -> None:
+        """Store the tokenizer's codebook, (K, V) float, before training; saved with the weights.
 
-        Codes that look alike then read alike from the first step on. Kept with the weights.
+        So codes that stand for similar patches have similar embeddings from the first step on.
         """
         ...
 

@@ -18,7 +18,7 @@ from vqpriors.core.params import Section
 from vqpriors.core.phases import Phase
 from vqpriors.data.text_inputs import TextInput, TextShape
 from vqpriors.nn.attention import grid_rotation
-from vqpriors.nn.blocks import Block, initialise
+from vqpriors.nn.blocks import Block, Head, initialise
 from vqpriors.nn.norm import RMSNorm
 from vqpriors.nn.text_tower import TextTower
 from vqpriors.priors.base.masked import bound, fill
@@ -62,6 +62,7 @@ class CFTN(nn.Module):
     """A bidirectional transformer over masked codes; see `MaskedPrior` for what it offers."""
 
     primitive = "masked"
+    is_captioner = False
     is_exact = False
     latent_width = 0
     turns: Tensor | None
@@ -109,7 +110,7 @@ class CFTN(nn.Module):
             for _ in range(depth)
         )
         self.norm = RMSNorm(width)
-        self.head = nn.Linear(width, codebook_size, bias=False)
+        self.head = Head(width, codebook_size, bias=False)
         initialise(self, depth=depth)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:

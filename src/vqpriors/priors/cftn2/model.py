@@ -82,6 +82,7 @@ class CFTN2(nn.Module):
     """Both directions between captions and pictures; see `MaskedPrior` and `Captioner`."""
 
     primitive = "masked"
+    is_captioner = True
     is_exact = False
     latent: Latent
 
@@ -221,8 +222,8 @@ class CFTN2(nn.Module):
         x = listen(self.image, self.image.embed(tokens, state.latent), self.to_image, state.heard)
         return self.image.predict(x, is_wanted)
 
-    def learn_looks(self, codebook: Tensor) -> None:
-        """Take in the vectors that codes stand for; see `Captioner.learn_looks`."""
+    def set_codebook(self, codebook: Tensor) -> None:
+        """Store the tokenizer's codebook; see `Captioner.set_codebook`."""
         self.eyes.learn(codebook)
 
     def start_caption(self, codes: Tensor) -> State:

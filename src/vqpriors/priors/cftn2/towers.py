@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vqpriors.core.hardware import working_dtype
 from vqpriors.nn.attention import CrossAttention
-from vqpriors.nn.blocks import Block
+from vqpriors.nn.blocks import Block, Head
 from vqpriors.nn.norm import RMSNorm
 
 PACE = 8.0  # a gate moves by no more than the learning rate in a step: too slow on its own
@@ -59,7 +59,7 @@ class Tower(nn.Module):
             Block(width=width, heads=heads, dropout=dropout, has_text=False) for _ in range(depth)
         )
         self.norm = RMSNorm(width)
-        self.head = nn.Linear(width, num_tokens, bias=False)
+        self.head = Head(width, num_tokens, bias=False)
 
     def embed(self, tokens: Tensor, extra: Tensor | None = None) -> Tensor:
         """Turn tokens, (B, N) int64, and what is to be added to them, into vectors, (B, N, D)."""

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from vqpriors.core.params import Section
 from vqpriors.core.phases import Phase
 from vqpriors.data.text_inputs import TextInput, TextShape
-from vqpriors.nn.blocks import initialise
+from vqpriors.nn.blocks import Head, initialise
 from vqpriors.nn.norm import RMSNorm
 from vqpriors.nn.text_tower import TextTower
 from vqpriors.priors.base.prior import Batch, text_of
@@ -57,6 +57,7 @@ class LSTM(nn.Module):
     """
 
     primitive = "stepwise"
+    is_captioner = False
     is_exact = True
     num_draws = 0
 
@@ -91,7 +92,7 @@ class LSTM(nn.Module):
             RecurrentLayer(looks=looks, has_text=has_text, **sizes) for _ in range(depth)
         )
         self.norm = RMSNorm(width)
-        self.head = nn.Linear(width, codebook_size, bias=False)
+        self.head = Head(width, codebook_size, bias=False)
         initialise(self, depth=depth)
         for layer in self._layers():
             layer.initialise()

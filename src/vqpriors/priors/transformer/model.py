@@ -17,7 +17,7 @@ from vqpriors.core.params import Section
 from vqpriors.core.phases import Phase
 from vqpriors.data.text_inputs import TextInput, TextShape
 from vqpriors.nn.attention import KeyValueCache, grid_rotation, kept_dtype
-from vqpriors.nn.blocks import Block, initialise
+from vqpriors.nn.blocks import Block, Head, initialise
 from vqpriors.nn.norm import RMSNorm
 from vqpriors.nn.text_tower import TextTower
 from vqpriors.priors.base.prior import Batch, text_of
@@ -53,6 +53,7 @@ class Transformer(nn.Module):
     """
 
     primitive = "stepwise"
+    is_captioner = False
     is_exact = True
     num_draws = 0
     turns: Tensor | None
@@ -95,7 +96,7 @@ class Transformer(nn.Module):
             for _ in range(depth)
         )
         self.norm = RMSNorm(width)
-        self.head = nn.Linear(width, codebook_size, bias=False)
+        self.head = Head(width, codebook_size, bias=False)
         initialise(self, depth=depth)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
