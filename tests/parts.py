@@ -67,7 +67,7 @@ def make_parts(folder, arch, **changes):
     model = lively(build_prior(described))
     for name, value in model.named_parameters():
         if name.endswith("gate"):
-            torch.nn.init.constant_(value, 0.5)  # closed, captions would change nothing
+            torch.nn.init.constant_(value, 0.5)  # closed gates would block captions
     weights = contiguous(model)
     save_model(folder / "prior", config=described, weights=weights, last=weights)
     dump_yaml(str(folder.parent / "params.yaml"), values)

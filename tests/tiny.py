@@ -126,7 +126,7 @@ def prior_batch(prior, codes, text, *, draws=None, seed=0):
         generator = torch.Generator().manual_seed(seed)
         draws = torch.rand(len(codes), prior.num_draws, generator=generator)
     batch = {"codes": codes, "draws": draws, "text_tokens": text.tokens}
-    batch |= {"text_is_real": text.is_real, "text_is_empty": text.is_real.sum(1) <= 1}
+    batch |= {"text_mask": text.text_mask, "text_is_empty": text.text_mask.sum(1) <= 1}
     return batch if text.features is None else batch | {"text_features": text.features}
 
 

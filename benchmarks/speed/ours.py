@@ -80,10 +80,10 @@ def text_shape(size: Size) -> TextShape:
 def captions(count: int, shape: TextShape, *, is_empty: bool = False) -> TextInput:
     """Draw captions that fill their length, or the empty one, of which one token is real."""
     tokens = torch.randint(max(shape.vocabulary, 1), (count, shape.length))
-    is_real = torch.ones_like(tokens, dtype=torch.bool)
+    text_mask = torch.ones_like(tokens, dtype=torch.bool)
     if is_empty:
-        is_real[:, 1:] = False
-    return TextInput(tokens, is_real, None)
+        text_mask[:, 1:] = False
+    return TextInput(tokens, text_mask, None)
 
 
 def prior_batch(prior: Any, size: Size, shape: TextShape) -> dict[str, Tensor]:
@@ -93,7 +93,7 @@ def prior_batch(prior: Any, size: Size, shape: TextShape) -> dict[str, Tensor]:
         "codes": torch.randint(size.num_codes, (size.batch, size.length)),
         "draws": torch.rand(size.batch, prior.num_draws),
         "text_tokens": text.tokens,
-        "text_is_real": text.is_real,
+        "text_mask": text.text_mask,
         "text_is_empty": torch.zeros(size.batch, dtype=torch.bool),
     }
 

@@ -23,7 +23,7 @@ def cftn2(**changes):
     torch.manual_seed(0)
     prior = lively(tiny.cftn2(**changes))
     for bridge in (*prior.to_image, *prior.to_text):
-        bridge.gate.data.fill_(0.2)
+        bridge.raw_gate.data.fill_(0.2)
     return prior
 
 

@@ -215,7 +215,7 @@ def test_captions_and_null_captions_stack_with_their_features():
     assert joined.features is None
     assert joined.tokens.tolist() == [[1, 2, 0, 0, 0], [1, 0, 0, 0, 0]]
     features = [
-        TextInput(t.tokens, t.is_real, torch.ones(1, 5, 2) * i)
+        TextInput(t.tokens, t.text_mask, torch.ones(1, 5, 2) * i)
         for i, t in enumerate((first, second))
     ]
     assert stack(*features).features[:, 0, 0].tolist() == [0.0, 1.0]

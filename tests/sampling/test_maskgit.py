@@ -72,7 +72,7 @@ def given(*, seed=0):
 
 @torch.inference_mode()
 def in_one_pass(prior, names, latent=None):
-    tokens = torch.full((len(names), 6), prior.mask)
+    tokens = torch.full((len(names), 6), prior.mask_token)
     state = prior.start(encode(names), latent)
     return prior.logits(tokens, state, torch.ones_like(tokens, dtype=torch.bool))
 
@@ -97,7 +97,7 @@ def test_masked_codes_after_each_step_are_those_of_the_schedule(prior, order):
     sample(watched, order=order, steps=4, given=(codes, is_kept))
     num_open = torch.from_numpy((~is_kept).sum(1))
     expected = torch.cat([num_open[None], left_after(num_open, 4)[:-1]])
-    found = [num_masked(tokens, prior.mask) for tokens, _ in watched.passes]
+    found = [num_masked(tokens, prior.mask_token) for tokens, _ in watched.passes]
     assert found == expected.tolist()
     assert len(set(num_open.tolist())) > 3
 
@@ -114,9 +114,9 @@ def test_remasked_codes_are_a_share_of_those_written(prior):
     watched = Watched(prior)
     codes = sample(watched, steps=4, remask=0.5)
     # 5, 4, 2 codes are left, and half of 1, 2, 4 written ones
-    found = [num_masked(tokens, prior.mask) for tokens, _ in watched.passes]
+    found = [num_masked(tokens, prior.mask_token) for tokens, _ in watched.passes]
     assert found == [[6] * 7, [5 + 0] * 7, [4 + 1] * 7, [2 + 2] * 7]
-    assert (codes != prior.mask).all()
+    assert (codes != prior.mask_token).all()
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -171,8 +171,8 @@ def by_two_passes(prior, scales, *, choice_temperature=0.0):
     steps = len(scales)
     falling = [choice_temperature * (1 - (step + 1) / steps) for step in range(steps)]
     plan = Plan([1.0] * steps, falling, 0.0, None)
-    tokens = torch.full((7, 6), prior.mask)
-    return unmask(logits_at, tokens, EVERYWHERE, mask=prior.mask, plan=plan, noise=noise())
+    tokens = torch.full((7, 6), prior.mask_token)
+    return unmask(logits_at, tokens, EVERYWHERE, mask=prior.mask_token, plan=plan, noise=noise())
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 2.0, 4.0])
@@ -255,13 +255,13 @@ def test_halton_order_writes_by_rank(prior):
     watched, ranks = Watched(prior), halton_ranks(2, 3)
     sample(watched, order="halton", steps=4)
     for (tokens, _), count in zip(watched.passes, (0, 1, 2, 4), strict=True):
-        assert ((tokens != prior.mask) == (ranks < count)).all()
+        assert ((tokens != prior.mask_token) == (ranks < count)).all()
 
 
 def test_random_order_is_of_each_picture(prior):
     watched = Watched(prior)
     sample(watched, order="random", steps=6)
-    first = (watched.passes[1][0] != prior.mask).int().argmax(1)
+    first = (watched.passes[1][0] != prior.mask_token).int().argmax(1)
     assert torch.equal(first, noise().uniform(6).argmin(1))
     assert first.unique().numel() > 1
 
@@ -283,11 +283,11 @@ def test_samples_in_random_order_have_the_probabilities_of_the_prior(make):
             chances = prior.logits(tokens, state, is_wanted).softmax(1)
             return chances.gather(1, every[:, cell, None])[:, 0]
 
-        unknown = torch.full_like(every, prior.mask)
+        unknown = torch.full_like(every, prior.mask_token)
         by_order = []
         for first, second in ((0, 1), (1, 0)):
             half = every.clone()
-            half[:, second] = prior.mask
+            half[:, second] = prior.mask_token
             by_order.append(probability(unknown, first) * probability(half, second))
     expected = (by_order[0] + by_order[1]) / 2
     assert expected.sum() == pytest.approx(1.0)

@@ -71,11 +71,13 @@ class Parallel:
             return guide(conditional, unconditional, 1 + (guidance - 1) * share)
 
         device = text.tokens.device
-        tokens = torch.full(shape, prior.mask, device=device) if given is None else given.codes
+        tokens = (
+            torch.full(shape, prior.mask_token, device=device) if given is None else given.codes
+        )
         is_open = torch.ones_like(tokens, dtype=torch.bool) if given is None else ~given.is_kept
         plan = self._plan(prior, steps, noise, device)
         return unmask(
-            logits_at, tokens, is_open, mask=prior.mask, plan=plan, noise=noise, watch=watch
+            logits_at, tokens, is_open, mask=prior.mask_token, plan=plan, noise=noise, watch=watch
         )
 
     def _start(

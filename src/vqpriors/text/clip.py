@@ -77,15 +77,15 @@ class ClipText:
 
     def encode(self, captions: Sequence[str]) -> TextInput:
         """Encode B captions; the features, (B, L, D) float32, of equal ones are computed once."""
-        tokens, is_real = self.rows.encode(captions)
+        tokens, text_mask = self.rows.encode(captions)
         features = torch.zeros(*tokens.shape, self.shape.feature_width)
         rows: dict[str, list[int]] = {}
         for row, caption in enumerate(captions):
             rows.setdefault(caption, []).append(row)
         first = {caption: places[0] for caption, places in rows.items()}
-        for caption, found in self._by_caption(first, tokens, is_real):
+        for caption, found in self._by_caption(first, tokens, text_mask):
             features[rows[caption]] = found
-        return TextInput(tokens, is_real, features)
+        return TextInput(tokens, text_mask, features)
 
     def decode(self, tokens: Tensor) -> list[str]:
         """Return the texts of (B, L) tokens, lower case."""
@@ -98,7 +98,7 @@ class ClipText:
             self.tower.save_pretrained(folder / TOWER)
 
     def _by_caption(
-        self, first: dict[str, int], tokens: Tensor, is_real: Tensor
+        self, first: dict[str, int], tokens: Tensor, text_mask: Tensor
     ) -> Iterator[tuple[str, Tensor]]:
         """Yield each caption with its features, (L, D), given the first of its rows."""
         known = {c: found for c in first if (found := self._recent.get(c)) is not None}
@@ -107,19 +107,19 @@ class ClipText:
         for start in range(0, len(new), BATCH):
             batch = new[start : start + BATCH]
             rows = [first[caption] for caption in batch]
-            computed = self._features(tokens[rows], is_real[rows])
+            computed = self._features(tokens[rows], text_mask[rows])
             for caption, features in zip(batch, computed, strict=True):
                 self._recent.keep(caption, features)
                 yield caption, features
 
-    def _features(self, tokens: Tensor, is_real: Tensor) -> Tensor:
+    def _features(self, tokens: Tensor, text_mask: Tensor) -> Tensor:
         device = best_device()
         self.tower.to(device)  # pyright: ignore[reportArgumentType] hidden by its decorator
         with torch.inference_mode():
             # No mask: padding is on the right, and a token sees none but those before it.
             hidden = self.tower(input_ids=tokens.to(device)).last_hidden_state.cpu()
         # Outside the block, so that a prior may train on it.
-        return torch.where(is_real[..., None], hidden, 0.0)
+        return torch.where(text_mask[..., None], hidden, 0.0)
 
 
 def build(config: Config, *, captions: Sequence[str]) -> ClipText:

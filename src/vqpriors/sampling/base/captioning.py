@@ -80,11 +80,11 @@ def draw_captions(
     """
     state = prior.start_caption(codes)
     shape = (len(codes), prior.text_length)
-    tokens = torch.full(shape, prior.text_mask, device=codes.device)
+    tokens = torch.full(shape, prior.text_mask_token, device=codes.device)
 
     def logits_at(tokens: Tensor, is_wanted: Tensor, _: int) -> Tensor:
         return prior.caption_logits(tokens, state, is_wanted).float()
 
     plan = Plan([temperature] * steps, [0.0] * steps, remask=0.0, ranks=None)
     everywhere = torch.ones_like(tokens, dtype=torch.bool)
-    return unmask(logits_at, tokens, everywhere, mask=prior.text_mask, plan=plan, noise=noise)
+    return unmask(logits_at, tokens, everywhere, mask=prior.text_mask_token, plan=plan, noise=noise)

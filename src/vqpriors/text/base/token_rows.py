@@ -57,13 +57,13 @@ class TokenRows:
             The tokens, (B, L) int64, and False at padding, (B, L) bool.
         """
         tokens = torch.full((len(captions), self.length), self.pad)
-        is_real = torch.zeros(tokens.shape, dtype=torch.bool)
+        text_mask = torch.zeros(tokens.shape, dtype=torch.bool)
         room = self.length - 1 - len(self.end)
         for row, encoding in enumerate(self.tokenizer.encode_batch(list(captions))):
             ids = [self.start, *encoding.ids[:room], *self.end]
             tokens[row, : len(ids)] = torch.tensor(ids)
-            is_real[row, : len(ids)] = True
-        return tokens, is_real
+            text_mask[row, : len(ids)] = True
+        return tokens, text_mask
 
     def decode(self, tokens: Tensor) -> list[str]:
         """Return the texts of B rows up to the first padding, whatever ids they hold.

@@ -28,8 +28,8 @@ class WordPieceText:
 
     def encode(self, captions: Sequence[str]) -> TextInput:
         """Encode B captions to (B, L) tokens; what exceeds L is cut off."""
-        tokens, is_real = self.rows.encode(captions)
-        return TextInput(tokens, is_real, None)
+        tokens, text_mask = self.rows.encode(captions)
+        return TextInput(tokens, text_mask, None)
 
     def decode(self, tokens: Tensor) -> list[str]:
         """Return the texts of (B, L) tokens, as the tokenizer normalises them."""
