@@ -1,13 +1,13 @@
 import torch
 from torch.testing import assert_close
 
-from tests.tiny import TEXT, captions, lively
+from tests.tiny import TEXT, captions, randomised
 from vqpriors.data.text_inputs import TextInput, TextShape
 from vqpriors.nn.text_tower import TextTower
 
 
 def tower(shape=TEXT, depth=2):
-    return lively(TextTower(shape=shape, width=8, depth=depth, heads=2, dropout=0.0)).double()
+    return randomised(TextTower(shape=shape, width=8, depth=depth, heads=2, dropout=0.0)).double()
 
 
 def test_padded_tokens_change_nothing():

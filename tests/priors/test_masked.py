@@ -14,9 +14,9 @@ from tests.tiny import (
     cftn,
     cftn2,
     codes,
-    lively,
     no_captions,
     prior_batch,
+    randomised,
     transformer,
 )
 from vqpriors.data.text_inputs import TextShape
@@ -34,7 +34,7 @@ of_positions = pytest.mark.parametrize("positions", ["rope", "learned"])
 
 def prior_of(kind, **changes):
     """Make a prior with large weights; for cftn2, with open gates and only the main task."""
-    prior = lively(KINDS[kind](**changes)).double()
+    prior = randomised(KINDS[kind](**changes)).double()
     if kind == "cftn2":
         prior.begin_phase(caption_share=0.0, joint_share=0.0, latent_share=0.0)
         for bridge in (*prior.to_image, *prior.to_text):
@@ -167,7 +167,7 @@ def test_losses_are_minus_the_log_probability_by_hand(kind):
 
 
 def test_boxes_are_masked_with_their_probability():
-    prior = lively(cftn(box_mask_prob=0.4, grid=(4, 4)))
+    prior = randomised(cftn(box_mask_prob=0.4, grid=(4, 4)))
     draws = torch.rand(3, prior.num_draws, generator=torch.Generator().manual_seed(0))
     draws[:, 0] = 0.75  # of 16 codes: 4
     draws[:, 1] = torch.tensor([0.39, 0.41, 0.0])
@@ -321,7 +321,7 @@ def test_estimates_depend_on_the_seed_only(kind):
 
 
 def test_likelihood_of_an_exact_prior_depends_on_neither_samples_nor_seed():
-    prior = lively(transformer(**SMALL)).double()
+    prior = randomised(transformer(**SMALL)).double()
     exact = prior.nats(EVERY, texts(27)).double().sum().item()
     for settings in ({}, {"num_samples": 1}, {"seed": 5}):
         found = estimate(prior, EVERY, **settings)

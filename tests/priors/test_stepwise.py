@@ -10,10 +10,10 @@ from tests.tiny import (
     TEXT,
     captions,
     codes,
-    lively,
     lstm,
     no_captions,
     prior_batch,
+    randomised,
     transformer,
 )
 from vqpriors.evaluation.likelihood import likelihood
@@ -30,7 +30,7 @@ every_grid = pytest.mark.parametrize("grid", [(2, 3), (3, 2), (1, 6), (6, 1)])
 
 
 def prior_of(name, dtype=torch.float64, **changes):
-    return lively(PRIORS[name](**changes)).to(dtype)
+    return randomised(PRIORS[name](**changes)).to(dtype)
 
 
 def texts(prior):

@@ -3,7 +3,7 @@
 import torch
 
 from tests import tiny
-from tests.tiny import captions, lively
+from tests.tiny import captions, randomised
 
 ROWS = {"a": [2], "b": [3, 4], "c": [5, 6, 7], "": []}
 NAMES = list("abcabca")
@@ -14,14 +14,14 @@ def encode(names):
 
 
 def cftn(**changes):
-    torch.manual_seed(0)  # for what `lively` leaves as it is
-    return lively(tiny.cftn(**changes))
+    torch.manual_seed(0)  # for what `randomised` leaves as it is
+    return randomised(tiny.cftn(**changes))
 
 
 def cftn2(**changes):
     """Make one whose bridges are open."""
     torch.manual_seed(0)
-    prior = lively(tiny.cftn2(**changes))
+    prior = randomised(tiny.cftn2(**changes))
     for bridge in (*prior.to_image, *prior.to_text):
         bridge.raw_gate.data.fill_(0.2)
     return prior

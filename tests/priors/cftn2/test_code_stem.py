@@ -2,12 +2,12 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from tests.tiny import lively
+from tests.tiny import randomised
 from vqpriors.priors.cftn2.code_stem import CodeStem
 
 
 def stem_of(grid, *, num_codes=5, width=4, depth=1):
-    stem = lively(CodeStem(grid=grid, num_codes=num_codes, width=width, depth=depth)).double()
+    stem = randomised(CodeStem(grid=grid, num_codes=num_codes, width=width, depth=depth)).double()
     stem.set_codebook(torch.randn(num_codes, 3, generator=torch.Generator().manual_seed(1)))
     return stem
 

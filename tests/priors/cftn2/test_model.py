@@ -5,7 +5,7 @@ import torch
 from torch.distributions import Normal
 from torch.testing import assert_close
 
-from tests.tiny import NO_TEXT, captions, cftn2, codes, lively, phase, prior_batch
+from tests.tiny import NO_TEXT, captions, cftn2, codes, phase, prior_batch, randomised
 from vqpriors.priors.base.prior import text_of
 from vqpriors.priors.cftn2.latent import Gaussian, LatentFlow, standard_normal
 from vqpriors.priors.cftn2.tasks import split_batch, task_shares
@@ -19,7 +19,7 @@ SHARES = {"caption_share": 0.25, "joint_share": 0.25, "latent_share": 0.25}
 
 def prior_of(gate=0.02, *, only=None, **changes):
     """Make a prior with large weights, in float64; or in float32, with one training task only."""
-    prior = lively(cftn2(**changes)).to(torch.float64 if only is None else torch.float32)
+    prior = randomised(cftn2(**changes)).to(torch.float64 if only is None else torch.float32)
     for bridge in (*prior.to_image, *prior.to_text):
         torch.nn.init.constant_(bridge.raw_gate, gate)
     if only is not None:
@@ -345,7 +345,7 @@ def test_start_without_a_latent_does_not_use_its_module():
     prior, text = prior_of(), captions(*CAPTIONS)
     masked = torch.full((3, 6), prior.mask_token)
     before = all_code_logits(prior, masked, text, None)
-    lively(prior.latent, seed=5)
+    randomised(prior.latent, seed=5)
     assert torch.equal(all_code_logits(prior, masked, text), before)
     assert prior.start(text, None).latent is None
 
@@ -353,7 +353,7 @@ def test_start_without_a_latent_does_not_use_its_module():
 def flow_of(**changes):
     """Return a flow far from the identity."""
     settings = {"latent_width": 5, "width": 8, "depth": 3}
-    return lively(LatentFlow(**settings | changes), seed=2).float()
+    return randomised(LatentFlow(**settings | changes), seed=2).float()
 
 
 def states_of(count=4):
@@ -457,7 +457,7 @@ def gradients(prior, **shares):
 
 @pytest.mark.parametrize("positions", ["rope", "learned"])
 def test_gradients_reach_every_parameter(positions):
-    prior = lively(cftn2(positions=positions))
+    prior = randomised(cftn2(positions=positions))
     for bridge in (*prior.to_image, *prior.to_text):
         torch.nn.init.constant_(bridge.raw_gate, 0.1)
     prior.set_codebook(torch.randn(7, 3))
@@ -465,7 +465,7 @@ def test_gradients_reach_every_parameter(positions):
 
 
 def test_without_its_share_only_the_latent_module_gets_no_gradients():
-    prior = lively(cftn2())
+    prior = randomised(cftn2())
     for bridge in (*prior.to_image, *prior.to_text):
         torch.nn.init.constant_(bridge.raw_gate, 0.1)
     prior.set_codebook(torch.randn(7, 3))

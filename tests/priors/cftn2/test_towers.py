@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from tests.tiny import lively
+from tests.tiny import randomised
 from vqpriors.priors.cftn2.towers import (
     GATE_LR_SCALE,
     Tower,
@@ -19,11 +19,11 @@ SIZES = {"width": 8, "heads": 2, "dropout": 0.0}
 
 def tower_of(seed, *, length=4, depth=2):
     tower = Tower(num_tokens=5, length=length, depth=depth, **SIZES)
-    return lively(tower, seed).double()
+    return randomised(tower, seed).double()
 
 
 def bridges_of(gate, *, count=2, seed=3):
-    bridges = lively(make_bridges(count, **SIZES), seed).double()
+    bridges = randomised(make_bridges(count, **SIZES), seed).double()
     for bridge in bridges:
         torch.nn.init.constant_(bridge.raw_gate, gate)
     return bridges

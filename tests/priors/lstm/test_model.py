@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from tests.tiny import NO_TEXT, captions, codes, lively, lstm, no_captions
+from tests.tiny import NO_TEXT, captions, codes, lstm, no_captions, randomised
 
 
 def test_text_sets_the_initial_state_of_every_layer():
-    prior = lively(lstm())
+    prior = randomised(lstm())
     first, second = prior.start(captions([2, 3])), prior.start(captions([4]))
     for one, other in zip(first.layers, second.layers, strict=True):
         assert (one.hidden != other.hidden).any()
@@ -19,7 +19,7 @@ def test_without_text_the_initial_state_is_zero():
 
 
 def test_recurrence_stays_in_float32_under_autocast():
-    prior = lively(lstm())
+    prior = randomised(lstm())
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
         state = prior.start(captions([2, 3]))
         prior.step(codes(1)[:, 0], state)

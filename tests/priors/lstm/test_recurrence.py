@@ -1,13 +1,15 @@
 import torch
 from torch.testing import assert_close
 
-from tests.tiny import lively
+from tests.tiny import randomised
 from vqpriors.priors.lstm.recurrence import RecurrentLayer
 
 
 def layer_of(offsets):
     """Return a layer whose feed-forward part adds nothing."""
-    layer = lively(RecurrentLayer(width=2, heads=1, offsets=offsets, dropout=0.0, has_text=False))
+    layer = randomised(
+        RecurrentLayer(width=2, heads=1, offsets=offsets, dropout=0.0, has_text=False)
+    )
     layer.feed_forward.down.weight.data.zero_()
     return layer
 

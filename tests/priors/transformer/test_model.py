@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tests.tiny import captions, lively, transformer
+from tests.tiny import captions, randomised, transformer
 
 
 @pytest.mark.parametrize(("heads", "width"), [(3, 8), (4, 8)])
@@ -12,7 +12,7 @@ def test_heads_that_do_not_fit_are_refused(heads, width):
 
 
 def test_cache_on_cpu_is_float32_under_autocast():
-    prior = lively(transformer())
+    prior = randomised(transformer())
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
         state = prior.start(captions([2, 3], []))
         logits = prior.step(torch.tensor([prior.begin] * 2), state)

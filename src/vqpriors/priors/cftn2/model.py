@@ -191,8 +191,7 @@ class CFTN2(nn.Module):
 
     def start(self, text: TextInput, latent: Tensor | None = None) -> DecodingState:
         """Encode the captions, once, and sample the latent; see `MaskedPrior.start`."""
-        states = self._text_states(text)
-        vector = None
+        states, vector = self._text_states(text), None
         if latent is not None:
             own = slice(len(latent))
             sampled = self.latent.flow.rsample(latent, states[-1][own], text.text_mask[own])
