@@ -108,8 +108,8 @@ def prepare(params: Params) -> TrainingTask:
         encoder=verify(TEXT),
     )
     model = build_prior(description)
-    if hasattr(model, "learn_looks"):
-        model.learn_looks(decoder.codebook().cpu())
+    if model.is_captioner:
+        model.set_codebook(decoder.codebook().cpu())
     dropout = params.value("prior.caption_dropout", Share)
     settings = {"encode": encoder.encode, "dropout": dropout, "num_draws": model.num_draws}
     examples = {

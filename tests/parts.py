@@ -1,4 +1,4 @@
-"""Untrained parts of a generator, as small as they come, and pictures that it draws."""
+"""A small untrained generator, saved as artifacts, and its pictures."""
 
 import numpy as np
 import torch
@@ -6,7 +6,7 @@ from dvc.utils.serialize import dump_yaml
 from PIL import Image
 
 from tests.checkout import set_value, tiny_params
-from tests.tiny import lively
+from tests.tiny import randomised
 from vqpriors.core.artifact import save_model, verify
 from vqpriors.core.params import Params
 from vqpriors.priors.base.loading import build_prior, describe_prior
@@ -64,10 +64,10 @@ def make_parts(folder, arch, **changes):
         tokenizer=spec.fingerprint,
         encoder=verify(folder / "text"),
     )
-    model = lively(build_prior(described))
+    model = randomised(build_prior(described))
     for name, value in model.named_parameters():
         if name.endswith("gate"):
-            torch.nn.init.constant_(value, 0.5)  # closed, captions would change nothing
+            torch.nn.init.constant_(value, 0.5)  # closed gates would block captions
     weights = contiguous(model)
     save_model(folder / "prior", config=described, weights=weights, last=weights)
     dump_yaml(str(folder.parent / "params.yaml"), values)

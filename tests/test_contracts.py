@@ -146,17 +146,17 @@ def test_text_encoder(kind, tmp_path):
     encoder = module.build(config, captions=CAPTIONS[:2])
     shape, encoded = encoder.shape, encoder.encode(CAPTIONS)
     assert isinstance(shape, TextShape)
-    assert encoded.tokens.shape == encoded.is_real.shape == (3, shape.length)
-    assert (encoded.tokens.dtype, encoded.is_real.dtype) == (torch.int64, torch.bool)
+    assert encoded.tokens.shape == encoded.text_mask.shape == (3, shape.length)
+    assert (encoded.tokens.dtype, encoded.text_mask.dtype) == (torch.int64, torch.bool)
     assert (encoded.features is None) == (shape.feature_width == 0)
     assert (encoded.tokens < max(shape.vocabulary, 1)).all()
-    assert shape.length == 0 or encoded.is_real[:, 0].all()
+    assert shape.length == 0 or encoded.text_mask[:, 0].all()
     save_encoder(tmp_path / "text", kind, encoder)
     loaded = load_encoder(tmp_path / "text")
     assert loaded.shape == shape
     again = loaded.encode(CAPTIONS)
     assert torch.equal(again.tokens, encoded.tokens)
-    assert torch.equal(again.is_real, encoded.is_real)
+    assert torch.equal(again.text_mask, encoded.text_mask)
     assert shape.feature_width == 0 or torch.equal(again.features, encoded.features)
     alone = encoder.encode(CAPTIONS[:1])
     assert torch.equal(alone.tokens[0], encoded.tokens[0])
@@ -212,14 +212,18 @@ def test_prior(kind, name):
     assert prior.length == 6
     assert choose_sampler("auto", prior.primitive) in kind_names("vqpriors.sampling")
     assert isinstance(prior.is_exact, bool)
+    assert isinstance(prior.is_captioner, bool)
+    for name in ("set_codebook", "start_caption", "caption_logits"):
+        assert prior.is_captioner == callable(getattr(prior, name, None))
+    assert any(getattr(module, "uses_adamw", False) for module in prior.modules())
     prior.eval()
     noise = torch.rand(2, 4, 7)
     first, second = (prior.nats(drawn, condition, part) for part in noise)
     assert (first.shape, first.dtype) == ((4,), torch.float32)
     assert (first > 0).all()
     assert torch.equal(first, second) == prior.is_exact
-    is_hidden = torch.arange(6) >= 3
-    filled = prior.fill(drawn, is_hidden, condition)
+    mask = torch.arange(6) >= 3
+    filled = prior.fill(drawn, mask, condition)
     assert (filled.shape, filled.dtype) == ((4, 6), torch.int64)
     assert torch.equal(filled[:, :3], drawn[:, :3])
     assert 0 <= filled.min() <= filled.max() < 7

@@ -1,4 +1,4 @@
-"""Models and settings as small as they come, for tests of what surrounds them."""
+"""The smallest useful models and settings, for tests of the code around them."""
 
 import torch
 
@@ -118,8 +118,8 @@ def lstm(**changes):
     return LSTM(**settings | changes)
 
 
-def lively(module, seed=0):
-    """Make weights so large that every input shows in the output."""
+def randomised(module, seed=0):
+    """Draw weights large enough for every input to change the output."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in module.parameters():
         if parameter.ndim > 1:
@@ -141,12 +141,12 @@ def no_captions(count):
 
 
 def prior_batch(prior, codes, text, *, draws=None, seed=0):
-    """Put together what a prior's losses take; draws at random unless given."""
+    """Return a batch for a prior's losses; draws are random unless given."""
     if draws is None:
         generator = torch.Generator().manual_seed(seed)
         draws = torch.rand(len(codes), prior.num_draws, generator=generator)
     batch = {"codes": codes, "draws": draws, "text_tokens": text.tokens}
-    batch |= {"text_is_real": text.is_real, "text_is_empty": text.is_real.sum(1) <= 1}
+    batch |= {"text_mask": text.text_mask, "text_is_empty": text.text_mask.sum(1) <= 1}
     return batch if text.features is None else batch | {"text_features": text.features}
 
 

@@ -81,10 +81,10 @@ def text_shape(size: Size) -> TextShape:
 def captions(count: int, shape: TextShape, *, is_empty: bool = False) -> TextInput:
     """Return random captions of full length, or empty ones, which have a single token."""
     tokens = torch.randint(max(shape.vocabulary, 1), (count, shape.length))
-    is_real = torch.ones_like(tokens, dtype=torch.bool)
+    text_mask = torch.ones_like(tokens, dtype=torch.bool)
     if is_empty:
-        is_real[:, 1:] = False
-    return TextInput(tokens, is_real, None)
+        text_mask[:, 1:] = False
+    return TextInput(tokens, text_mask, None)
 
 
 def prior_batch(prior: Any, size: Size, shape: TextShape) -> dict[str, Tensor]:
@@ -94,7 +94,7 @@ def prior_batch(prior: Any, size: Size, shape: TextShape) -> dict[str, Tensor]:
         "codes": torch.randint(size.num_codes, (size.batch, size.length)),
         "draws": torch.rand(size.batch, prior.num_draws),
         "text_tokens": text.tokens,
-        "text_is_real": text.is_real,
+        "text_mask": text.text_mask,
         "text_is_empty": torch.zeros(size.batch, dtype=torch.bool),
     }
 

@@ -7,9 +7,9 @@ from vqpriors.nn.attention import (
     KeyValueCache,
     SelfAttention,
     attend,
-    grid_rotation,
+    grid_rope,
+    rope_tables,
     rotate,
-    turns_by,
 )
 
 WIDTH, HEADS = 16, 2
@@ -27,27 +27,27 @@ def random(*shape):
     return torch.randn(*shape, dtype=torch.float64)
 
 
-def test_rotation_keeps_lengths_and_turns_pairs_by_hand():
+def test_rotation_of_pairs_by_hand():
     x = torch.tensor([1.0, 2.0, 0.0, 0.0]).view(1, 1, 1, 4)
-    turned = rotate(x, turns_by(torch.tensor([[torch.pi / 2, torch.pi]])))
-    assert_close(turned.flatten(), torch.tensor([0.0, -2.0, 1.0, 0.0]), atol=1e-6, rtol=0)
+    rotated = rotate(x, rope_tables(torch.tensor([[torch.pi / 2, torch.pi]])))
+    assert_close(rotated.flatten(), torch.tensor([0.0, -2.0, 1.0, 0.0]), atol=1e-6, rtol=0)
 
 
-def test_turns_by_hand():
-    turns = grid_rotation(2, 2, 8, base=100.0)
+def test_grid_rope_by_hand():
+    rope = grid_rope(2, 2, 8, base=100.0)
     row, column = [1.0, 0.1, 0.0, 0.0], [0.0, 0.0, 1.0, 0.1]
     both = [1.0, 0.1, 1.0, 0.1]
     angles = torch.tensor([[0.0] * 4, [0.0] * 4, column, row, both])
-    assert_close(turns[0], angles.cos().repeat(1, 2))
-    assert_close(turns[1], angles.sin().repeat(1, 2) * torch.tensor([-1.0] * 4 + [1.0] * 4))
+    assert_close(rope[0], angles.cos().repeat(1, 2))
+    assert_close(rope[1], angles.sin().repeat(1, 2) * torch.tensor([-1.0] * 4 + [1.0] * 4))
 
 
 def test_rotated_products_depend_on_differences_of_rows_and_columns_only():
     torch.manual_seed(0)
     rows, columns = 4, 5
-    turns = grid_rotation(rows, columns, 16)[:, 1:].double()
+    rope = grid_rope(rows, columns, 16)[:, 1:].double()
     query, key = (random(16).expand(1, 1, rows * columns, 16) for _ in range(2))
-    products = (rotate(query, turns) @ rotate(key, turns).transpose(2, 3))[0, 0]
+    products = (rotate(query, rope) @ rotate(key, rope).transpose(2, 3))[0, 0]
     products = products.view(rows, columns, rows, columns)
     assert_close(products[1:, :, 1:], products[:-1, :, :-1])
     assert_close(products[:, 1:, :, 1:], products[:, :-1, :, :-1])
@@ -58,17 +58,17 @@ def test_rotated_products_depend_on_differences_of_rows_and_columns_only():
 @pytest.mark.parametrize("is_rotated", [True, False])
 def test_cached_steps_equal_full_causal_attention(is_rotated):
     module, x = attention(), random(3, 6, WIDTH)
-    turns = grid_rotation(2, 3, WIDTH // HEADS)[:, :6] if is_rotated else None
-    full = module(x, is_causal=True, turns=turns)
+    rope = grid_rope(2, 3, WIDTH // HEADS)[:, :6] if is_rotated else None
+    full = module(x, is_causal=True, rope=rope)
     cache = KeyValueCache(batch=3, heads=HEADS, positions=6, head_width=8, like=x)
     for i in range(6):
-        turn = None if turns is None else turns[:, i : i + 1]
-        step = module(x[:, i : i + 1], is_causal=True, turns=turn, cache=cache)
+        position = None if rope is None else rope[:, i : i + 1]
+        step = module(x[:, i : i + 1], is_causal=True, rope=position, cache=cache)
         assert_close(step, full[:, i : i + 1])
     assert cache.length == 6
 
 
-def test_causal_position_sees_itself_and_those_before():
+def test_causal_position_attends_to_itself_and_those_before():
     module, x = attention(), random(2, 6, WIDTH)
     changed = x.clone()
     changed[:, 3] += 1
@@ -79,18 +79,18 @@ def test_causal_position_sees_itself_and_those_before():
 
 def test_padding_changes_nothing():
     module, x = attention(), random(2, 5, WIDTH)
-    is_real = torch.tensor([[True] * 3 + [False] * 2] * 2)
-    padded = module(x, is_causal=False, is_real=is_real)[:, :3]
+    padding_mask = torch.tensor([[True] * 3 + [False] * 2] * 2)
+    padded = module(x, is_causal=False, padding_mask=padding_mask)[:, :3]
     assert_close(padded, module(x[:, :3], is_causal=False))
 
 
-def test_padded_text_changes_nothing():
+def test_padding_of_the_context_changes_nothing():
     module, x, text = attention(CrossAttention), random(2, 4, WIDTH), random(2, 5, WIDTH)
-    is_real = torch.tensor([[True] * 3 + [False] * 2] * 2)
-    padded = module(x, module.keys_values(text), is_real)
-    short = module(x, module.keys_values(text[:, :3]), is_real[:, :3])
+    padding_mask = torch.tensor([[True] * 3 + [False] * 2] * 2)
+    padded = module(x, module.keys_values(text), padding_mask)
+    short = module(x, module.keys_values(text[:, :3]), padding_mask[:, :3])
     assert_close(padded, short)
-    assert not torch.allclose(module(x, module.keys_values(-text), is_real), padded)
+    assert not torch.allclose(module(x, module.keys_values(-text), padding_mask), padded)
 
 
 def test_attention_by_hand():
@@ -106,14 +106,14 @@ def test_attention_by_hand():
 KINDS = {
     "plain": {},
     "causal": {"is_causal": True},
-    "masked": {"mask": (torch.arange(5) < 3)[None, None, None]},
+    "masked": {"attention_mask": (torch.arange(5) < 3)[None, None, None]},
 }
 
 
 @pytest.mark.parametrize(
     ("kind", "length"), [*((kind, 5) for kind in KINDS), ("plain", 1), ("masked", 1)]
 )
-def test_half_precision_attends_as_float32_does(kind, length):
+def test_half_precision_is_close_to_float32(kind, length):
     torch.manual_seed(0)
     query, key, value = (torch.randn(2, 3, 5, 4).bfloat16() for _ in range(3))
     query = query[:, :, :length]
@@ -123,7 +123,7 @@ def test_half_precision_attends_as_float32_does(kind, length):
     assert_close(found.float(), expected, rtol=0.02, atol=0.02)
 
 
-def test_kept_keys_decide_in_which_precision_to_attend():
+def test_dtype_of_keys_is_that_of_the_computation():
     torch.manual_seed(0)
     query, key, value = torch.randn(2, 3, 1, 4), torch.randn(2, 3, 5, 4), torch.randn(2, 3, 5, 4)
     expected = attend(query, key, value)
@@ -132,7 +132,7 @@ def test_kept_keys_decide_in_which_precision_to_attend():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_training_and_inference_attend_alike(kind):
+def test_training_and_inference_give_equal_attention(kind):
     torch.manual_seed(0)
     query, key, value = (random(2, 3, 5, 4) for _ in range(3))
     settings = KINDS[kind]

@@ -14,7 +14,7 @@ def test_normalises_by_hand():
     torch.testing.assert_close(norm(torch.tensor([[3.0, 4.0]])), expected)
 
 
-def test_gradients_are_the_numerical_ones():
+def test_gradients_equal_numerical_ones():
     norm = RMSNorm(5).double()
     norm.weight.data.normal_(generator=torch.Generator().manual_seed(0))
     x = torch.randn(2, 3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -37,7 +37,7 @@ def test_keeps_the_dtype(dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
-def test_says_the_same_without_gradients(dtype):
+def test_result_is_the_same_without_gradients(dtype):
     norm = RMSNorm(16)
     norm.weight.data.normal_(generator=torch.Generator().manual_seed(0))
     x = torch.randn(4, 7, 16, generator=torch.Generator().manual_seed(1)).to(dtype)

@@ -32,17 +32,17 @@ def test_batch_pairs_codes_with_their_captions():
     assert batch["codes"].dtype == torch.int64
     assert batch["codes"].tolist() == [[60009, 60010, 60011], [60000, 60001, 60002]]
     assert batch["text_tokens"].tolist() == [[1, 3, 4, 0, 0], [1, 2, 0, 0, 0]]
-    assert batch["text_is_real"].sum(1).tolist() == [3, 2]
+    assert batch["text_mask"].sum(1).tolist() == [3, 2]
     assert "text_features" not in batch
 
 
 def dropped(dropout, generator, count=20000):
     batch = examples(dropout, count).batch(torch.arange(count), generator)
-    return (batch["text_is_real"].sum(1) == 1).float().mean().item()
+    return (batch["text_mask"].sum(1) == 1).float().mean().item()
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1, 1.0])
-def test_dropout_empties_its_share_of_captions(dropout):
+def test_dropout_empties_captions_with_its_probability(dropout):
     assert dropped(dropout, torch.Generator().manual_seed(0)) == pytest.approx(dropout, abs=0.01)
 
 
@@ -50,7 +50,7 @@ def test_evaluation_drops_no_caption():
     assert dropped(1.0, None) == 0.0
 
 
-def test_dropped_captions_depend_on_the_generator_alone():
+def test_dropped_captions_depend_on_the_generator_only():
     first, second = (
         examples(0.5, 100).batch(torch.arange(100), torch.Generator().manual_seed(seed))
         for seed in (1, 1)
@@ -58,9 +58,9 @@ def test_dropped_captions_depend_on_the_generator_alone():
     assert torch.equal(first["text_tokens"], second["text_tokens"])
 
 
-def test_dropped_captions_are_told_apart_whatever_an_empty_one_looks_like():
+def test_dropped_captions_are_marked_as_empty_for_any_text_mask():
     data = examples(0.5, 100)
-    data.captions = data.captions._replace(is_real=torch.ones(3, 5).bool())
+    data.captions = data.captions._replace(text_mask=torch.ones(3, 5).bool())
     batch = data.batch(torch.arange(100), torch.Generator().manual_seed(0))
     assert torch.equal(batch["text_is_empty"], batch["text_tokens"][:, 1] == 0)
     assert 30 < batch["text_is_empty"].sum() < 70
@@ -68,7 +68,7 @@ def test_dropped_captions_are_told_apart_whatever_an_empty_one_looks_like():
 
 
 @pytest.mark.parametrize("generator", [torch.Generator(), None])
-def test_draws_are_uniform_and_as_many_as_the_prior_takes(generator):
+def test_draws_are_uniform_and_of_the_number_that_the_prior_takes(generator):
     draws = examples(0.1, 4000, num_draws=5).batch(torch.arange(4000), generator)["draws"]
     assert (draws.shape, draws.dtype) == ((4000, 5), torch.float32)
     assert 0 <= draws.min() <= draws.max() < 1
@@ -77,7 +77,7 @@ def test_draws_are_uniform_and_as_many_as_the_prior_takes(generator):
     assert len(draws.unique()) > 19000  # float32 has 2**24 of them
 
 
-def test_prior_that_draws_nothing_gets_no_draws():
+def test_prior_without_randomness_gets_no_draws():
     assert examples(0.1).batch(torch.arange(4), None)["draws"].shape == (4, 0)
 
 
@@ -90,7 +90,7 @@ def test_draws_depend_on_the_generator_in_training():
     assert (first != other).all()
 
 
-def test_draws_of_an_example_are_its_own_in_evaluation():
+def test_draws_of_an_example_are_fixed_in_evaluation():
     whole = examples(0.1, num_draws=3).batch(torch.arange(4), None)["draws"]
     again = examples(0.5, num_draws=3).batch(torch.tensor([2, 0]), None)["draws"]
     assert torch.equal(again, whole[[2, 0]])
@@ -107,29 +107,29 @@ def test_features_follow_their_captions():
 
 
 def test_each_distinct_caption_is_encoded_once():
-    asked = []
+    encoded = []
 
     def encode(texts):
-        asked.extend(texts)
+        encoded.extend(texts)
         return no_captions(len(texts))
 
     data = token_examples(CODES, texts("x", "y", "x", ""), encode=encode, dropout=0.5)
-    assert asked == ["", "x", "y"]
+    assert encoded == ["", "x", "y"]
     assert data.batch(torch.arange(4), torch.Generator())["text_tokens"].shape == (4, 0)
 
 
-def test_captions_too_many_to_keep_are_encoded_by_the_batch(monkeypatch):
+def test_many_captions_are_encoded_by_the_batch(monkeypatch):
     def encode(found):
-        asked.append(list(found))
+        encoded.append(list(found))
         return captions(*([len(text)] if text else [] for text in found))
 
-    asked, rows = [], torch.tensor([2, 0, 3])
+    encoded, rows = [], torch.tensor([2, 0, 3])
     pairs = (CODES, texts("x", "yyyy", "x", ""))
     kept = token_examples(*pairs, encode=encode, dropout=0.5, num_draws=2)
-    monkeypatch.setattr(token_examples_module, "ENCODED_AT_ONCE", 2)
-    asked.clear()
+    monkeypatch.setattr(token_examples_module, "MAX_ENCODED_CAPTIONS", 2)
+    encoded.clear()
     made = token_examples(*pairs, encode=encode, dropout=0.5, num_draws=2)
-    assert asked == []
+    assert encoded == []
     for seed in (None, 1, 2):
         found, expected = (
             data.batch(rows, None if seed is None else torch.Generator().manual_seed(seed))
@@ -138,10 +138,10 @@ def test_captions_too_many_to_keep_are_encoded_by_the_batch(monkeypatch):
         assert found.keys() == expected.keys()
         for name, value in expected.items():
             assert torch.equal(found[name], value), name
-    assert asked[0] == ["x", "x", ""]
+    assert encoded[0] == ["x", "x", ""]
 
 
-def test_parts_of_a_batch_draw_as_in_the_whole():
+def test_draws_of_a_part_are_those_of_the_whole_batch():
     rows = torch.arange(8)
     whole = examples(0.5, 8, num_draws=3).batch(rows, torch.Generator().manual_seed(1))
     for part in (slice(0, 3), slice(3, 8)):

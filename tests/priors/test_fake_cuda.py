@@ -1,7 +1,7 @@
-"""A prior under CUDA's bfloat16 autocast, on fake tensors: what would raise there raises here.
+"""A prior under CUDA's bfloat16 autocast, on fake tensors: errors of a GPU appear without one.
 
-The other priors need operators that ask for a driver even with fake tensors; their normalisation
-and attention are the same.
+The other priors use operators that need a driver even with fake tensors; their normalisation and
+attention are the same.
 """
 
 import torch
@@ -21,7 +21,7 @@ def test_losses_of_the_transformer():
             "codes": on_gpu(4, 6),
             "draws": on_gpu(4, 0, dtype=torch.float32),
             "text_tokens": on_gpu(4, 5),
-            "text_is_real": on_gpu(4, 5) == 0,
+            "text_mask": on_gpu(4, 5) == 0,
             "text_is_empty": on_gpu(4) == 0,
         }
         losses = call(prior, lambda model, batch: model.losses(batch), batch)

@@ -1,4 +1,4 @@
-"""What both priors that guess masked codes keep to."""
+"""Properties of every masked prior."""
 
 import math
 from itertools import permutations
@@ -14,41 +14,42 @@ from tests.tiny import (
     cftn,
     cftn2,
     codes,
-    lively,
     no_captions,
     prior_batch,
+    randomised,
     transformer,
 )
 from vqpriors.data.text_inputs import TextShape
 from vqpriors.evaluation.likelihood import likelihood
-from vqpriors.priors.base.masking import lowest
+from vqpriors.priors.base.masking import lowest_k_mask
 from vqpriors.priors.base.prior import text_of
 
 KINDS = {"cftn": cftn, "cftn2": cftn2}
 CAPTIONS = ([2, 3], [], [4, 5, 6])
-HIDDEN = torch.tensor([[1, 0, 1, 0, 0, 1], [0, 1, 0, 0, 0, 0], [1] * 6]).bool()
+MASK = torch.tensor([[1, 0, 1, 0, 0, 1], [0, 1, 0, 0, 0, 0], [1] * 6]).bool()
 
 of_kinds = pytest.mark.parametrize("kind", KINDS)
 of_positions = pytest.mark.parametrize("positions", ["rope", "learned"])
 
 
 def prior_of(kind, **changes):
-    """Make a lively prior; of cftn2, which only draws codes by captions and listens to them."""
-    prior = lively(KINDS[kind](**changes)).double()
+    """Make a prior with large weights; for cftn2, with open gates and only the main task."""
+    prior = randomised(KINDS[kind](**changes)).double()
     if kind == "cftn2":
         prior.begin_phase(caption_share=0.0, joint_share=0.0, latent_share=0.0)
         for bridge in (*prior.to_image, *prior.to_text):
-            torch.nn.init.constant_(bridge.gate, 0.1)
+            torch.nn.init.constant_(bridge.raw_gate, 0.1)
     return prior
 
 
-def logits_of(prior, drawn, text, is_masked=HIDDEN, is_wanted=None):
-    tokens = drawn.masked_fill(is_masked, prior.mask)
-    return prior.logits(tokens, prior.start(text), is_masked if is_wanted is None else is_wanted)
+def logits_of(prior, drawn, text, mask=MASK, predicted=None):
+    """Return logits of the predicted cells, by default all masked ones."""
+    tokens = drawn.masked_fill(mask, prior.mask_token)
+    return prior.logits(tokens, prior.start(text), mask if predicted is None else predicted)
 
 
 def draws_of(prior, kind, *, ratio, keys):
-    """Give draws that mask a ratio of the codes, those of the lowest keys."""
+    """Return draws that mask a ratio of the codes, those with the lowest keys."""
     draws = torch.full((len(keys), prior.num_draws), 0.5)
     draws[:, 0] = 1 - ratio  # of the uniform schedule
     at = 5 if kind == "cftn" else 4 + prior.latent_width
@@ -61,8 +62,8 @@ RATIO = torch.tensor([0.0, 0.5, 0.6])  # of 6 codes: 1, 3 and 4
 MASKED = torch.tensor([[0, 1, 0, 0, 0, 0], [0, 1, 0, 1, 1, 0], [1, 1, 0, 1, 1, 0]]).bool()
 
 
-def surprise_by_hand(logits, targets):
-    """Return the surprise at each of some targets."""
+def nats_by_hand(logits, targets):
+    """Return the cross-entropy at each target."""
     pairs = zip(logits.tolist(), targets.tolist(), strict=True)
     return [
         math.log(sum(math.exp(score) for score in scores)) - scores[target]
@@ -72,46 +73,46 @@ def surprise_by_hand(logits, targets):
 
 @of_kinds
 @of_positions
-def test_losses_and_nats_give_the_mask_for_what_is_to_be_guessed(kind, positions):
+def test_masked_codes_are_replaced_by_the_mask_token_and_no_others(kind, positions):
     prior, drawn, text = prior_of(kind, positions=positions), codes(3), captions(*CAPTIONS)
     seen, logits = [], prior.logits
 
-    def spy(tokens, state, is_wanted):
-        seen.append((tokens, is_wanted))
-        return logits(tokens, state, is_wanted)
+    def spy(tokens, state, mask):
+        seen.append((tokens, mask))
+        return logits(tokens, state, mask)
 
     prior.logits = spy
     prior.losses(prior_batch(prior, drawn, text))
     prior.nats(drawn, text, torch.rand(3, 7, generator=torch.Generator().manual_seed(0)))
-    prior.fill(drawn, HIDDEN[0], text)
+    prior.fill(drawn, MASK[0], text)
     assert len(seen) == 3
-    for tokens, is_wanted in seen:
-        assert torch.equal(tokens == prior.mask, is_wanted)
-        assert torch.equal(tokens[~is_wanted], drawn[~is_wanted])
+    for tokens, mask in seen:
+        assert torch.equal(tokens == prior.mask_token, mask)
+        assert torch.equal(tokens[~mask], drawn[~mask])
 
 
 @of_kinds
 @of_positions
-def test_every_cell_depends_on_every_visible_cell(kind, positions):
+def test_every_cell_depends_on_every_unmasked_cell(kind, positions):
     prior, drawn = prior_of(kind, positions=positions), codes(3)
-    is_wanted, text = torch.ones(3, 6).bool(), captions(*CAPTIONS)
-    full = logits_of(prior, drawn, text, is_wanted=is_wanted).view(3, 6, 7)
+    everywhere, text = torch.ones(3, 6).bool(), captions(*CAPTIONS)
+    full = logits_of(prior, drawn, text, predicted=everywhere).view(3, 6, 7)
     for changed in range(6):
         other = drawn.clone()
         other[:, changed] = (other[:, changed] + 1) % 7
-        found = logits_of(prior, other, text, is_wanted=is_wanted).view(3, 6, 7)
+        found = logits_of(prior, other, text, predicted=everywhere).view(3, 6, 7)
         is_same = (found == full).all(2)
-        assert torch.equal(is_same, HIDDEN[:, changed : changed + 1].expand(3, 6))
+        assert torch.equal(is_same, MASK[:, changed : changed + 1].expand(3, 6))
 
 
 @of_kinds
 @of_positions
-def test_wanted_logits_are_rows_of_those_of_all_cells(kind, positions):
+def test_logits_of_predicted_cells_are_rows_of_those_of_all_cells(kind, positions):
     prior, drawn, text = prior_of(kind, positions=positions), codes(3), captions(*CAPTIONS)
-    full = logits_of(prior, drawn, text, is_wanted=torch.ones(3, 6).bool()).view(3, 6, 7)
+    full = logits_of(prior, drawn, text, predicted=torch.ones(3, 6).bool()).view(3, 6, 7)
     for seed in range(3):
-        is_wanted = torch.rand(3, 6, generator=torch.Generator().manual_seed(seed)) < 0.5
-        assert_close(logits_of(prior, drawn, text, is_wanted=is_wanted), full[is_wanted])
+        predicted = torch.rand(3, 6, generator=torch.Generator().manual_seed(seed)) < 0.5
+        assert_close(logits_of(prior, drawn, text, predicted=predicted), full[predicted])
 
 
 @of_kinds
@@ -120,7 +121,7 @@ def test_text_matters_and_its_padding_does_not(kind, positions):
     prior, drawn, text = prior_of(kind, positions=positions), codes(3), captions(*CAPTIONS)
     full = logits_of(prior, drawn, text)
     assert (full != logits_of(prior, drawn, captions([2, 4], [7], [4, 5, 8]))).any(1).all()
-    junk = text._replace(tokens=text.tokens.masked_fill(~text.is_real, 8))
+    junk = text._replace(tokens=text.tokens.masked_fill(~text.text_mask, 8))
     assert_close(logits_of(prior, drawn, junk), full)
 
 
@@ -136,15 +137,15 @@ def test_features_of_the_text_matter(kind):
 @of_kinds
 @of_positions
 @pytest.mark.parametrize("codes_after", [[3, 4, 7, 1], [7, 3, 4, 1], [4, 7, 3, 1]])
-def test_place_in_the_grid_matters(kind, positions, codes_after):
+def test_position_in_the_grid_matters(kind, positions, codes_after):
     prior = prior_of(kind, positions=positions, grid=(2, 2))
     tokens = torch.tensor([[4, 3, 7, 1], codes_after])  # the same codes elsewhere
-    is_wanted = torch.tensor([False, False, False, True]).expand(2, 4)
-    first, second = prior.logits(tokens, prior.start(captions([2], [2])), is_wanted)
+    mask = torch.tensor([False, False, False, True]).expand(2, 4)
+    first, second = prior.logits(tokens, prior.start(captions([2], [2])), mask)
     assert not torch.allclose(first, second)
 
 
-def test_without_text_there_is_no_text_side():
+def test_prior_without_text_has_no_text_weights():
     prior = cftn(text=TextShape(0, 0, 0))
     assert not any("text" in name or "cross" in name for name, _ in prior.named_parameters())
     drawn = codes(3)
@@ -157,7 +158,7 @@ def test_losses_are_minus_the_log_probability_by_hand(kind):
     batch = prior_batch(prior, drawn, text, draws=draws_of(prior, kind, ratio=RATIO, keys=KEYS))
     logits = logits_of(prior, drawn, text, MASKED)
     assert len(logits) == 1 + 3 + 4
-    by_hand = sum(surprise_by_hand(logits, drawn[MASKED])) / 8
+    by_hand = sum(nats_by_hand(logits, drawn[MASKED])) / 8
     found = prior.losses(batch)
     assert found.keys() == {"masked_nats"}
     assert found["masked_nats"].item() == pytest.approx(by_hand, rel=1e-6)
@@ -165,8 +166,8 @@ def test_losses_are_minus_the_log_probability_by_hand(kind):
     assert prior.measured["visual_accuracy"].item() == is_right.sum().item() / 8
 
 
-def test_rectangles_are_masked_in_their_share_of_pictures():
-    prior = lively(cftn(box_mask_prob=0.4, grid=(4, 4)))
+def test_boxes_are_masked_with_their_probability():
+    prior = randomised(cftn(box_mask_prob=0.4, grid=(4, 4)))
     draws = torch.rand(3, prior.num_draws, generator=torch.Generator().manual_seed(0))
     draws[:, 0] = 0.75  # of 16 codes: 4
     draws[:, 1] = torch.tensor([0.39, 0.41, 0.0])
@@ -176,7 +177,7 @@ def test_rectangles_are_masked_in_their_share_of_pictures():
     corner[:2, 2:] = True
     assert torch.equal(found[0], corner)
     assert torch.equal(found[2], corner)
-    assert torch.equal(found[1], lowest(draws[1:2, 5:], torch.tensor([4])).view(4, 4))
+    assert torch.equal(found[1], lowest_k_mask(draws[1:2, 5:], torch.tensor([4])).view(4, 4))
 
 
 @of_kinds
@@ -188,7 +189,7 @@ def test_validation_losses_are_the_same_in_two_calls(kind):
 
 
 @of_kinds
-def test_labels_are_smoothed_in_training_alone(kind):
+def test_labels_are_smoothed_in_training_only(kind):
     plain, smooth = (prior_of(kind, label_smoothing=share) for share in (0.0, 0.1))
     drawn, text = codes(3), captions(*CAPTIONS)
     batch = prior_batch(plain, drawn, text, draws=draws_of(plain, kind, ratio=RATIO, keys=KEYS))
@@ -209,26 +210,26 @@ def texts(count):
     return captions(*[[2, 3]] * count)
 
 
-def costs(prior, order):
-    """Return what the codes of every picture cost one after the other, (27, 3) nats."""
-    is_masked, found = torch.ones(27, 3).bool(), []
+def nats_by_code(prior, order):
+    """Return the negative log-likelihoods of codes decoded one by one, (27, 3) nats."""
+    mask, found = torch.ones(27, 3).bool(), []
     for place in order:
-        is_wanted = torch.zeros(27, 3).bool()
-        is_wanted[:, place] = True
-        scores = logits_of(prior, EVERY, texts(27), is_masked, is_wanted).log_softmax(1)
+        predicted = torch.zeros(27, 3).bool()
+        predicted[:, place] = True
+        scores = logits_of(prior, EVERY, texts(27), mask, predicted).log_softmax(1)
         found.append(-scores.gather(1, EVERY[:, place : place + 1])[:, 0])
-        is_masked[:, place] = False
+        mask[:, place] = False
     return torch.stack(found, dim=1)
 
 
 def noise_of(count, mask, batch):
-    """Give noise that masks some cells, a set of `count`."""
+    """Return noise that masks `count` given cells."""
     keys = [0.1 + 0.1 * place if place in mask else 0.6 + 0.1 * place for place in range(3)]
     return torch.tensor([[(count - 0.5) / 3, *keys]]).repeat(batch, 1)
 
 
 def enumerated_bound(prior):
-    """Return the mean of `nats` over all that its noise can choose, (27,)."""
+    """Return the mean of `nats` over all masks, (27,)."""
     total = torch.zeros(27, dtype=torch.float64)
     for count in (1, 2, 3):
         masks = {frozenset(order[:count]) for order in ORDERS}
@@ -241,14 +242,14 @@ def enumerated_bound(prior):
 @of_kinds
 def test_mean_of_nats_over_all_masks_is_the_mean_over_orders(kind):
     prior = prior_of(kind, **SMALL)
-    by_order = torch.stack([costs(prior, order).sum(1) for order in ORDERS])
+    by_order = torch.stack([nats_by_code(prior, order).sum(1) for order in ORDERS])
     assert_close(enumerated_bound(prior), by_order.mean(0), rtol=1e-5, atol=0)
 
 
 @of_kinds
-def test_bound_is_no_less_than_what_orders_at_random_assign(kind):
+def test_bound_is_at_least_the_nats_of_decoding_in_random_orders(kind):
     prior = prior_of(kind, **SMALL)
-    by_order = torch.stack([costs(prior, order).sum(1) for order in ORDERS])
+    by_order = torch.stack([nats_by_code(prior, order).sum(1) for order in ORDERS])
     probability = by_order.neg().exp().mean(0)
     assert probability.sum().item() == pytest.approx(1)
     excess = enumerated_bound(prior) + probability.log()
@@ -260,10 +261,10 @@ def test_bound_is_no_less_than_what_orders_at_random_assign(kind):
 def test_nats_of_one_mask_by_hand(kind):
     prior, drawn, text = prior_of(kind), codes(3), captions(*CAPTIONS)
     noise = torch.cat([torch.tensor([[0.1], [0.4], [0.99]]), KEYS], dim=1)  # of 6: 1, 3, 6
-    is_masked = torch.stack([MASKED[0], MASKED[1], torch.ones(6).bool()])
+    mask = torch.stack([MASKED[0], MASKED[1], torch.ones(6).bool()])
     found = prior.nats(drawn, text, noise)
     assert found.dtype == torch.float32
-    nats = surprise_by_hand(logits_of(prior, drawn, text, is_masked), drawn[is_masked])
+    nats = nats_by_hand(logits_of(prior, drawn, text, mask), drawn[mask])
     by_hand = [6 * nats[0], 2 * sum(nats[1:4]), sum(nats[4:])]
     assert found.tolist() == pytest.approx(by_hand, rel=1e-5)
 
@@ -313,14 +314,14 @@ def test_errors_of_estimates_are_no_larger_than_their_standard_errors(kind):
 
 
 @of_kinds
-def test_estimates_depend_on_the_seed_alone(kind):
+def test_estimates_depend_on_the_seed_only(kind):
     prior = prior_of(kind, **SMALL)
     assert estimate(prior, EVERY) == estimate(prior, EVERY)
     assert estimate(prior, EVERY) != estimate(prior, EVERY, seed=1)
 
 
-def test_exact_prior_has_an_exact_likelihood_of_any_sample_and_seed():
-    prior = lively(transformer(**SMALL)).double()
+def test_likelihood_of_an_exact_prior_depends_on_neither_samples_nor_seed():
+    prior = randomised(transformer(**SMALL)).double()
     exact = prior.nats(EVERY, texts(27)).double().sum().item()
     for settings in ({}, {"num_samples": 1}, {"seed": 5}):
         found = estimate(prior, EVERY, **settings)
@@ -329,20 +330,20 @@ def test_exact_prior_has_an_exact_likelihood_of_any_sample_and_seed():
 
 
 @of_kinds
-def test_fill_keeps_what_is_not_hidden(kind):
+def test_fill_keeps_unmasked_codes(kind):
     prior, drawn, text = prior_of(kind), codes(3), captions(*CAPTIONS)
-    is_hidden = HIDDEN[0]
-    found = prior.fill(drawn, is_hidden, text)
-    assert torch.equal(found[:, ~is_hidden], drawn[:, ~is_hidden])
-    best = logits_of(prior, drawn, text, is_hidden.expand(3, 6)).argmax(1)
-    assert torch.equal(found[:, is_hidden].flatten(), best)
+    mask = MASK[0]
+    found = prior.fill(drawn, mask, text)
+    assert torch.equal(found[:, ~mask], drawn[:, ~mask])
+    best = logits_of(prior, drawn, text, mask.expand(3, 6)).argmax(1)
+    assert torch.equal(found[:, mask].flatten(), best)
     assert found.dtype == torch.int64
-    other = drawn.masked_fill(is_hidden, 0)
-    assert torch.equal(prior.fill(other, is_hidden, text), found)
+    other = drawn.masked_fill(mask, 0)
+    assert torch.equal(prior.fill(other, mask, text), found)
 
 
 @of_kinds
-def test_fill_of_nothing_changes_nothing(kind):
+def test_fill_with_an_empty_mask_changes_nothing(kind):
     prior, drawn = prior_of(kind), codes(3)
     nothing = torch.zeros(6).bool()
     assert torch.equal(prior.fill(drawn, nothing, captions(*CAPTIONS)), drawn)
@@ -366,13 +367,13 @@ def test_heads_that_do_not_fit_are_refused(kind, heads, width):
 
 
 @of_kinds
-@pytest.mark.parametrize("whole", [0.0, 1.0])
+@pytest.mark.parametrize("uniform", [0.0, 1.0])
 @pytest.mark.parametrize("ratio", [0.0, 1.0])
-def test_ends_of_the_uniform_draws_mask_at_least_one_and_at_most_all(kind, whole, ratio):
+def test_ends_of_the_uniform_draws_mask_at_least_one_and_at_most_all(kind, uniform, ratio):
     prior, drawn, text = prior_of(kind), codes(3), captions(*CAPTIONS)
-    noise = torch.full((3, 7), whole)
+    noise = torch.full((3, 7), uniform)
     assert prior.nats(drawn, text, noise).isfinite().all()
-    keys = torch.full((3, 6), whole)
+    keys = torch.full((3, 6), uniform)
     draws = draws_of(prior, kind, ratio=torch.full((3,), ratio), keys=keys)
     batch = prior_batch(prior, drawn, text, draws=draws)
     assert prior.losses(batch)["masked_nats"] > 0

@@ -1,4 +1,4 @@
-"""What holds of every prior that writes one code after the other."""
+"""Properties of every stepwise prior."""
 
 import numpy as np
 import pytest
@@ -10,10 +10,10 @@ from tests.tiny import (
     TEXT,
     captions,
     codes,
-    lively,
     lstm,
     no_captions,
     prior_batch,
+    randomised,
     transformer,
 )
 from vqpriors.evaluation.likelihood import likelihood
@@ -30,7 +30,7 @@ every_grid = pytest.mark.parametrize("grid", [(2, 3), (3, 2), (1, 6), (6, 1)])
 
 
 def prior_of(name, dtype=torch.float64, **changes):
-    return lively(PRIORS[name](**changes)).to(dtype)
+    return randomised(PRIORS[name](**changes)).to(dtype)
 
 
 def texts(prior):
@@ -73,12 +73,12 @@ def test_text_matters_and_its_padding_does_not(name):
     full = prior.logits(drawn, text)
     others = prior.logits(drawn, captions([2, 4], [7], [4, 5, 8]))
     assert (full != others).any(2).all()
-    junk = text._replace(tokens=text.tokens.masked_fill(~text.is_real, 8))
+    junk = text._replace(tokens=text.tokens.masked_fill(~text.text_mask, 8))
     assert_close(prior.logits(drawn, junk), full)
 
 
 @every_prior
-def test_place_in_the_grid_matters(name):
+def test_position_in_the_grid_matters(name):
     prior = prior_of(name, text=NO_TEXT, grid=(2, 2))
     drawn = torch.tensor([[3, 4, 4, 1], [4, 3, 4, 1]])  # the same codes before the last
     logits = prior.logits(drawn, no_captions(2))
@@ -86,9 +86,9 @@ def test_place_in_the_grid_matters(name):
 
 
 @every_prior
-def test_without_text_there_is_no_text_side(name):
+def test_prior_without_text_has_no_text_weights(name):
     prior = PRIORS[name](text=NO_TEXT)
-    words = ("text", "cross", "first")
+    words = ("text", "cross", "initial_state")
     assert not any(word in found for found, _ in prior.named_parameters() for word in words)
 
 
@@ -119,7 +119,7 @@ def test_probabilities_of_all_pictures_sum_to_1(name):
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
 @every_prior
-def test_likelihood_is_exact_whatever_the_batch_size(name, batch_size):
+def test_likelihood_is_exact_for_any_batch_size(name, batch_size):
     prior, drawn = prior_of(name, torch.float32), codes(5)
     rows = {"a": [2], "b": [3, 4], "": []}
     names = ["a", "b", "", "a", "b"]
@@ -168,25 +168,25 @@ def test_step_under_autocast_matches_full_forward(name):
 
 @every_text
 @every_prior
-def test_fill_writes_the_likeliest_code_where_hidden_and_nothing_elsewhere(name, text):
+def test_fill_replaces_masked_codes_by_the_likeliest_ones(name, text):
     prior, drawn = prior_of(name, text=text), codes(3)
-    is_hidden = torch.tensor([False, True, True, False, True, False])
-    filled = prior.fill(drawn, is_hidden, texts(prior))
-    assert torch.equal(filled[:, ~is_hidden], drawn[:, ~is_hidden])
+    mask = torch.tensor([False, True, True, False, True, False])
+    filled = prior.fill(drawn, mask, texts(prior))
+    assert torch.equal(filled[:, ~mask], drawn[:, ~mask])
     likeliest = prior.logits(filled, texts(prior)).argmax(2)
-    assert torch.equal(filled[:, is_hidden], likeliest[:, is_hidden])
+    assert torch.equal(filled[:, mask], likeliest[:, mask])
 
 
 @every_prior
-def test_fill_with_nothing_hidden_returns_the_codes(name):
+def test_fill_with_an_empty_mask_changes_nothing(name):
     prior, drawn = prior_of(name), codes(3)
     assert torch.equal(prior.fill(drawn, torch.zeros(6).bool(), texts(prior)), drawn)
 
 
 @every_prior
-def test_fill_does_not_look_at_hidden_codes(name):
+def test_fill_does_not_depend_on_masked_codes(name):
     prior, drawn = prior_of(name), codes(3)
-    is_hidden = torch.arange(6) >= 2
-    blank = drawn.masked_fill(is_hidden, 0)
-    filled = prior.fill(drawn, is_hidden, texts(prior))
-    assert torch.equal(prior.fill(blank, is_hidden, texts(prior)), filled)
+    mask = torch.arange(6) >= 2
+    blank = drawn.masked_fill(mask, 0)
+    filled = prior.fill(drawn, mask, texts(prior))
+    assert torch.equal(prior.fill(blank, mask, texts(prior)), filled)

@@ -3,7 +3,7 @@
 import torch
 
 from tests import tiny
-from tests.tiny import captions, lively
+from tests.tiny import captions, randomised
 
 ROWS = {"a": [2], "b": [3, 4], "c": [5, 6, 7], "": []}
 NAMES = list("abcabca")
@@ -14,16 +14,16 @@ def encode(names):
 
 
 def cftn(**changes):
-    torch.manual_seed(0)  # for the weights that `lively` leaves unchanged
-    return lively(tiny.cftn(**changes))
+    torch.manual_seed(0)  # for the weights that `randomised` leaves unchanged
+    return randomised(tiny.cftn(**changes))
 
 
 def cftn2(**changes):
     """Build one with open gates."""
     torch.manual_seed(0)
-    prior = lively(tiny.cftn2(**changes))
+    prior = randomised(tiny.cftn2(**changes))
     for bridge in (*prior.to_image, *prior.to_text):
-        bridge.gate.data.fill_(0.2)
+        bridge.raw_gate.data.fill_(0.2)
     return prior
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.tiny import NO_TEXT, captions, lively, no_captions, transformer
+from tests.tiny import NO_TEXT, captions, no_captions, randomised, transformer
 from vqpriors.core.seeds import derived_seed
 from vqpriors.data.text_inputs import TextInput
 from vqpriors.sampling.autoregressive import Autoregressive
@@ -58,7 +58,7 @@ def uniform(rows, count=6, *, seed=0):
 
 @pytest.fixture(scope="module")
 def prior():
-    return lively(transformer())
+    return randomised(transformer())
 
 
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
@@ -188,7 +188,7 @@ def test_null_condition_is_the_empty_caption(prior):
 
 
 def test_prior_without_text_is_never_guided():
-    prior = lively(transformer(text=NO_TEXT))
+    prior = randomised(transformer(text=NO_TEXT))
     plain = sample(prior, encode=lambda names: no_captions(len(names)))
     guided = sample(prior, encode=lambda names: no_captions(len(names)), guidance=5.0)
     assert (plain == guided).all()
@@ -201,7 +201,7 @@ def test_only_the_top_k_codes_are_drawn(prior):
 
 
 def test_samples_have_the_probabilities_of_the_prior():
-    prior = lively(transformer(grid=(1, 2), codebook_size=3))
+    prior = randomised(transformer(grid=(1, 2), codebook_size=3))
     codes = sample(prior, names=["b"] * 4000, batch_size=4000).astype(np.int64)
     every = torch.cartesian_prod(torch.arange(3), torch.arange(3))
     expected = prior.nats(every, encode(["b"] * 9)).neg().exp()
@@ -215,7 +215,7 @@ def test_captions_and_null_captions_stack_with_their_features():
     assert joined.features is None
     assert joined.tokens.tolist() == [[1, 2, 0, 0, 0], [1, 0, 0, 0, 0]]
     features = [
-        TextInput(t.tokens, t.is_real, torch.ones(1, 5, 2) * i)
+        TextInput(t.tokens, t.text_mask, torch.ones(1, 5, 2) * i)
         for i, t in enumerate((first, second))
     ]
     assert stack(*features).features[:, 0, 0].tolist() == [0.0, 1.0]
@@ -241,7 +241,7 @@ def test_temperature_0_takes_the_likeliest_codes(prior, temperature, filters):
 
 
 def test_nan_logits_are_refused():
-    broken = lively(transformer())
+    broken = randomised(transformer())
     broken.head.weight.data[0, 0] = float("nan")
     for temperature in (0.0, 1.0):
         with pytest.raises(ValueError, match=r"^prior: its logits are not numbers"):

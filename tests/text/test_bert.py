@@ -38,7 +38,7 @@ def test_captions_are_a_start_token_and_pieces(folder):
         ids(folder, "[CLS]", *["[PAD]"] * 4),
     ]
     assert encoded.tokens.tolist() == expected
-    assert encoded.is_real.tolist() == [[True] * 5, [True] + [False] * 4]
+    assert encoded.text_mask.tolist() == [[True] * 5, [True] + [False] * 4]
     assert encoded.features is None
 
 
@@ -50,7 +50,7 @@ def test_longest_training_caption_sets_the_length(folder):
 
 def test_names_of_special_tokens_are_text_in_a_caption(folder):
     encoded = encoder(folder, ["[PAD] [CLS] a"]).encode(["[PAD] [CLS] a"])
-    assert encoded.is_real.all()
+    assert encoded.text_mask.all()
     assert not set(encoded.tokens[0, 1:].tolist()) & set(ids(folder, "[PAD]", "[CLS]", "[SEP]"))
 
 

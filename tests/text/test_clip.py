@@ -62,8 +62,8 @@ def test_captions_have_start_and_end_tokens(made):
         [start, three, end, end, end, end],
         [start, end, end, end, end, end],
     ]
-    assert encoded.is_real.sum(1).tolist() == [6, 3, 2]
-    assert encoded.is_real.int().diff(dim=1).max() <= 0
+    assert encoded.text_mask.sum(1).tolist() == [6, 3, 2]
+    assert encoded.text_mask.int().diff(dim=1).max() <= 0
     assert built.shape == (6, len(vocabulary), 8)
     assert built.pad == end
 
@@ -74,8 +74,8 @@ def test_tokens_are_those_of_transformers(made):
     captions = ["A red fox, don't", "three sevens é 🦊", ""]
     expected = CLIPTokenizer.from_pretrained(made)(captions).input_ids
     encoded = encoder(made, captions, max_length=16).encode(captions)
-    pairs = zip(encoded.tokens, encoded.is_real, strict=True)
-    assert [row[is_real].tolist() for row, is_real in pairs] == [row[:16] for row in expected]
+    pairs = zip(encoded.tokens, encoded.text_mask, strict=True)
+    assert [row[text_mask].tolist() for row, text_mask in pairs] == [row[:16] for row in expected]
 
 
 def test_long_captions_keep_their_end(made):
@@ -105,12 +105,12 @@ def test_features_are_the_last_hidden_states(made):
     built = encoder(made)
     encoded = built.encode(CAPTIONS)
     tower = CLIPTextModel.from_pretrained(made).eval()
-    for row, is_real in enumerate(encoded.is_real):
-        alone = tower(input_ids=encoded.tokens[row : row + 1, is_real]).last_hidden_state
-        assert_close(encoded.features[row, is_real], alone[0].detach())
+    for row, text_mask in enumerate(encoded.text_mask):
+        alone = tower(input_ids=encoded.tokens[row : row + 1, text_mask]).last_hidden_state
+        assert_close(encoded.features[row, text_mask], alone[0].detach())
     assert encoded.features.shape == (3, 6, 8)
     assert encoded.features.dtype == torch.float32
-    assert (encoded.features[~encoded.is_real] == 0).all()
+    assert (encoded.features[~encoded.text_mask] == 0).all()
     assert encoded.features.device.type == "cpu"
 
 

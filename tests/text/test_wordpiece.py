@@ -34,7 +34,7 @@ def encoder(captions=CAPTIONS, **changes):
 def words(learned, caption):
     """Return a caption's pieces, without its start token and padding."""
     encoded = learned.encode([caption])
-    ids = encoded.tokens[0][encoded.is_real[0]].tolist()
+    ids = encoded.tokens[0][encoded.text_mask[0]].tolist()
     return [learned.rows.tokenizer.id_to_token(i) for i in ids[1:]]
 
 
@@ -71,8 +71,8 @@ def test_vocabulary_is_bounded_but_holds_every_character():
 
 def test_empty_caption_is_the_start_token_alone():
     encoded = encoder().encode(["", " \t\n"])
-    assert encoded.is_real.sum(1).tolist() == [1, 1]
-    assert encoded.is_real[:, 0].all()
+    assert encoded.text_mask.sum(1).tolist() == [1, 1]
+    assert encoded.text_mask[:, 0].all()
     assert torch.equal(encoded.tokens[0], encoded.tokens[1])
 
 
@@ -81,10 +81,10 @@ def test_captions_are_padded_on_the_right():
     encoded = learned.encode(["a", "a red seven"])
     size = learned.rows.tokenizer.get_vocab_size()
     assert learned.shape == (7, size, 0)  # "a red seven , big !" is 6
-    assert encoded.tokens.shape == encoded.is_real.shape == (2, 7)
+    assert encoded.tokens.shape == encoded.text_mask.shape == (2, 7)
     assert encoded.tokens.dtype == torch.int64
-    assert encoded.is_real.tolist() == [[True] * 2 + [False] * 5, [True] * 4 + [False] * 3]
-    assert (encoded.tokens[~encoded.is_real] == learned.pad).all()
+    assert encoded.text_mask.tolist() == [[True] * 2 + [False] * 5, [True] * 4 + [False] * 3]
+    assert (encoded.tokens[~encoded.text_mask] == learned.pad).all()
     assert (encoded.tokens[:, 0] == learned.rows.start).all()
     assert encoded.features is None
 
@@ -107,9 +107,9 @@ def test_any_text_is_encoded_within_the_vocabulary(caption):
     learned = encoder()
     encoded = learned.encode([caption])
     assert encoded.tokens.max() < learned.shape.vocabulary
-    assert encoded.is_real[0, 0]
-    length = int(encoded.is_real.sum())
-    assert encoded.is_real[0, :length].all()  # padding is on the right alone
+    assert encoded.text_mask[0, 0]
+    length = int(encoded.text_mask.sum())
+    assert encoded.text_mask[0, :length].all()  # padding is on the right alone
 
 
 def test_unknown_characters_are_unknown_words():
@@ -125,7 +125,7 @@ def test_other_scripts_are_learned():
 def test_vocabulary_of_empty_captions_is_the_special_tokens(captions):
     learned = encoder(captions)
     assert learned.shape == (2, 3, 0)
-    assert learned.encode(["", "x"]).is_real.tolist() == [[True, False], [True, True]]
+    assert learned.encode(["", "x"]).text_mask.tolist() == [[True, False], [True, True]]
 
 
 def test_no_captions_give_no_rows():

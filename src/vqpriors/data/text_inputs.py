@@ -1,4 +1,4 @@
-"""What text encoders give and priors take: captions as tokens or features, and their sizes."""
+"""Encoded captions, the output of text encoders and the input of priors, and their sizes."""
 
 from typing import NamedTuple
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 class TextShape(NamedTuple):
-    """Sizes of an encoder's output.
+    """Sizes of a text encoder's output.
 
     Attributes:
-        length: Most tokens L of a caption; 0 for no text at all.
-        vocabulary: Number of token ids V; 0 for no text at all.
-        feature_width: Width of each token's features; 0 where tokens are ids only.
+        length: Number of tokens L of a caption, padding included; 0 without text.
+        vocabulary: Number of token ids V; 0 without text.
+        feature_width: Width of each token's features; 0 where there are only token ids.
     """
 
     length: int
@@ -25,20 +25,20 @@ class TextInput(NamedTuple):
 
     Attributes:
         tokens: (B, L) int64.
-        is_real: False at padding; the first token of every caption is real; (B, L) bool.
-        features: (B, L, D) float, or None where the encoder gives ids only.
+        text_mask: False at padding, True at the first token of every caption; (B, L) bool.
+        features: (B, L, D) float, or None where the encoder returns only token ids.
     """
 
     tokens: Tensor
-    is_real: Tensor
+    text_mask: Tensor
     features: Tensor | None
 
     def select(self, rows: Tensor) -> "TextInput":
-        """Pick rows, (M,) int64."""
+        """Select rows, (M,) int64."""
         features = None if self.features is None else self.features[rows]
-        return TextInput(self.tokens[rows], self.is_real[rows], features)
+        return TextInput(self.tokens[rows], self.text_mask[rows], features)
 
     def to(self, device: torch.device) -> "TextInput":
-        """Move to a device."""
+        """Copy to a device."""
         features = None if self.features is None else self.features.to(device)
-        return TextInput(self.tokens.to(device), self.is_real.to(device), features)
+        return TextInput(self.tokens.to(device), self.text_mask.to(device), features)

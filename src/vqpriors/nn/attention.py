@@ -1,4 +1,4 @@
-"""Attention for priors: rotary positions over a grid, QK normalisation, a preallocated cache.
+"""Attention for priors: rotary positions over a grid, QK normalisation, key-value cache.
 
 References:
     Su et al. 2021, RoFormer, arXiv:2104.09864 (rotary positions);
@@ -14,16 +14,21 @@ from torch import Tensor, nn
 
 from vqpriors.core.hardware import working_dtype
 from vqpriors.nn.norm import RMSNorm
+from vqpriors.nn.residual import ResidualLinear
 
-SHORT = 256  # keys up to which a CPU trains faster without torch's fused attention
-MOST_SCORES = 2**26  # up to which a CPU may hold them all in half precision: 128 MiB
+MAX_UNFUSED_KEYS = 256  # up to so many keys, a CPU trains faster without torch's fused attention
+MAX_SCORES = 2**26  # attention scores that a CPU may hold at once in half precision: 128 MiB
+
+Context = tuple[tuple[Tensor, Tensor], Tensor]
+"""What cross-attention attends to: keys and values, (B, heads, L, head_width) each, and the padding
+mask, (B, L) bool, False at padding."""
 
 
 class KeyValueCache:
-    """Keys and values of the positions decoded so far, written in place.
+    """Preallocated keys and values of the positions decoded so far.
 
     Attributes:
-        length: Positions filled.
+        length: Number of positions written.
     """
 
     def __init__(self, *, batch: int, heads: int, positions: int, head_width: int, like: Tensor):
@@ -33,54 +38,56 @@ class KeyValueCache:
         self.length = 0
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Write one position's (B, heads, 1, head_width) and return all that are filled."""
+        """Store one position's, (B, heads, 1, head_width), and return those of all positions."""
         self.keys[:, :, self.length] = keys[:, :, 0]
         self.values[:, :, self.length] = values[:, :, 0]
         self.length += 1
         return self.keys[:, :, : self.length], self.values[:, :, : self.length]
 
 
-def grid_rotation(rows: int, columns: int, head_width: int, *, base: float = 1e4) -> Tensor:
-    """Turns of the rotary positions of a grid in raster order, preceded by an unrotated start.
+def grid_rope(rows: int, columns: int, head_width: int, *, base: float = 1e4) -> Tensor:
+    """Return tables of the rotary positions of a grid in raster order, after a start at angle 0.
 
-    Half of a head's pairs turn with the row, half with the column.
+    Half of a head's channel pairs are rotated by the row, the other half by the column.
 
     Args:
         rows: Rows of the grid.
         columns: Columns of the grid.
         head_width: Width of a head; a multiple of 4.
-        base: Ratio of the slowest turn to the fastest.
+        base: Base of the geometric sequence of frequencies.
 
     Returns:
-        (2, 1 + rows * columns, head_width) float, as `turns_by`.
+        (2, 1 + rows * columns, head_width) float, as `rope_tables`.
     """
     quarter = head_width // 4
-    rates = base ** (-torch.arange(quarter) / quarter)
+    frequencies = base ** (-torch.arange(quarter) / quarter)
     row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    angles = torch.cat([row.reshape(-1, 1) * rates, column.reshape(-1, 1) * rates], dim=1)
-    return turns_by(torch.cat([torch.zeros(1, 2 * quarter), angles]))
+    angles = torch.cat(
+        [row.reshape(-1, 1) * frequencies, column.reshape(-1, 1) * frequencies], dim=1
+    )
+    return rope_tables(torch.cat([torch.zeros(1, 2 * quarter), angles]))
 
 
-def turns_by(angles: Tensor) -> Tensor:
-    """Return what `rotate` multiplies with to turn by angles, (N, D / 2) radians.
+def rope_tables(angles: Tensor) -> Tensor:
+    """Return the cosines and sines by which `rotate` rotates by angles, (N, D / 2) radians.
 
     Returns:
-        (2, N, D) float: of each channel its own factor, a cosine, and that of its pair's other
-        channel, a sine with the sign of its side.
+        (2, N, D) float: for each channel, the cosine that multiplies it, and the signed sine that
+        multiplies the other channel of its pair.
     """
     cos, sin = angles.cos(), angles.sin()
     return torch.stack([torch.cat([cos, cos], dim=1), torch.cat([-sin, sin], dim=1)])
 
 
-def rotate(x: Tensor, turns: Tensor) -> Tensor:
-    """Turn each pair (i, i + D/2) of a head's channels by its position's angle.
+def rotate(x: Tensor, rope: Tensor) -> Tensor:
+    """Rotate each pair (i, i + D/2) of a head's channels by its position's angle.
 
     Args:
         x: (B, heads, N, D).
-        turns: (2, N, D) float, of `turns_by`.
+        rope: (2, N, D) float, from `rope_tables`.
     """
-    own, other = turns.to(x.dtype).unbind(0)
-    return torch.addcmul(x * own, x.roll(x.shape[-1] // 2, dims=-1), other)
+    cos, sin = rope.to(x.dtype).unbind(0)
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
 
 
 def attend(
@@ -88,17 +95,18 @@ def attend(
     key: Tensor,
     value: Tensor,
     *,
-    mask: Tensor | None = None,
+    attention_mask: Tensor | None = None,
     is_causal: bool = False,
 ) -> Tensor:
-    """Mix values by the softmax of scaled dot products.
+    """Scaled dot-product attention, by the implementation that is fastest on the device.
 
     Args:
         query: (B, heads, N, D).
-        key: (B, heads, L, D); the computation has its dtype.
+        key: (B, heads, L, D); its dtype is that of the computation.
         value: (B, heads, L, D).
-        mask: True where a query may look, broadcast to (B, heads, N, L) bool; None for everywhere.
-        is_causal: Whether query i sees only keys up to i; without a mask, and with L = N.
+        attention_mask: True where a query may attend to a key, broadcast to (B, heads, N, L) bool;
+            None to attend to all.
+        is_causal: Whether query i attends only to keys up to i; without a mask, and with L = N.
 
     Returns:
         (B, heads, N, D).
@@ -108,45 +116,47 @@ def attend(
         is_other = key.dtype != working_dtype(key)  # autocast would undo it
         with torch.autocast(key.device.type, enabled=False) if is_other else nullcontext():
             return F.scaled_dot_product_attention(
-                query, key, value, attn_mask=mask, is_causal=is_causal
+                query, key, value, attn_mask=attention_mask, is_causal=is_causal
             )
     if is_causal:
-        mask = torch.ones(key.shape[2], key.shape[2], dtype=torch.bool, device=key.device).tril()
+        shape = (key.shape[2], key.shape[2])
+        attention_mask = torch.ones(shape, dtype=torch.bool, device=key.device).tril()
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)  # (B, heads, N, L)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf)
+    if attention_mask is not None:
+        scores = scores.masked_fill(~attention_mask, -torch.inf)
     return scores.softmax(-1).to(value.dtype) @ value
 
 
 def _is_fused_slow(query: Tensor, key: Tensor) -> bool:
     if key.device.type != "cpu":
         return False
-    # torch 2.13's fused backward on CPUs takes 5 to 10 times a plain one's time in bfloat16 over a
-    # few dozen keys; over a thousand keys it is the faster one.
+    # On CPUs, the backward pass of torch 2.13's fused attention in bfloat16 takes 5 to 10 times as
+    # long as that of the plain formula for a few dozen keys, and less time for a thousand.
     if torch.is_grad_enabled() and query.requires_grad:
-        return key.shape[2] <= SHORT
-    # Its forward takes twice a plain one's, but for a single query; in float32 it is the faster.
+        return key.shape[2] <= MAX_UNFUSED_KEYS
+    # Its forward pass takes twice as long, except for a single query; in float32 it is faster.
     num_scores = query[..., 0].numel() * key.shape[2]
-    return key.dtype.itemsize == 2 and query.shape[2] > 1 and num_scores <= MOST_SCORES
+    return key.dtype.itemsize == 2 and query.shape[2] > 1 and num_scores <= MAX_SCORES
 
 
-def kept_dtype(like: Tensor) -> torch.dtype:
-    """Return the dtype in which to keep keys and values for queries that come one at a time.
+def cache_dtype(like: Tensor) -> torch.dtype:
+    """Return the dtype of cached keys and values, for queries that come one at a time.
 
-    On CPUs torch 2.13 attends from one query in bfloat16 at half to a fifth of float32's pace.
+    On CPUs, torch 2.13's attention for one query takes 2 to 5 times as long in bfloat16 as in
+    float32.
     """
     dtype = working_dtype(like)
     return torch.promote_types(dtype, torch.float32) if like.device.type == "cpu" else dtype
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention, causal or not, with an optional cache for decoding by steps."""
+    """Multi-head self-attention, causal or not, with an optional key-value cache."""
 
     def __init__(self, *, width: int, heads: int, dropout: float):
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
+        self.out = ResidualLinear(width, width, bias=False)
         self.query_norm = RMSNorm(width // heads)
         self.key_norm = RMSNorm(width // heads)
         self.dropout = nn.Dropout(dropout)
@@ -156,18 +166,18 @@ class SelfAttention(nn.Module):
         x: Tensor,
         *,
         is_causal: bool,
-        turns: Tensor | None = None,
-        is_real: Tensor | None = None,
+        rope: Tensor | None = None,
+        padding_mask: Tensor | None = None,
         cache: KeyValueCache | None = None,
     ) -> Tensor:
         """Attend over the positions of `x`, or of the cache and `x` together.
 
         Args:
             x: (B, N, D); N = 1 with a cache.
-            is_causal: Whether a position sees only itself and those before it.
-            turns: Rotary turns of these positions, (2, N, head_width).
-            is_real: False at padding, (B, N) bool.
-            cache: Keys and values of the positions before; `x` is appended to it.
+            is_causal: Whether a position attends only to itself and those before it.
+            rope: Rotary positions, (2, N, head_width), from `rope_tables`.
+            padding_mask: False at padding, (B, N) bool.
+            cache: Keys and values of the positions before; those of `x` are appended.
 
         Returns:
             (B, N, D).
@@ -176,17 +186,18 @@ class SelfAttention(nn.Module):
         qkv = self.qkv(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         query, key, value = qkv.unbind(0)  # (B, heads, N, head_width) each
         query, key = self.query_norm(query), self.key_norm(key)
-        if turns is not None:
-            query, key = rotate(query, turns), rotate(key, turns)
+        if rope is not None:
+            query, key = rotate(query, rope), rotate(key, rope)
         if cache is not None:
             key, value = cache.append(key, value)
-        mask = None if is_real is None else is_real[:, None, None, :]
-        mixed = attend(query, key, value, mask=mask, is_causal=is_causal and cache is None)
+        mask = None if padding_mask is None else padding_mask[:, None, None, :]
+        is_causal = is_causal and cache is None
+        mixed = attend(query, key, value, attention_mask=mask, is_causal=is_causal)
         return self.dropout(self.out(mixed.transpose(1, 2).reshape(batch, length, width)))
 
 
 class CrossAttention(nn.Module):
-    """Attention from image positions to caption tokens; keys and values are made once a picture."""
+    """Multi-head cross-attention to a context, whose keys and values are computed separately."""
 
     is_fsdp_unit = True
     fsdp_methods = ("keys_values",)
@@ -196,29 +207,40 @@ class CrossAttention(nn.Module):
         self.heads = heads
         self.query = nn.Linear(width, width, bias=False)
         self.key_value = nn.Linear(width, 2 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
+        self.out = ResidualLinear(width, width, bias=False)
         self.query_norm = RMSNorm(width // heads)
         self.key_norm = RMSNorm(width // heads)
         self.dropout = nn.Dropout(dropout)
 
-    def keys_values(self, text: Tensor, *, are_kept: bool = False) -> tuple[Tensor, Tensor]:
-        """Project the text, (B, L, D), to keys and values, (B, heads, L, head_width) each.
+    def keys_values(self, context: Tensor, *, for_cache: bool = False) -> tuple[Tensor, Tensor]:
+        """Project the context, (B, L, D), to keys and values, (B, heads, L, head_width) each.
 
-        With `are_kept` they are of `kept_dtype`.
+        With `for_cache` their dtype is `cache_dtype`.
         """
-        batch, length, _ = text.shape
-        pair = self.key_value(text).view(batch, length, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+        batch, length, _ = context.shape
+        pair = self.key_value(context).view(batch, length, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
         key, value = pair.unbind(0)
         key = self.key_norm(key)
-        if not are_kept:
+        if not for_cache:
             return key, value
-        return key.to(dtype := kept_dtype(key)), value.to(dtype)
+        return key.to(dtype := cache_dtype(key)), value.to(dtype)
 
-    def forward(self, x: Tensor, keys_values: tuple[Tensor, Tensor], is_real: Tensor) -> Tensor:
-        """Attend from `x`, (B, N, D), to the text where `is_real`, (B, L) bool, says so."""
+    def forward(
+        self, x: Tensor, keys_values: tuple[Tensor, Tensor], padding_mask: Tensor
+    ) -> Tensor:
+        """Attend from `x` to the context.
+
+        Args:
+            x: (B, N, D).
+            keys_values: From `keys_values`.
+            padding_mask: False at the context's padding, (B, L) bool.
+
+        Returns:
+            (B, N, D).
+        """
         batch, length, width = x.shape
         key, value = keys_values
         query = self.query(x).view(batch, length, self.heads, -1).transpose(1, 2)
         query = self.query_norm(query)
-        mixed = attend(query, key, value, mask=is_real[:, None, None, :])
+        mixed = attend(query, key, value, attention_mask=padding_mask[:, None, None, :])
         return self.dropout(self.out(mixed.transpose(1, 2).reshape(batch, length, width)))

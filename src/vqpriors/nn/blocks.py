@@ -1,4 +1,4 @@
-"""Pre-norm transformer blocks: self-attention, optional cross-attention to text, SwiGLU.
+"""Pre-norm transformer blocks: self-attention, optional cross-attention, SwiGLU.
 
 Reference:
     Shazeer 2020, GLU Variants Improve Transformer, arXiv:2002.05202.
@@ -7,18 +7,29 @@ Reference:
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqpriors.nn.attention import CrossAttention, KeyValueCache, SelfAttention
+from vqpriors.nn.attention import Context, CrossAttention, KeyValueCache, SelfAttention
 from vqpriors.nn.norm import RMSNorm
+from vqpriors.nn.residual import ResidualLinear
+
+
+class Head(nn.Linear):
+    """The projection to logits.
+
+    Attributes:
+        uses_adamw: Selects AdamW for the weight where hidden layers are trained by Muon.
+    """
+
+    uses_adamw = True
 
 
 class SwiGLU(nn.Module):
-    """Gated feed-forward layer, about as large as a plain one of 4 x width."""
+    """Gated feed-forward layer with about as many weights as a plain one of 4 x width."""
 
     def __init__(self, *, width: int, dropout: float):
         super().__init__()
         hidden = 32 * -(-width * 8 // (3 * 32))
         self.gate_up = nn.Linear(width, 2 * hidden, bias=False)
-        self.down = nn.Linear(hidden, width, bias=False)
+        self.down = ResidualLinear(hidden, width, bias=False)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -28,7 +39,7 @@ class SwiGLU(nn.Module):
 
 
 class Block(nn.Module):
-    """One layer; with `has_text` it also attends to the caption."""
+    """Transformer block, with cross-attention to a caption if `has_text`."""
 
     is_fsdp_unit = True
 
@@ -48,9 +59,9 @@ class Block(nn.Module):
         x: Tensor,
         *,
         is_causal: bool,
-        turns: Tensor | None = None,
-        is_real: Tensor | None = None,
-        text: tuple[tuple[Tensor, Tensor], Tensor] | None = None,
+        rope: Tensor | None = None,
+        padding_mask: Tensor | None = None,
+        context: Context | None = None,
         cache: KeyValueCache | None = None,
     ) -> Tensor:
         """Map (B, N, D) to (B, N, D).
@@ -58,32 +69,34 @@ class Block(nn.Module):
         Args:
             x: The layer's input.
             is_causal: As `SelfAttention.forward`.
-            turns: As `SelfAttention.forward`.
-            is_real: As `SelfAttention.forward`.
-            text: The text's keys and values for this layer, and where it is real, (B, L) bool.
+            rope: As `SelfAttention.forward`.
+            padding_mask: As `SelfAttention.forward`.
+            context: The caption's keys and values for this layer, and its mask.
             cache: As `SelfAttention.forward`.
         """
         x = x + self.self_attention(
-            self.self_norm(x), is_causal=is_causal, turns=turns, is_real=is_real, cache=cache
+            self.self_norm(x),
+            is_causal=is_causal,
+            rope=rope,
+            padding_mask=padding_mask,
+            cache=cache,
         )
-        if self.cross_norm is not None and self.cross_attention is not None and text is not None:
-            x = x + self.cross_attention(self.cross_norm(x), *text)
+        if self.cross_norm is not None and self.cross_attention is not None and context is not None:
+            x = x + self.cross_attention(self.cross_norm(x), *context)
         return x + self.feed_forward(self.feed_norm(x))
 
 
 def initialise(module: nn.Module, *, depth: int) -> None:
-    """Initialise a transformer's weights, residual outputs scaled down by depth.
+    """Initialise a transformer's weights; each `ResidualLinear` is scaled down by depth.
 
     Args:
         module: The whole network.
-        depth: Number of blocks on the residual path.
+        depth: Number of blocks along the residual stream.
 
     Reference:
         Radford et al. 2019, GPT-2 (std 0.02, residual layers divided by sqrt(2 depth)).
     """
-    for name, child in module.named_modules():
-        if isinstance(child, nn.Linear):
-            is_residual = name.endswith((".out", ".down"))
+    for child in module.modules():
+        if isinstance(child, nn.Linear | nn.Embedding):
+            is_residual = isinstance(child, ResidualLinear)
             nn.init.normal_(child.weight, std=0.02 / (2 * depth) ** 0.5 if is_residual else 0.02)
-        elif isinstance(child, nn.Embedding):
-            nn.init.normal_(child.weight, std=0.02)

@@ -1,4 +1,4 @@
-"""The text side of a prior: tokens or features of a caption to vectors of the prior's width."""
+"""The caption encoder of a prior: tokens or features to vectors of the prior's width."""
 
 from torch import Tensor, nn
 
@@ -9,7 +9,7 @@ from vqpriors.nn.norm import RMSNorm
 
 
 class TextTower(nn.Module):
-    """Embeds a caption and lets its tokens see each other."""
+    """Bidirectional transformer over the tokens of a caption."""
 
     def __init__(self, *, shape: TextShape, width: int, depth: int, heads: int, dropout: float):
         super().__init__()
@@ -23,7 +23,7 @@ class TextTower(nn.Module):
         self.norm = RMSNorm(width)
 
     def forward(self, text: TextInput) -> Tensor:
-        """Return the caption's vectors, (B, L, D)."""
+        """Encode captions as vectors, (B, L, D)."""
         if self.embedding is not None:
             x = self.embedding(text.tokens)
         else:
@@ -32,5 +32,5 @@ class TextTower(nn.Module):
             x = self.project(text.features)
         x = (x + self.positions.weight[: x.shape[1]]).to(working_dtype(x))
         for block in self.blocks:
-            x = block(x, is_causal=False, is_real=text.is_real)
+            x = block(x, is_causal=False, padding_mask=text.text_mask)
         return self.norm(x)

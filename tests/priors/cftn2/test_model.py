@@ -5,10 +5,11 @@ import torch
 from torch.distributions import Normal
 from torch.testing import assert_close
 
-from tests.tiny import NO_TEXT, captions, cftn2, codes, lively, phase, prior_batch
+from tests.tiny import NO_TEXT, captions, cftn2, codes, phase, prior_batch, randomised
 from vqpriors.priors.base.prior import text_of
-from vqpriors.priors.cftn2.latent import Expectation, Gaussian, normal
-from vqpriors.priors.cftn2.towers import PACE, converse
+from vqpriors.priors.cftn2.latent import Gaussian, LatentFlow, standard_normal
+from vqpriors.priors.cftn2.tasks import split_batch, task_shares
+from vqpriors.priors.cftn2.towers import GATE_LR_SCALE, forward_joint
 from vqpriors.training.phase_setup import set_options
 
 CAPTIONS = ([2, 3], [], [4, 5, 6])
@@ -17,29 +18,29 @@ SHARES = {"caption_share": 0.25, "joint_share": 0.25, "latent_share": 0.25}
 
 
 def prior_of(gate=0.02, *, only=None, **changes):
-    """Make a lively prior in float64; where asked, one in float32 that learns one thing only."""
-    prior = lively(cftn2(**changes)).to(torch.float64 if only is None else torch.float32)
+    """Make a prior with large weights, in float64; or in float32, with one training task only."""
+    prior = randomised(cftn2(**changes)).to(torch.float64 if only is None else torch.float32)
     for bridge in (*prior.to_image, *prior.to_text):
-        torch.nn.init.constant_(bridge.gate, gate)
+        torch.nn.init.constant_(bridge.raw_gate, gate)
     if only is not None:
         shares = dict.fromkeys(SHARES, 0.0)
         prior.begin_phase(**shares | ({} if only == "generate" else {f"{only}_share": 1.0}))
     return prior
 
 
-def guess_codes(prior, tokens, text, latent=None):
+def all_code_logits(prior, tokens, text, latent=None):
     return prior.logits(tokens, prior.start(text, latent), ALL_CODES)
 
 
-def guess_tokens(prior, tokens, drawn):
+def all_token_logits(prior, tokens, drawn):
     return prior.caption_logits(tokens, prior.start_caption(drawn), ALL_TOKENS)
 
 
-def draws_of(prior, *, ratio=(0.5, 0.5), whole=(1.0, 1.0), count=3, seed=0):
-    """Give draws with given mask ratios of codes and of tokens, and the rest at random."""
+def draws_of(prior, *, ratio=(0.5, 0.5), full_mask=(1.0, 1.0), count=3, seed=0):
+    """Return draws with given mask ratios of codes and tokens, and the rest at random."""
     draws = torch.rand(count, prior.num_draws, generator=torch.Generator().manual_seed(seed))
     draws[:, :2] = 1 - torch.tensor(ratio)  # of the uniform schedule
-    draws[:, 2:4] = torch.tensor(whole)
+    draws[:, 2:4] = torch.tensor(full_mask)
     return draws
 
 
@@ -49,123 +50,124 @@ def count_calls(module):
     return calls
 
 
-def alone(tower, x):
-    """Return what the last block of a tower gives that hears nothing."""
-    states = tower.alone(x)
-    return tower.step(len(states) - 1, states[-1])
+def without_bridges(tower, x):
+    """Return the output of a tower's last block without cross-attention."""
+    states = tower.hidden_states(x)
+    return tower.run_block(len(states) - 1, states[-1])
 
 
-def test_picture_side_with_closed_gates_is_the_picture_tower_alone():
+def test_code_logits_with_closed_gates_are_those_of_the_image_tower():
     prior, drawn = prior_of(0.0), codes(3)
-    x = alone(prior.image, prior.image.embed(drawn))
+    x = without_bridges(prior.image, prior.image.embed(drawn))
     expected = prior.image.predict(x, ALL_CODES)
     for text in (captions(*CAPTIONS), captions([8], [7], [])):
-        assert torch.equal(guess_codes(prior, drawn, text), expected)
+        assert torch.equal(all_code_logits(prior, drawn, text), expected)
 
 
-def test_caption_side_with_closed_gates_is_the_text_tower_alone():
+def test_caption_logits_with_closed_gates_are_those_of_the_text_tower():
     prior, tokens = prior_of(0.0), captions(*CAPTIONS).tokens
-    x = alone(prior.text, prior.text.embed(tokens))
+    x = without_bridges(prior.text, prior.text.embed(tokens))
     expected = prior.text.predict(x, ALL_TOKENS)
     for seed in (0, 1):
-        assert torch.equal(guess_tokens(prior, tokens, codes(3, seed=seed)), expected)
+        assert torch.equal(all_token_logits(prior, tokens, codes(3, seed=seed)), expected)
 
 
-def test_both_sides_with_closed_gates_are_the_towers_alone():
+def test_joint_forward_with_closed_gates_equals_separate_towers():
     prior, towers = prior_of(0.0), ("image", "text")
     image, words = prior.image.embed(codes(3)), prior.text.embed(captions(*CAPTIONS).tokens)
     pair = tuple(getattr(prior, name) for name in towers)
-    found = converse(pair, (image, words), (prior.to_image, prior.to_text))
-    assert torch.equal(found[0], alone(prior.image, image))
-    assert torch.equal(found[1], alone(prior.text, words))
+    found = forward_joint(pair, (image, words), (prior.to_image, prior.to_text))
+    assert torch.equal(found[0], without_bridges(prior.image, image))
+    assert torch.equal(found[1], without_bridges(prior.text, words))
 
 
-def test_fresh_gates_are_logged_for_each_layer_and_direction_as_0():
+def test_initial_gates_are_logged_as_0_for_each_layer_and_direction():
     prior = cftn2(depth=3)
     prior.losses(prior_batch(prior, codes(4), captions(*CAPTIONS, [7])))
     gates = {name: value for name, value in prior.measured.items() if name.startswith("gate")}
-    assert sorted(gates) == [f"gate_to_{side}_{i}" for side in ("image", "text") for i in range(3)]
+    assert sorted(gates) == [f"gate_to_{name}_{i}" for name in ("image", "text") for i in range(3)]
     assert [gate.item() for gate in gates.values()] == [0.0] * 6
     assert not any(gate.requires_grad for gate in gates.values())
 
 
-def test_logged_gates_are_the_factors_of_what_is_heard():
+def test_logged_gates_are_the_factors_of_the_attention():
     prior = prior_of(0.01, only="generate")
     prior.losses(prior_batch(prior, codes(4), captions(*CAPTIONS, [7])))
-    assert prior.measured["gate_to_text_1"].item() == pytest.approx(math.tanh(0.01 * PACE))
+    assert prior.measured["gate_to_text_1"].item() == pytest.approx(math.tanh(0.01 * GATE_LR_SCALE))
 
 
 @pytest.mark.parametrize("layer", [0, 1])
-def test_open_gate_changes_the_logits_of_its_side_alone(layer):
+def test_open_gate_changes_the_logits_of_its_modality_only(layer):
     prior, text, drawn = prior_of(0.0), captions(*CAPTIONS), codes(3)
-    before = guess_codes(prior, drawn, text), guess_tokens(prior, text.tokens, drawn)
-    torch.nn.init.constant_(prior.to_image[layer].gate, 0.1)
-    assert (guess_codes(prior, drawn, text) != before[0]).any(1).all()
-    assert torch.equal(guess_tokens(prior, text.tokens, drawn), before[1])
-    torch.nn.init.constant_(prior.to_text[layer].gate, 0.1)
-    assert (guess_tokens(prior, text.tokens, drawn) != before[1]).any(1).all()
+    before = all_code_logits(prior, drawn, text), all_token_logits(prior, text.tokens, drawn)
+    torch.nn.init.constant_(prior.to_image[layer].raw_gate, 0.1)
+    assert (all_code_logits(prior, drawn, text) != before[0]).any(1).all()
+    assert torch.equal(all_token_logits(prior, text.tokens, drawn), before[1])
+    torch.nn.init.constant_(prior.to_text[layer].raw_gate, 0.1)
+    assert (all_token_logits(prior, text.tokens, drawn) != before[1]).any(1).all()
 
 
-def test_caption_side_depends_on_every_code():
+def test_caption_logits_depend_on_every_code():
     prior, tokens, drawn = prior_of(), captions(*CAPTIONS).tokens, codes(3)
-    full = guess_tokens(prior, tokens, drawn)
+    full = all_token_logits(prior, tokens, drawn)
     for changed in range(6):
         other = drawn.clone()
         other[:, changed] = (other[:, changed] + 1) % 7
-        assert (guess_tokens(prior, tokens, other) != full).any(1).all()
+        assert (all_token_logits(prior, tokens, other) != full).any(1).all()
 
 
-def test_looks_of_codes_tell_in_captions_alone():
+def test_codebook_changes_caption_logits_only():
     prior, text, drawn = prior_of(), captions(*CAPTIONS), codes(3)
-    before = guess_tokens(prior, text.tokens, drawn), guess_codes(prior, drawn, text)
-    prior.learn_looks(torch.randn(7, 3, generator=torch.Generator().manual_seed(0)))
-    after = guess_tokens(prior, text.tokens, drawn), guess_codes(prior, drawn, text)
+    before = all_token_logits(prior, text.tokens, drawn), all_code_logits(prior, drawn, text)
+    prior.set_codebook(torch.randn(7, 3, generator=torch.Generator().manual_seed(0)))
+    after = all_token_logits(prior, text.tokens, drawn), all_code_logits(prior, drawn, text)
     assert not torch.allclose(before[0], after[0])
     assert torch.equal(before[1], after[1])
 
 
 @pytest.mark.parametrize("positions", ["rope", "learned"])
-def test_caption_depends_on_where_codes_are(positions):
+def test_caption_logits_depend_on_positions_of_codes(positions):
     prior, tokens = prior_of(positions=positions), captions(*CAPTIONS).tokens
     drawn = torch.tensor([[1, 2, 3, 4, 5, 6]]).repeat(3, 1)
-    found = guess_tokens(prior, tokens, drawn), guess_tokens(prior, tokens, drawn.flip(1))
+    found = all_token_logits(prior, tokens, drawn), all_token_logits(prior, tokens, drawn.flip(1))
     assert not torch.allclose(*found)
 
 
-def test_captions_are_read_once_however_many_passes_draw_a_picture():
+def test_captions_are_encoded_once_for_any_number_of_decoding_steps():
     prior, drawn, text = prior_of(), codes(3), captions(*CAPTIONS)
     calls = [count_calls(block) for block in prior.text.blocks]
     state = prior.start(text)
-    heard = [side[0][0].clone() for side in state.heard]
+    keys = [context[0][0].clone() for context in state.contexts]
     first = prior.logits(drawn, state, ALL_CODES)
     for seed in (1, 2):
         prior.logits(codes(3, seed=seed), state, ALL_CODES)
-    assert [len(found) for found in calls] == [1, 0]  # nobody listens to the last block
-    assert all(torch.equal(side[0][0], was) for side, was in zip(state.heard, heard, strict=True))
+    assert [len(found) for found in calls] == [1, 0]  # its last block is not attended to
+    for context, expected in zip(state.contexts, keys, strict=True):
+        assert torch.equal(context[0][0], expected)
     assert torch.equal(prior.logits(drawn, state, ALL_CODES), first)
 
 
-def test_picture_is_looked_at_once_however_many_passes_write_a_caption():
+def test_picture_is_encoded_once_for_any_number_of_captioning_steps():
     prior, tokens = prior_of(), captions(*CAPTIONS).tokens
     calls = [count_calls(block) for block in prior.image.blocks]
     state = prior.start_caption(codes(3))
     first = prior.caption_logits(tokens, state, ALL_TOKENS)
-    for token in (prior.text_mask, 3):
+    for token in (prior.text_mask_token, 3):
         prior.caption_logits(torch.full_like(tokens, token), state, ALL_TOKENS)
     assert [len(found) for found in calls] == [1, 0]
     assert torch.equal(prior.caption_logits(tokens, state, ALL_TOKENS), first)
 
 
-def test_wanted_tokens_are_rows_of_all_tokens():
+def test_logits_of_masked_tokens_are_rows_of_those_of_all_tokens():
     prior, tokens, drawn = prior_of(), captions(*CAPTIONS).tokens, codes(3)
-    is_wanted = torch.rand(3, 5, generator=torch.Generator().manual_seed(0)) < 0.5
-    found = prior.caption_logits(tokens, prior.start_caption(drawn), is_wanted)
-    assert found.shape == (is_wanted.sum(), prior.text_mask)
-    assert_close(found, guess_tokens(prior, tokens, drawn).view(3, 5, 9)[is_wanted])
+    mask = torch.rand(3, 5, generator=torch.Generator().manual_seed(0)) < 0.5
+    found = prior.caption_logits(tokens, prior.start_caption(drawn), mask)
+    assert found.shape == (mask.sum(), prior.text_mask_token)
+    assert_close(found, all_token_logits(prior, tokens, drawn).view(3, 5, 9)[mask])
 
 
 def test_prior_without_text_is_refused():
-    with pytest.raises(ValueError, match=r"^text\.encoder: cftn2 reads and writes captions, got"):
+    with pytest.raises(ValueError, match=r"^text\.encoder: cftn2 needs captions, got none"):
         cftn2(text=NO_TEXT)
 
 
@@ -184,22 +186,21 @@ def test_prior_without_text_is_refused():
     ],
 )
 def test_each_example_of_a_training_batch_is_in_one_task(batch, shares, expected):
-    prior = cftn2().train()
-    prior.begin_phase(**dict(zip(SHARES, shares, strict=True)))
-    rows = {name: list(range(batch)[part]) for name, part in prior._rows(batch).items()}
+    shares = task_shares(**dict(zip(("caption", "joint", "latent"), shares, strict=True)))
+    parts = split_batch(batch, shares, is_training=True)
+    rows = {name: list(range(batch)[part]) for name, part in parts.items()}
     assert {name: len(found) for name, found in rows.items()} == expected
     assert sorted(row for found in rows.values() for row in found) == list(range(batch))
 
 
 def test_in_evaluation_all_examples_are_in_each_active_task():
-    prior = cftn2().eval()
     for shares, names in (
         ((0.01, 0.0, 0.5), {"caption", "latent", "generate"}),
         ((0.0, 0.0, 0.0), {"generate"}),
         ((0.7, 0.2, 0.1), {"caption", "joint", "latent"}),
     ):
-        prior.begin_phase(**dict(zip(SHARES, shares, strict=True)))
-        rows = prior._rows(3)
+        shares = task_shares(**dict(zip(("caption", "joint", "latent"), shares, strict=True)))
+        rows = split_batch(3, shares, is_training=False)
         assert rows.keys() == names
         assert all(list(range(3)[part]) == [0, 1, 2] for part in rows.values())
 
@@ -227,7 +228,7 @@ NAMES = {
 
 @pytest.mark.parametrize("is_training", [True, False])
 @pytest.mark.parametrize("only", NAMES)
-def test_losses_are_those_of_what_the_phase_has_to_learn(only, is_training):
+def test_losses_are_those_of_the_tasks_of_the_phase(only, is_training):
     prior = prior_of(only=only).train(is_training)
     assert prior.losses(prior_batch(prior, codes(3), captions(*CAPTIONS))).keys() == NAMES[only]
 
@@ -248,7 +249,7 @@ def test_caption_loss_is_minus_the_log_probability_by_hand():
     draws[:, -5:] = torch.tensor([0.9, 0.1, 0.8, 0.2, 0.7])
     is_masked = torch.tensor([[0, 1, 0, 1, 0], [0] * 5, [0, 1, 0, 1, 0]]).bool()
     tokens = text.tokens.masked_fill(is_masked, 9)
-    scores = guess_tokens(prior, tokens, drawn).view(3, 5, 9).log_softmax(2)
+    scores = all_token_logits(prior, tokens, drawn).view(3, 5, 9).log_softmax(2)
     by_hand = scores[0, 1, 2] + scores[0, 3, 0] + scores[2, 1, 4] + scores[2, 3, 6]
     found = prior.losses(prior_batch(prior, drawn, text, draws=draws))
     assert found["caption_nats"].item() == pytest.approx(-by_hand.item() / 4, rel=1e-5)
@@ -262,16 +263,16 @@ def test_empty_captions_are_no_targets(only):
     batch["text_is_empty"] = torch.tensor([False, True, True])
     seen, predict = [], prior.text.predict
 
-    def spy(x, is_wanted):
-        seen.append(is_wanted)
-        return predict(x, is_wanted)
+    def spy(x, mask):
+        seen.append(mask)
+        return predict(x, mask)
 
     prior.text.predict = spy
     prior.losses(batch)
     assert seen[0].sum(1).tolist() == [5, 0, 0]
 
 
-def test_batch_of_empty_captions_costs_nothing():
+def test_caption_loss_of_empty_captions_is_0():
     prior = prior_of(only="caption").train()
     losses = prior.losses(prior_batch(prior, codes(3), captions([], [], [])))
     losses["caption_nats"].backward()
@@ -280,139 +281,139 @@ def test_batch_of_empty_captions_costs_nothing():
     assert all(p.grad is None or p.grad.isfinite().all() for p in prior.parameters())
 
 
-def test_joint_loss_is_that_of_both_sides_by_hand():
+def test_joint_loss_by_hand():
     prior, drawn, text = prior_of(only="joint"), codes(3), captions([2, 3], [8], [4, 5, 6])
     draws = draws_of(prior, ratio=(0.5, 0.4))
-    is_hidden = draws[:, -11:-5].argsort(1).argsort(1) < 3
-    is_unsaid = draws[:, -5:].argsort(1).argsort(1) < 2
-    image = prior.image.embed(drawn.masked_fill(is_hidden, 7))
-    words = prior.text.embed(text.tokens.masked_fill(is_unsaid, 9))
+    code_mask = draws[:, -11:-5].argsort(1).argsort(1) < 3
+    token_mask = draws[:, -5:].argsort(1).argsort(1) < 2
+    image = prior.image.embed(drawn.masked_fill(code_mask, 7))
+    words = prior.text.embed(text.tokens.masked_fill(token_mask, 9))
     for layer in range(2):
         to_image, to_text = prior.to_image[layer], prior.to_text[layer]
         image, words = (
-            prior.image.step(layer, to_image(image, to_image.side(words, ALL_TOKENS))),
-            prior.text.step(layer, to_text(words, to_text.side(image, ALL_CODES))),
+            prior.image.run_block(layer, to_image(image, to_image.keys_values(words, ALL_TOKENS))),
+            prior.text.run_block(layer, to_text(words, to_text.keys_values(image, ALL_CODES))),
         )
-    of_codes = prior.image.predict(image, is_hidden).log_softmax(1)
-    of_tokens = prior.text.predict(words, is_unsaid).log_softmax(1)
-    by_hand = of_codes.gather(1, drawn[is_hidden][:, None]).mean()
-    by_hand = by_hand + of_tokens.gather(1, text.tokens[is_unsaid][:, None]).mean()
+    of_codes = prior.image.predict(image, code_mask).log_softmax(1)
+    of_tokens = prior.text.predict(words, token_mask).log_softmax(1)
+    by_hand = of_codes.gather(1, drawn[code_mask][:, None]).mean()
+    by_hand = by_hand + of_tokens.gather(1, text.tokens[token_mask][:, None]).mean()
     found = prior.losses(prior_batch(prior, drawn, text, draws=draws))
     assert found["joint_nats"].item() == pytest.approx(-by_hand.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize(("pictures", "texts"), [(0.0, 0.3), (0.3, 0.0), (0.3, 0.6), (1.0, 1.0)])
-def test_whole_masks_hide_their_share_of_pictures_and_of_captions(pictures, texts):
+def test_pictures_and_captions_are_fully_masked_with_their_probability(pictures, texts):
     prior = cftn2(full_mask_prob=pictures, full_caption_mask_prob=texts).eval()
     prior.begin_phase(caption_share=0.5, joint_share=0.0, latent_share=0.0)
     count = 2000
     draws = torch.rand(count, prior.num_draws, generator=torch.Generator().manual_seed(0))
-    draws[:, :2] = 0.9  # else a tenth of the codes and of the tokens: 1
+    draws[:, :2] = 0.9  # a mask ratio of 0.1: 1 code and 1 token
     seen = {"image": [], "text": []}
     for name, tower in (("image", prior.image), ("text", prior.text)):
-        tower.predict = lambda x, is_wanted, name=name: (
-            seen[name].append(is_wanted.sum(1)) or torch.zeros(int(is_wanted.sum()), 9)
+        tower.predict = lambda x, mask, name=name: (
+            seen[name].append(mask.sum(1)) or torch.zeros(int(mask.sum()), 9)
         )
     text = captions(*[[2, 3]] * count)
     prior.losses(prior_batch(prior, codes(count), text, draws=draws))
-    for name, most, share in (("image", 6, pictures), ("text", 5, texts)):
+    for name, length, prob in (("image", 6, pictures), ("text", 5, texts)):
         (counts,) = seen[name]
-        is_whole = counts == most
-        assert is_whole.float().mean().item() == pytest.approx(share, abs=0.03)
-        assert (counts[~is_whole] == 1).all()
+        is_full = counts == length
+        assert is_full.float().mean().item() == pytest.approx(prob, abs=0.03)
+        assert (counts[~is_full] == 1).all()
 
 
 def test_latent_changes_the_logits_of_every_cell():
     prior, text = prior_of(), captions(*CAPTIONS)
-    masked = torch.full((3, 6), prior.mask)
+    masked = torch.full((3, 6), prior.mask_token)
     first, second = torch.randn(2, 3, 3, dtype=torch.float64)
-    told = guess_codes(prior, masked, text, first)
-    assert (told != guess_codes(prior, masked, text, second)).any(1).all()
-    assert (told != guess_codes(prior, masked, text)).any(1).all()
+    found = all_code_logits(prior, masked, text, first)
+    assert (found != all_code_logits(prior, masked, text, second)).any(1).all()
+    assert (found != all_code_logits(prior, masked, text)).any(1).all()
 
 
-def test_latent_of_a_picture_is_the_same_with_its_caption_and_without():
+def test_latent_of_a_picture_is_the_same_with_and_without_its_caption():
     prior, noise = prior_of(), torch.randn(3, 3, dtype=torch.float64)
     both = captions(*CAPTIONS, [], [], [])
-    alone = prior.start(captions(*CAPTIONS), noise).latent
-    assert_close(prior.start(both, noise).latent, torch.cat([alone, alone]))
+    latent = prior.start(captions(*CAPTIONS), noise).latent
+    assert_close(prior.start(both, noise).latent, torch.cat([latent, latent]))
     other = prior.start(captions([], [2], []), noise).latent
-    assert (alone != other).any(2).all()
+    assert (latent != other).any(2).all()
 
 
-def test_start_without_a_latent_does_not_look_at_the_latents_module():
+def test_start_without_a_latent_does_not_use_its_module():
     prior, text = prior_of(), captions(*CAPTIONS)
-    masked = torch.full((3, 6), prior.mask)
-    before = guess_codes(prior, masked, text, None)
-    lively(prior.latent, seed=5)
-    assert torch.equal(guess_codes(prior, masked, text), before)
+    masked = torch.full((3, 6), prior.mask_token)
+    before = all_code_logits(prior, masked, text, None)
+    randomised(prior.latent, seed=5)
+    assert torch.equal(all_code_logits(prior, masked, text), before)
     assert prior.start(text, None).latent is None
 
 
-def expectation(**changes):
-    """An expectation of latents that bends a lot."""
+def flow_of(**changes):
+    """Return a flow far from the identity."""
     settings = {"latent_width": 5, "width": 8, "depth": 3}
-    return lively(Expectation(**settings | changes), seed=2).float()
+    return randomised(LatentFlow(**settings | changes), seed=2).float()
 
 
 def states_of(count=4):
     generator = torch.Generator().manual_seed(0)
     states = torch.randn(count, 5, 8, generator=generator)
-    is_real = torch.arange(5) < torch.arange(1, count + 1)[:, None]
-    return states, is_real
+    text_mask = torch.arange(5) < torch.arange(1, count + 1)[:, None]
+    return states, text_mask
 
 
-def test_entropy_and_draws_are_those_of_torch():
+def test_entropy_and_samples_are_those_of_torch():
     drawn = torch.randn(3, 4, 3, generator=torch.Generator().manual_seed(0))
     found = Gaussian(drawn[0], drawn[1])
     same = Normal(found.mean, (0.5 * found.log_variance).exp())
     assert_close(found.entropy(), same.entropy().sum(1))
-    assert_close(found.draw(drawn[2]), same.mean + same.stddev * drawn[2])
+    assert_close(found.rsample(drawn[2]), same.mean + same.stddev * drawn[2])
 
 
 @pytest.mark.parametrize(("width", "depth"), [(5, 0), (5, 1), (5, 3), (1, 2), (2, 2), (4, 3)])
-def test_surprise_at_a_latent_is_that_at_its_noise_and_what_was_stretched(width, depth):
-    expected, (states, is_real) = expectation(latent_width=width, depth=depth), states_of()
+def test_nll_of_a_latent_is_that_of_its_noise_plus_log_determinant(width, depth):
+    flow, (states, text_mask) = flow_of(latent_width=width, depth=depth), states_of()
     noise = torch.randn(4, width, generator=torch.Generator().manual_seed(1))
-    latent = expected.draw(noise, states, is_real)
+    latent = flow.rsample(noise, states, text_mask)
     assert (latent - noise).abs().mean() > 0.1
     jacobian = torch.autograd.functional.jacobian(
-        lambda x: expected.draw(x, states, is_real).sum(0), noise
+        lambda x: flow.rsample(x, states, text_mask).sum(0), noise
     )
-    stretched = torch.stack([torch.linalg.slogdet(jacobian[:, i])[1] for i in range(4)])
-    by_hand = -Normal(0.0, 1.0).log_prob(noise).sum(1) + stretched
-    assert_close(expected.surprise(latent, states, is_real), by_hand, rtol=1e-5, atol=1e-5)
+    log_det = torch.stack([torch.linalg.slogdet(jacobian[:, i])[1] for i in range(4)])
+    by_hand = -Normal(0.0, 1.0).log_prob(noise).sum(1) + log_det
+    assert_close(flow.nll(latent, states, text_mask), by_hand, rtol=1e-5, atol=1e-5)
 
 
-def test_captions_say_nothing_of_the_latent_at_first():
+def test_untrained_flow_only_permutes_channels():
     prior, text = cftn2().eval(), captions(*CAPTIONS)
-    states = prior.text.alone(prior.text.embed(text.tokens), text.is_real)
+    states = prior.text.hidden_states(prior.text.embed(text.tokens), text.text_mask)
     noise = torch.randn(3, 3, generator=torch.Generator().manual_seed(0))
-    latent = prior.latent.expectation.draw(noise, states[-1], text.is_real)
+    latent = prior.latent.flow.rsample(noise, states[-1], text.text_mask)
     assert torch.equal(latent.sort(1).values, noise.sort(1).values)
 
 
-def test_expected_latent_depends_on_the_caption_but_not_on_padding():
-    expected, (states, is_real) = expectation(), states_of()
+def test_sampled_latent_depends_on_the_caption_but_not_on_padding():
+    flow, (states, text_mask) = flow_of(), states_of()
     noise = torch.ones(4, 5)
-    before = expected.draw(noise, states, is_real)
+    before = flow.rsample(noise, states, text_mask)
     assert (before[0] != before[1]).all()
-    states[~is_real] = 7.0
-    assert_close(expected.draw(noise, states, is_real), before)
+    states[~text_mask] = 7.0
+    assert_close(flow.rsample(noise, states, text_mask), before)
 
 
-def test_distance_of_latents_that_are_as_expected_is_none():
-    prior, (states, is_real) = cftn2(), states_of()
-    prior.latent.expectation.silence()
+def test_divergence_of_equal_posterior_and_prior_is_0():
+    prior, (states, text_mask) = cftn2(), states_of()
+    prior.latent.flow.init_identity()
     found = Gaussian(torch.zeros(4, 3), torch.zeros(4, 3))
     noise = torch.randn(2000, 4, 3, generator=torch.Generator().manual_seed(0))
-    surprise = [prior.latent.expectation.surprise(found.draw(n), states, is_real) for n in noise]
-    distance = torch.stack(surprise).mean(0) - found.entropy()
-    assert distance.abs().max() < 0.15
+    nll = [prior.latent.flow.nll(found.rsample(n), states, text_mask) for n in noise]
+    divergence = torch.stack(nll).mean(0) - found.entropy()
+    assert divergence.abs().max() < 0.15
 
 
 @pytest.mark.parametrize("positions", ["rope", "learned"])
-def test_latent_depends_on_where_codes_are(positions):
+def test_latent_depends_on_positions_of_codes(positions):
     prior = prior_of(positions=positions, only="latent")
     drawn = torch.tensor([[1, 2, 3, 4, 5, 6]])
     found = []
@@ -422,26 +423,26 @@ def test_latent_depends_on_where_codes_are(positions):
     assert found[0] != pytest.approx(found[1], rel=1e-6)
 
 
-def test_one_step_loss_is_the_surprise_at_all_codes_given_the_latent():
+def test_one_step_losses_by_hand():
     prior, drawn, text = prior_of(only="latent"), codes(3), captions(*CAPTIONS)
     draws = draws_of(prior)
-    latent = prior.latent.read(prior.image.embed(drawn), turns=prior.image.turns)
-    states = prior.text.alone(prior.text.embed(text.tokens), text.is_real)
-    told = latent.draw(normal(draws[:, 4:7]))
+    posterior = prior.latent.encode(prior.image.embed(drawn), rope=prior.image.rope)
+    states = prior.text.hidden_states(prior.text.embed(text.tokens), text.text_mask)
+    latent = posterior.rsample(standard_normal(draws[:, 4:7]))
     state = prior.start(text)
-    state.latent = prior.latent(told)
-    masked = torch.full((3, 6), prior.mask)
+    state.latent = prior.latent(latent)
+    masked = torch.full((3, 6), prior.mask_token)
     scores = prior.logits(masked, state, ALL_CODES).log_softmax(1)
     by_hand = -scores.gather(1, drawn.view(-1, 1)).mean()
     found = prior.losses(prior_batch(prior, drawn, text, draws=draws))
     assert found["one_step_nats"].item() == pytest.approx(by_hand.item(), rel=1e-5)
-    surprise = prior.latent.expectation.surprise(told, states[-1], text.is_real)
-    distance = (surprise - latent.entropy()).mean()
-    assert found["latent_nats"].item() == pytest.approx(distance.item() / 6, rel=1e-6)
+    prior_nll = prior.latent.flow.nll(latent, states[-1], text.text_mask)
+    divergence = (prior_nll - posterior.entropy()).mean()
+    assert found["latent_nats"].item() == pytest.approx(divergence.item() / 6, rel=1e-6)
 
 
 def test_uniform_draws_turn_into_standard_normal_ones():
-    found = normal(torch.tensor([0.5, 0.8413447, 0.0227501, 0.0, 1.0]))
+    found = standard_normal(torch.tensor([0.5, 0.8413447, 0.0227501, 0.0, 1.0]))
     assert_close(found, torch.tensor([0.0, 1.0, -2.0, -4.7534, 4.7534]), atol=1e-3, rtol=0)
 
 
@@ -456,18 +457,18 @@ def gradients(prior, **shares):
 
 @pytest.mark.parametrize("positions", ["rope", "learned"])
 def test_gradients_reach_every_parameter(positions):
-    prior = lively(cftn2(positions=positions))
+    prior = randomised(cftn2(positions=positions))
     for bridge in (*prior.to_image, *prior.to_text):
-        torch.nn.init.constant_(bridge.gate, 0.1)
-    prior.learn_looks(torch.randn(7, 3))
+        torch.nn.init.constant_(bridge.raw_gate, 0.1)
+    prior.set_codebook(torch.randn(7, 3))
     assert gradients(prior) == {name for name, _ in prior.named_parameters()}
 
 
-def test_without_its_share_the_latents_module_alone_gets_no_gradients():
-    prior = lively(cftn2())
+def test_without_its_share_only_the_latent_module_gets_no_gradients():
+    prior = randomised(cftn2())
     for bridge in (*prior.to_image, *prior.to_text):
-        torch.nn.init.constant_(bridge.gate, 0.1)
-    prior.learn_looks(torch.randn(7, 3))
+        torch.nn.init.constant_(bridge.raw_gate, 0.1)
+    prior.set_codebook(torch.randn(7, 3))
     found = gradients(prior, latent_share=0.0)
     unreached = {name for name, _ in prior.named_parameters()} - found
     assert unreached == {f"latent.{name}" for name, _ in prior.latent.named_parameters()}
@@ -484,8 +485,8 @@ def test_gates_open_in_training_and_captions_are_learned():
         optimizer.zero_grad()
         prior.losses(batch)["caption_nats"].backward()
         optimizer.step()
-    masked = torch.full((3, 5), prior.text_mask)
-    found = guess_tokens(prior.eval(), masked, drawn).argmax(1).view(3, 5)
+    masked = torch.full((3, 5), prior.text_mask_token)
+    found = all_token_logits(prior.eval(), masked, drawn).argmax(1).view(3, 5)
     assert torch.equal(found, text.tokens)
-    assert all(bridge.openness.abs().mean() > 0.01 for bridge in prior.to_text)
+    assert all(bridge.gate().abs().mean() > 0.01 for bridge in prior.to_text)
     assert text_of(batch).tokens is text.tokens

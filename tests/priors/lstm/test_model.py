@@ -1,29 +1,29 @@
 import pytest
 import torch
 
-from tests.tiny import NO_TEXT, captions, codes, lively, lstm, no_captions
+from tests.tiny import NO_TEXT, captions, codes, lstm, no_captions, randomised
 
 
-def test_text_sets_the_first_state_of_every_layer():
-    prior = lively(lstm())
+def test_text_sets_the_initial_state_of_every_layer():
+    prior = randomised(lstm())
     first, second = prior.start(captions([2, 3])), prior.start(captions([4]))
-    for one, other in zip(first.memories, second.memories, strict=True):
+    for one, other in zip(first.layers, second.layers, strict=True):
         assert (one.hidden != other.hidden).any()
         assert (one.cell != other.cell).any()
 
 
-def test_without_text_the_first_state_is_zero():
-    for memory in lstm(text=NO_TEXT).start(no_captions(2)).memories:
-        assert not memory.hidden.any()
-        assert not memory.cell.any()
+def test_without_text_the_initial_state_is_zero():
+    for layer in lstm(text=NO_TEXT).start(no_captions(2)).layers:
+        assert not layer.hidden.any()
+        assert not layer.cell.any()
 
 
 def test_recurrence_stays_in_float32_under_autocast():
-    prior = lively(lstm())
+    prior = randomised(lstm())
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
         state = prior.start(captions([2, 3]))
         prior.step(codes(1)[:, 0], state)
-    assert {m.cell.dtype for m in state.memories} == {torch.float32}
+    assert {layer.cell.dtype for layer in state.layers} == {torch.float32}
 
 
 def test_heads_that_do_not_fit_are_refused():

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tests.tiny import captions, lively, transformer
+from tests.tiny import captions, randomised, transformer
 
 
 @pytest.mark.parametrize(("heads", "width"), [(3, 8), (4, 8)])
@@ -11,12 +11,12 @@ def test_heads_that_do_not_fit_are_refused(heads, width):
         transformer(heads=heads, width=width)
 
 
-def test_cpu_keeps_keys_and_values_in_float32_under_autocast():
-    prior = lively(transformer())
+def test_cache_on_cpu_is_float32_under_autocast():
+    prior = randomised(transformer())
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
         state = prior.start(captions([2, 3], []))
         logits = prior.step(torch.tensor([prior.begin] * 2), state)
-    (keys, values), _ = state.text[0]
-    kept = [state.caches[0].keys, state.caches[0].values, keys, values]
-    assert [part.dtype for part in kept] == [torch.float32] * 4
+    (keys, values), _ = state.contexts[0]
+    cached = [state.caches[0].keys, state.caches[0].values, keys, values]
+    assert [part.dtype for part in cached] == [torch.float32] * 4
     assert logits.dtype == torch.bfloat16

@@ -79,7 +79,7 @@ def random_known(*, seed=0):
 
 @torch.inference_mode()
 def one_step_logits(prior, names, latent=None):
-    tokens = torch.full((len(names), 6), prior.mask)
+    tokens = torch.full((len(names), 6), prior.mask_token)
     state = prior.start(encode(names), latent)
     return prior.logits(tokens, state, torch.ones_like(tokens, dtype=torch.bool))
 
@@ -104,7 +104,7 @@ def test_masked_codes_after_each_step_follow_the_schedule(prior, order):
     sample(recorded, order=order, steps=4, known=(codes, keep))
     num_open = torch.from_numpy((~keep).sum(1))
     expected = torch.cat([num_open[None], num_masked_after(num_open, 4)[:-1]])
-    found = [num_masked(tokens, prior.mask) for tokens, _ in recorded.calls]
+    found = [num_masked(tokens, prior.mask_token) for tokens, _ in recorded.calls]
     assert found == expected.tolist()
     assert len(set(num_open.tolist())) > 3
 
@@ -121,9 +121,9 @@ def test_remasked_codes_are_a_share_of_the_decoded_ones(prior):
     recorded = RecordingPrior(prior)
     codes = sample(recorded, steps=4, remask=0.5)
     # 5, 4, 2 codes are masked, and half of the 1, 2, 4 decoded ones
-    found = [num_masked(tokens, prior.mask) for tokens, _ in recorded.calls]
+    found = [num_masked(tokens, prior.mask_token) for tokens, _ in recorded.calls]
     assert found == [[6] * 7, [5 + 0] * 7, [4 + 1] * 7, [2 + 2] * 7]
-    assert (codes != prior.mask).all()
+    assert (codes != prior.mask_token).all()
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -178,12 +178,12 @@ def guided_by_two_calls(prior, scales, *, choice_temperature=0.0):
     steps = len(scales)
     falling = [choice_temperature * (1 - (step + 1) / steps) for step in range(steps)]
     schedule = UnmaskingSchedule([1.0] * steps, falling, 0.0, None)
-    tokens = torch.full((7, 6), prior.mask)
+    tokens = torch.full((7, 6), prior.mask_token)
     return unmask(
         logits_at,
         tokens,
         EVERYWHERE,
-        mask_token=prior.mask,
+        mask_token=prior.mask_token,
         schedule=schedule,
         random=picture_random(),
     )
@@ -269,13 +269,13 @@ def test_halton_order_decodes_by_rank(prior):
     recorded, ranks = RecordingPrior(prior), halton_ranks(2, 3)
     sample(recorded, order="halton", steps=4)
     for (tokens, _), count in zip(recorded.calls, (0, 1, 2, 4), strict=True):
-        assert ((tokens != prior.mask) == (ranks < count)).all()
+        assert ((tokens != prior.mask_token) == (ranks < count)).all()
 
 
 def test_random_order_differs_between_pictures(prior):
     recorded = RecordingPrior(prior)
     sample(recorded, order="random", steps=6)
-    first = (recorded.calls[1][0] != prior.mask).int().argmax(1)
+    first = (recorded.calls[1][0] != prior.mask_token).int().argmax(1)
     assert torch.equal(first, picture_random().uniform(6).argmin(1))
     assert first.unique().numel() > 1
 
@@ -297,11 +297,11 @@ def test_samples_in_random_order_have_the_probabilities_of_the_prior(make):
             chances = prior.logits(tokens, state, selected).softmax(1)
             return chances.gather(1, every[:, cell, None])[:, 0]
 
-        unknown = torch.full_like(every, prior.mask)
+        unknown = torch.full_like(every, prior.mask_token)
         by_order = []
         for first, second in ((0, 1), (1, 0)):
             half = every.clone()
-            half[:, second] = prior.mask
+            half[:, second] = prior.mask_token
             by_order.append(probability(unknown, first) * probability(half, second))
     expected = (by_order[0] + by_order[1]) / 2
     assert expected.sum() == pytest.approx(1.0)

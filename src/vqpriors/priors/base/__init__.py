@@ -1,1 +1,1 @@
-"""What priors share: their contract, losses, masks and training examples."""
+"""The contract of priors, and their common losses, masks and training examples."""

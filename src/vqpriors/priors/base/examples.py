@@ -1,4 +1,4 @@
-"""Codes with captions as training examples."""
+"""Training examples of priors: codes with encoded captions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from vqpriors.core.arrays import StringColumn
 from vqpriors.data.text_inputs import TextInput
 from vqpriors.training.shuffling import ALL_ROWS
 
-ENCODED_AT_ONCE = 20_000  # captions; more of them are encoded batch by batch
+MAX_ENCODED_CAPTIONS = 20_000  # kept in memory; more captions are encoded batch by batch
 
 
 class TokenExamples:
@@ -21,18 +21,18 @@ class TokenExamples:
 
     Args:
         codes: (M, N) integers.
-        captions: The distinct captions, encoded or to be so; row 0 is the empty caption.
+        captions: The distinct captions, encoded or encoded on demand; row 0 is the empty caption.
         caption_rows: The caption of each picture, (M,) int64 rows of `captions`.
-        caption_dropout: Share of captions that training replaces by the empty one, which teaches
-            the null condition of guidance.
-        num_draws: Uniform draws an example that the prior takes.
+        caption_dropout: Probability of replacing a caption by the empty one in training, which
+            trains the null condition of guidance.
+        num_draws: Uniform draws per example that the prior takes.
     """
 
     def __init__(
         self,
         codes: np.ndarray,
         *,
-        captions: "TextInput | Unencoded",
+        captions: "TextInput | LazyCaptions",
         caption_rows: Tensor,
         caption_dropout: float,
         num_draws: int = 0,
@@ -47,11 +47,12 @@ class TokenExamples:
     def batch(
         self, rows: Tensor, generator: torch.Generator | None, *, part: slice = ALL_ROWS
     ) -> dict[str, Tensor]:
-        """Return codes, captions and draws of a part of some rows; see `Examples`.
+        """Return the batch of some rows, or a part of it; see `Examples`.
 
         Returns:
-            "codes": (B, N) int64; "draws": (B, num_draws) float, uniform in 0..1; `TextInput`'s
-            fields, prefixed by "text_"; "text_is_empty": (B,) bool.
+            "codes": (B, N) int64; "draws": (B, num_draws) float, uniform in 0..1; the fields of
+            `TextInput`: "text_tokens", "text_mask" and, with features, "text_features";
+            "text_is_empty": (B,) bool.
         """
         chosen = self.caption_rows[rows]
         if generator is not None:
@@ -63,7 +64,7 @@ class TokenExamples:
             "codes": self.codes[rows].long(),
             "draws": draws,
             "text_tokens": text.tokens,
-            "text_is_real": text.is_real,
+            "text_mask": text.text_mask,
             "text_is_empty": chosen == 0,
         }
         return batch if text.features is None else batch | {"text_features": text.features}
@@ -71,7 +72,7 @@ class TokenExamples:
     def _draw(self, rows: Tensor, generator: torch.Generator | None) -> Tensor:
         if generator is not None:
             return torch.rand(len(rows), self.num_draws, generator=generator)
-        # In evaluation an example's draws are its own, so that epochs can be compared.
+        # In evaluation each example has fixed draws, so that epochs can be compared.
         return self._fixed_draws[rows]
 
     @cached_property
@@ -88,20 +89,20 @@ def token_examples(
     dropout: float,
     num_draws: int = 0,
 ) -> TokenExamples:
-    """Encode the distinct captions of some pictures and pair them with their codes.
+    """Encode the distinct captions of pictures and pair them with the codes.
 
     Args:
         codes: (M, N) integers.
         captions: M captions.
-        encode: Encodes captions; a text encoder's method.
-        dropout: As `TokenExamples`.
-        num_draws: As `TokenExamples`.
+        encode: A text encoder's `encode`.
+        dropout: `caption_dropout` of `TokenExamples`.
+        num_draws: As in `TokenExamples`.
     """
     distinct = captions.distinct
-    is_few = len(distinct) <= ENCODED_AT_ONCE
+    is_few = len(distinct) <= MAX_ENCODED_CAPTIONS
     return TokenExamples(
         codes,
-        captions=encode(distinct.to_pylist()) if is_few else Unencoded(distinct, encode),
+        captions=encode(distinct.to_pylist()) if is_few else LazyCaptions(distinct, encode),
         caption_rows=torch.from_numpy(captions.rows),
         caption_dropout=dropout,
         num_draws=num_draws,
@@ -109,12 +110,12 @@ def token_examples(
 
 
 @dataclass(frozen=True)
-class Unencoded:
-    """Captions, too many to keep encoded, that are encoded when a batch asks for them.
+class LazyCaptions:
+    """Distinct captions that are encoded when a batch needs them, for less memory.
 
     Attributes:
-        texts: The distinct ones.
-        encode: A text encoder's method.
+        texts: The captions.
+        encode: A text encoder's `encode`.
     """
 
     texts: pa.StringArray

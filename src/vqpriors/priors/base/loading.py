@@ -1,4 +1,4 @@
-"""Priors as artifacts: what describes one, and loading it for inference."""
+"""Priors as artifacts: their description, and loading for inference."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ def describe_prior(
     tokenizer: str,
     encoder: str,
 ) -> dict[str, Any]:
-    """Return the config that a prior's artifact keeps, from which `load_prior` builds it again.
+    """Return the config of a prior's artifact, from which `build_prior` builds it.
 
     Args:
         arch: The prior's kind.
@@ -29,8 +29,8 @@ def describe_prior(
         grid: Rows and columns of codes.
         codebook_size: Number of codes K.
         text: Sizes of the encoded captions.
-        tokenizer: Fingerprint of the tokenizer whose codes it learned.
-        encoder: Fingerprint of the text encoder whose tokens it reads.
+        tokenizer: Fingerprint of the tokenizer of its codes.
+        encoder: Fingerprint of the text encoder of its captions.
     """
     return {
         "arch": arch,
@@ -44,7 +44,7 @@ def describe_prior(
 
 
 def build_prior(description: dict[str, Any]) -> Any:
-    """Build a prior, untrained, from what `describe_prior` returned."""
+    """Build an untrained prior from the result of `describe_prior`."""
     arch = description["arch"]
     module = load_kind("vqpriors.priors", arch, param="prior.arch")
     rows, columns = description["grid"]
@@ -57,16 +57,17 @@ def build_prior(description: dict[str, Any]) -> Any:
 
 
 def load_prior(folder: Path, device: torch.device, *, tokenizer: str, encoder: str) -> Any:
-    """Load a trained prior for inference, if it goes with a tokenizer and a text encoder.
+    """Load a trained prior for inference with the tokenizer and text encoder it was trained with.
 
     Args:
         folder: The prior's artifact.
-        device: Where to put it.
-        tokenizer: Fingerprint of the tokenizer that is to decode its codes.
-        encoder: Fingerprint of the text encoder that is to give it captions.
+        device: Device of its weights.
+        tokenizer: Fingerprint of the tokenizer that will decode its codes.
+        encoder: Fingerprint of the text encoder that will encode its captions.
 
     Raises:
-        ValueError: If the folder is damaged or the prior was trained with others.
+        ValueError: If the folder is damaged, or the prior was trained with another tokenizer or
+            text encoder.
     """
     model = load_model(folder)
     for part, found in {"tokenizer": tokenizer, "encoder": encoder}.items():

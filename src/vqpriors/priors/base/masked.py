@@ -1,33 +1,33 @@
-"""What every prior that guesses masked codes does alike, given its `start` and `logits`."""
+"""Filling in codes and estimating the likelihood with any masked prior."""
 
 import torch
 from torch import Tensor
 
 from vqpriors.data.text_inputs import TextInput
-from vqpriors.priors.base.masking import lowest, surprise
+from vqpriors.priors.base.masking import likelihood_bound, lowest_k_mask
 from vqpriors.priors.base.prior import MaskedPrior
 
 
 @torch.no_grad()
-def fill(prior: MaskedPrior, codes: Tensor, is_hidden: Tensor, text: TextInput) -> Tensor:
-    """Guess hidden codes in one pass, each the likeliest; the others stay.
+def fill(prior: MaskedPrior, codes: Tensor, mask: Tensor, text: TextInput) -> Tensor:
+    """Replace masked codes by the likeliest ones, all in one pass.
 
     Args:
         prior: A masked prior.
         codes: (B, N) int64.
-        is_hidden: Cells to guess, the same of each picture; (N,) bool.
+        mask: Cells to predict, the same in every picture; (N,) bool.
         text: The captions.
 
     Returns:
-        (B, N) int64.
+        (B, N) int64, equal to `codes` where not masked.
     """
-    is_masked = is_hidden.expand_as(codes)
-    logits = prior.logits(codes.masked_fill(is_masked, prior.mask), prior.start(text), is_masked)
-    return codes.masked_scatter(is_masked, logits.argmax(1))
+    mask = mask.expand_as(codes)
+    logits = prior.logits(codes.masked_fill(mask, prior.mask_token), prior.start(text), mask)
+    return codes.masked_scatter(mask, logits.argmax(1))
 
 
-def bound(prior: MaskedPrior, codes: Tensor, text: TextInput, noise: Tensor) -> Tensor:
-    """Estimate an upper bound on each picture's negative log-likelihood; see `surprise`.
+def estimate_bound(prior: MaskedPrior, codes: Tensor, text: TextInput, noise: Tensor) -> Tensor:
+    """Estimate an upper bound on the negative log-likelihood; see `likelihood_bound`.
 
     Args:
         prior: A masked prior.
@@ -40,6 +40,6 @@ def bound(prior: MaskedPrior, codes: Tensor, text: TextInput, noise: Tensor) -> 
     """
     length = codes.shape[1]
     counts = (noise[:, 0] * length).long().clamp(max=length - 1) + 1
-    is_masked = lowest(noise[:, 1:], counts)
-    tokens = codes.masked_fill(is_masked, prior.mask)
-    return surprise(prior.logits(tokens, prior.start(text), is_masked), codes, is_masked)
+    mask = lowest_k_mask(noise[:, 1:], counts)
+    tokens = codes.masked_fill(mask, prior.mask_token)
+    return likelihood_bound(prior.logits(tokens, prior.start(text), mask), codes, mask)

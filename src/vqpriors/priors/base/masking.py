@@ -1,4 +1,4 @@
-"""Which codes a masked prior has to guess: how many of each picture, and where.
+"""Random masks, losses and likelihood bounds of masked priors.
 
 References:
     Chang et al. 2022, MaskGIT, arXiv:2202.04200 (schedules of the mask ratio);
@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Schedule = Literal["cosine", "arccos", "uniform"]
+MaskSchedule = Literal["cosine", "arccos", "uniform"]
 
 
-def mask_ratio(uniform: Tensor, schedule: Schedule) -> Tensor:
+def mask_ratio(uniform: Tensor, schedule: MaskSchedule) -> Tensor:
     """Turn uniform draws into mask ratios, both (...) float in 0..1.
 
-    Of cosine masks a half hides more than 71% of a picture, of arccos and uniform ones 67 and 50%.
+    The median ratio is 71% with the cosine schedule, 67% with arccos and 50% with uniform.
     """
     if schedule == "cosine":
         return (uniform * (math.pi / 2)).cos()
@@ -28,18 +28,18 @@ def mask_ratio(uniform: Tensor, schedule: Schedule) -> Tensor:
 
 
 def mask_counts(ratio: Tensor, length: int) -> Tensor:
-    """Return how many of `length` tokens a ratio masks, at least 1; (...) int64."""
+    """Return how many of `length` tokens to mask, at least 1; (...) int64."""
     return (ratio * length).ceil().long().clamp(1, length)
 
 
-def lowest(keys: Tensor, counts: Tensor) -> Tensor:
+def lowest_k_mask(keys: Tensor, counts: Tensor) -> Tensor:
     """Mark the lowest keys of each row.
 
-    Ranks rather than thresholds, so that ties never change how many are marked.
+    Ranks rather than thresholds, so ties never change how many are marked.
 
     Args:
         keys: (B, N) float.
-        counts: How many to mark in each row, 0 to N; (B,) int.
+        counts: Number of keys to mark in each row, 0 to N; (B,) int.
 
     Returns:
         True where a key is marked; (B, N) bool.
@@ -48,52 +48,54 @@ def lowest(keys: Tensor, counts: Tensor) -> Tensor:
     return ranks < counts[:, None]
 
 
-def rectangle_keys(draws: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Return keys of which the lowest make up a rectangle, cut at the edges of the grid.
+def box_keys(draws: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Return keys of which the lowest form a box, clipped at the edges of the grid.
 
     Args:
-        draws: Row, column and aspect of each rectangle; (B, 3) float in 0..1.
+        draws: Row, column and aspect ratio of each box; (B, 3) float in 0..1.
         grid: Rows and columns of codes.
 
     Returns:
-        Each cell's distance from the rectangle's centre; (B, rows * columns) float.
+        Each cell's distance from the centre of the box; (B, rows * columns) float.
     """
     rows, columns = grid
     centre = draws[:, :2] * draws.new_tensor([rows, columns])
-    stretch = 2 ** (draws[:, 2:3] - 0.5)  # from twice as wide to twice as high
+    stretch = 2 ** (draws[:, 2:3] - 0.5)  # from twice as wide as high to twice as high as wide
     row = (torch.arange(rows, device=draws.device) + 0.5 - centre[:, :1]).abs() / stretch
     column = (torch.arange(columns, device=draws.device) + 0.5 - centre[:, 1:2]).abs() * stretch
     return torch.maximum(row[:, :, None], column[:, None, :]).flatten(1)
 
 
-def guessed(logits: Tensor, targets: Tensor, *, smoothing: float) -> tuple[Tensor, Tensor]:
-    """Return the mean surprise at targets, in nats, and the share that is guessed right.
+def masked_cross_entropy(
+    logits: Tensor, targets: Tensor, *, smoothing: float
+) -> tuple[Tensor, Tensor]:
+    """Return the mean cross-entropy in nats and the accuracy at masked tokens.
 
     Args:
-        logits: (M, K) float.
+        logits: Of the masked tokens; (M, K) float.
         targets: (M,) int64.
-        smoothing: Share of the target's probability that is spread over all K.
+        smoothing: Label smoothing: share of the target's probability spread over all K.
 
     Returns:
-        Scalars, 0 where there is no target; the second has no gradient.
+        Scalars, 0 where there is no target; the accuracy has no gradient.
     """
     logits, count = logits.float(), max(1, len(targets))
     loss = F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="sum")
     return loss / count, (logits.detach().argmax(1) == targets).float().sum() / count
 
 
-def surprise(logits: Tensor, codes: Tensor, is_masked: Tensor) -> Tensor:
-    """Estimate each picture's bound on its negative log-likelihood from one mask.
+def likelihood_bound(logits: Tensor, codes: Tensor, mask: Tensor) -> Tensor:
+    """Estimate an upper bound on each picture's negative log-likelihood from one mask.
 
-    A mask of k codes, k uniform in 1..N and all masks of k codes alike, gives N / k times the
-    surprise at the masked codes: on average the mean, over all orders, of what the codes cost one
-    after the other, which by Jensen's inequality is no less than what a model that draws its order
-    at random assigns to them.
+    The estimate is N / k times the cross-entropy at k masked codes. If k is uniform in 1..N, and
+    all masks of k codes are equally likely, its mean is the negative log-likelihood of decoding one
+    code at a time, averaged over all orders. By Jensen's inequality this is at least the negative
+    log-likelihood of a model that draws its order at random.
 
     Args:
-        logits: Of the masked codes, in the order of `codes[is_masked]`; (M, K) float.
+        logits: Of the masked codes, in the order of `codes[mask]`; (M, K) float.
         codes: (B, N) int64.
-        is_masked: (B, N) bool, at least one a row.
+        mask: Masked codes, at least one in a row; (B, N) bool.
 
     Returns:
         (B,) float32, nats.
@@ -101,6 +103,6 @@ def surprise(logits: Tensor, codes: Tensor, is_masked: Tensor) -> Tensor:
     Reference:
         Hoogeboom et al. 2021, Autoregressive Diffusion Models, arXiv:2110.02037, equation 3.
     """
-    nats = F.cross_entropy(logits.float(), codes[is_masked], reduction="none")
-    spread = torch.zeros(codes.shape, device=codes.device).masked_scatter(is_masked, nats)
-    return spread.sum(1) * (codes.shape[1] / is_masked.sum(1))
+    nats = F.cross_entropy(logits.float(), codes[mask], reduction="none")
+    by_cell = torch.zeros(codes.shape, device=codes.device).masked_scatter(mask, nats)
+    return by_cell.sum(1) * (codes.shape[1] / mask.sum(1))

@@ -1,8 +1,8 @@
 """The contract of a prior: a distribution over the codes of a picture, given its caption.
 
 A prior module exports `Config` (a `Section` with `phases`) and
-`build(config, *, grid, codebook_size, text) -> Prior`. A prior does not sample: it offers a
-primitive, and samplers own the loop, so that a change of temperature retrains nothing.
+`build(config, *, grid, codebook_size, text) -> Prior`. A prior does not sample: it has a primitive,
+`step` or `logits`, and samplers own the loop. So sampling options change without training again.
 """
 
 from typing import Any, Protocol
@@ -15,16 +15,19 @@ Batch = dict[str, Tensor]
 
 
 class Prior(Protocol):
-    """What every prior has.
+    """A distribution over the codes of a picture, given its caption.
 
     Attributes:
-        primitive: What it offers to samplers: "stepwise" or "masked".
-        length: Number of tokens N.
-        is_exact: Whether `nats` is the negative log-likelihood; else it estimates a bound on it.
-        num_draws: Uniform draws an example that `losses` takes.
+        primitive: "stepwise" for a `StepwisePrior`, "masked" for a `MaskedPrior`.
+        is_captioner: Whether the prior is also a `Captioner`.
+        length: Number of codes N.
+        is_exact: Whether `nats` is the exact negative log-likelihood; otherwise it estimates an
+            upper bound.
+        num_draws: Uniform draws per example that `losses` takes.
     """
 
     primitive: str
+    is_captioner: bool
     length: int
     is_exact: bool
     num_draws: int
@@ -32,124 +35,133 @@ class Prior(Protocol):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return named scalar losses of a batch.
 
-        What else is worth a curve, such as an accuracy, may stand in the attribute `measured`
-        afterwards: scalars by name, without gradients.
+        Other quantities to log, such as accuracies, may be stored in the attribute `measured`:
+        scalars by name, without gradients.
 
         Args:
             batch: "codes", (B, N) int64; "draws", (B, num_draws) float, uniform in 0..1, all the
-                randomness besides dropout; the captions, see `text_of`; and "text_is_empty",
-                (B,) bool, whether a caption was dropped or there was none.
+                randomness apart from dropout; the captions, see `text_of`; and "text_is_empty",
+                (B,) bool, True where a caption is empty or was dropped.
         """
         ...
 
     def nats(self, codes: Tensor, text: TextInput, noise: Tensor) -> Tensor:
-        """Return each picture's negative log-likelihood, or an estimate of a bound on it.
+        """Return each picture's negative log-likelihood, or an estimate of an upper bound on it.
 
         Args:
             codes: (B, N) int64.
             text: The captions.
-            noise: What an estimate draws, if it is one; (B, 1 + N) float, uniform in 0..1.
+            noise: Draws for the estimate, unused if `is_exact`; (B, 1 + N) float, uniform in 0..1.
 
         Returns:
             (B,) float32, nats.
         """
         ...
 
-    def fill(self, codes: Tensor, is_hidden: Tensor, text: TextInput) -> Tensor:
-        """Return codes, (B, N) int64, whose hidden cells, (N,) bool, are the likeliest ones.
+    def fill(self, codes: Tensor, mask: Tensor, text: TextInput) -> Tensor:
+        """Replace masked codes by the likeliest ones.
 
-        A quick look at what a prior knows, for watching it train; samplers do better.
+        A cheap preview of a prior during training; samplers give better pictures.
+
+        Args:
+            codes: (B, N) int64.
+            mask: Cells to predict, the same in every picture; (N,) bool.
+            text: The captions.
+
+        Returns:
+            (B, N) int64, equal to `codes` where not masked.
         """
         ...
 
 
 class StepwisePrior(Prior, Protocol):
-    """A prior that writes one code after the other, in raster order.
+    """An autoregressive prior over codes in raster order.
 
     Attributes:
-        begin: The token that stands before the first code.
+        begin: The start token, which comes before the first code.
     """
 
     begin: int
 
     def start(self, text: TextInput) -> Any:
-        """Return the state before the first step; the text side is computed here, once."""
+        """Encode the captions, once, and return the state before the first step."""
         ...
 
     def step(self, token: Tensor, state: Any) -> Tensor:
-        """Take the token before, (B,) int64, and return the next one's logits, (B, K) float.
+        """Return the logits of the next code, (B, K) float, and update the state in place.
 
-        The state is changed in place.
+        Args:
+            token: The token before, (B,) int64.
+            state: From `start`.
         """
         ...
 
 
 class MaskedPrior(Prior, Protocol):
-    """A prior that guesses any codes from any others, all at once.
+    """A masked-token prior: it predicts any codes from any others, all at once.
 
     Attributes:
-        mask: The token that stands for a code to guess.
+        mask_token: The token that stands for a masked code.
         grid: Rows and columns of codes.
         latent_width: Width of the latent that `start` may take; 0 for none.
     """
 
-    mask: int
+    mask_token: int
     grid: tuple[int, int]
     latent_width: int
 
     def start(self, text: TextInput, latent: Tensor | None = None) -> Any:
-        """Return what all passes over a picture share; the text side is computed here, once.
+        """Encode the captions, once, and return the state that all decoding steps share.
 
         Args:
-            text: The captions.
-            latent: What one pass is to agree on where there is no other code to agree with;
-                (B, latent_width) float, standard normal. Captions may be several times as many, as
-                for guidance: then each latent is its picture's with the first B of them, and the
-                same with the others. None for none.
+            text: The captions. With a latent, there may be several times B, as for guidance: the
+                first B determine the latents, which are repeated for the others.
+            latent: Noise for a one-step decode, which makes the codes of a picture agree with one
+                another; (B, latent_width) float, standard normal. None for several steps.
         """
         ...
 
-    def logits(self, tokens: Tensor, state: Any, is_wanted: Tensor) -> Tensor:
-        """Return the logits of some cells.
+    def logits(self, tokens: Tensor, state: Any, mask: Tensor) -> Tensor:
+        """Return the logits of masked cells.
 
         Args:
-            tokens: Codes, and `mask` where they are unknown; (B, N) int64.
-            state: What `start` returned.
-            is_wanted: Cells to guess, (B, N) bool.
+            tokens: Codes, and `mask_token` where they are unknown; (B, N) int64.
+            state: From `start`.
+            mask: Cells to predict, (B, N) bool.
 
         Returns:
-            (M, K) float, in the order of `tokens[is_wanted]`.
+            (M, K) float, in the order of `tokens[mask]`.
         """
         ...
 
 
 class Captioner(Protocol):
-    """A prior that also writes captions for pictures, in the tokens that it reads.
+    """A prior that also predicts captions from pictures, as tokens of its text encoder.
 
     Attributes:
         text_length: Number of tokens L of a caption, padding included.
-        text_mask: The token that stands for one to guess.
+        text_mask_token: The token that stands for a masked one.
     """
 
     text_length: int
-    text_mask: int
+    text_mask_token: int
 
-    def learn_looks(self, codebook: Tensor) -> None:
-        """Take in, before training, the vectors that codes stand for, (K, V) float.
+    def set_codebook(self, codebook: Tensor) -> None:
+        """Store the tokenizer's codebook, (K, V) float, before training; saved with the weights.
 
-        Codes that look alike then read alike from the first step on. Kept with the weights.
+        Codes of similar patches then have similar features from the first step of training.
         """
         ...
 
     def start_caption(self, codes: Tensor) -> Any:
-        """Return what all passes share; the picture, (B, N) int64, is looked at here, once."""
+        """Encode the pictures, (B, N) int64, once, and return the state of all decoding steps."""
         ...
 
-    def caption_logits(self, tokens: Tensor, state: Any, is_wanted: Tensor) -> Tensor:
-        """Return the logits of some tokens of a caption, (M, V) float; as `MaskedPrior.logits`."""
+    def caption_logits(self, tokens: Tensor, state: Any, mask: Tensor) -> Tensor:
+        """Return the logits of masked caption tokens, (M, V) float; see `MaskedPrior.logits`."""
         ...
 
 
 def text_of(batch: Batch) -> TextInput:
     """Return the captions of a batch."""
-    return TextInput(batch["text_tokens"], batch["text_is_real"], batch.get("text_features"))
+    return TextInput(batch["text_tokens"], batch["text_mask"], batch.get("text_features"))

@@ -1,4 +1,4 @@
-"""What every stepwise prior does with its logits: losses, likelihood, completing a picture."""
+"""Losses, likelihood and completion of any stepwise prior."""
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ from vqpriors.priors.base.prior import StepwisePrior
 
 
 def code_losses(logits: Tensor, codes: Tensor) -> dict[str, Tensor]:
-    """Return "nats_per_token", a code's mean negative log-likelihood given those before.
+    """Return "nats_per_token", the mean negative log-likelihood of codes given those before.
 
     Args:
         logits: (B, N, K) float.
@@ -29,26 +29,26 @@ def code_nats(logits: Tensor, codes: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def fill(prior: StepwisePrior, codes: Tensor, is_hidden: Tensor, text: TextInput) -> Tensor:
-    """Replace hidden codes by the likeliest ones, each given all that stand before it.
+def fill(prior: StepwisePrior, codes: Tensor, mask: Tensor, text: TextInput) -> Tensor:
+    """Replace masked codes by the likeliest ones, each given the codes before it.
 
-    A stepwise prior can't look ahead: kept codes after a hidden one do not bear on it.
+    A stepwise prior is causal: given codes after a masked one do not influence it.
 
     Args:
-        prior: The prior.
-        codes: (B, N) int64; those that are hidden are not looked at.
-        is_hidden: Which positions to complete, the same in all pictures; (N,) bool.
+        prior: A stepwise prior.
+        codes: (B, N) int64; values at masked positions are not used.
+        mask: Positions to predict, the same in every picture; (N,) bool.
         text: The captions.
 
     Returns:
-        (B, N) int64, equal to `codes` where not hidden.
+        (B, N) int64, equal to `codes` where not masked.
     """
     filled, state = codes.clone(), prior.start(text)
     token = torch.full_like(codes[:, 0], prior.begin)
-    hidden = is_hidden.nonzero()[:, 0].tolist()
-    for position in range(hidden[-1] + 1 if hidden else 0):
+    masked = mask.nonzero()[:, 0].tolist()
+    for position in range(masked[-1] + 1 if masked else 0):
         logits = prior.step(token, state)
-        if position in hidden:
+        if position in masked:
             filled[:, position] = logits.argmax(-1)
         token = filled[:, position]
     return filled

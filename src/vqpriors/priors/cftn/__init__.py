@@ -1,4 +1,4 @@
-"""CFTN, conditional flow transformer network: guesses any codes from any others and the caption."""
+"""CFTN, conditional flow transformer network: a masked transformer over codes, given a caption."""
 
 from vqpriors.priors.cftn.model import Config, build
 

@@ -1,13 +1,13 @@
-"""CFTN, conditional flow transformer network: guesses any codes from any others and the caption.
+"""CFTN, conditional flow transformer network: a masked transformer over codes, given a caption.
 
 References:
     Chang et al. 2022, MaskGIT, arXiv:2202.04200 (training on random masks);
     Chang et al. 2023, Muse, arXiv:2301.00704 (captions by cross-attention in every block);
-    Patil et al. 2024, aMUSEd, arXiv:2401.01808 (rectangles among the masks).
+    Patil et al. 2024, aMUSEd, arXiv:2401.01808 (boxes among the masks).
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from pydantic import Field
@@ -17,18 +17,18 @@ from vqpriors.core.hardware import working_dtype
 from vqpriors.core.params import Section
 from vqpriors.core.phases import Phase
 from vqpriors.data.text_inputs import TextInput, TextShape
-from vqpriors.nn.attention import grid_rotation
-from vqpriors.nn.blocks import Block, initialise
+from vqpriors.nn.attention import Context, CrossAttention, grid_rope
+from vqpriors.nn.blocks import Block, Head, initialise
 from vqpriors.nn.norm import RMSNorm
 from vqpriors.nn.text_tower import TextTower
-from vqpriors.priors.base.masked import bound, fill
+from vqpriors.priors.base.masked import estimate_bound, fill
 from vqpriors.priors.base.masking import (
-    Schedule,
-    guessed,
-    lowest,
+    MaskSchedule,
+    box_keys,
+    lowest_k_mask,
     mask_counts,
     mask_ratio,
-    rectangle_keys,
+    masked_cross_entropy,
 )
 from vqpriors.priors.base.prior import Batch, text_of
 
@@ -42,29 +42,27 @@ class Config(Section):
     text_depth: int = Field(ge=0)
     positions: Literal["rope", "learned"]
     dropout: float = Field(ge=0, lt=1)
-    mask_schedule: Schedule
+    mask_schedule: MaskSchedule
     box_mask_prob: float = Field(ge=0, le=1)
     label_smoothing: float = Field(ge=0, lt=1)
     phases: dict[str, Phase] = Field(min_length=1)
 
 
-TextSide = tuple[tuple[Tensor, Tensor], Tensor] | None
-
-
 @dataclass
-class State:
-    """What all passes over a picture share: each block's keys and values of the text."""
+class DecodingState:
+    """The caption's keys and values for each block, shared by all decoding steps."""
 
-    text: list[TextSide]
+    contexts: list[Context | None]
 
 
 class CFTN(nn.Module):
-    """A bidirectional transformer over masked codes; see `MaskedPrior` for what it offers."""
+    """Bidirectional transformer over masked codes; a `MaskedPrior`."""
 
     primitive = "masked"
+    is_captioner = False
     is_exact = False
     latent_width = 0
-    turns: Tensor | None
+    rope: Tensor | None
 
     def __init__(
         self,
@@ -78,7 +76,7 @@ class CFTN(nn.Module):
         text_depth: int,
         positions: str,
         dropout: float,
-        mask_schedule: Schedule,
+        mask_schedule: MaskSchedule,
         box_mask_prob: float,
         label_smoothing: float,
     ):
@@ -88,9 +86,9 @@ class CFTN(nn.Module):
                 "prior.cftn.heads: must divide width into heads of a multiple of 4, "
                 f"got heads={heads}, width={width}; change one of them in params.yaml"
             )
-        self.grid, self.length, self.mask = grid, grid[0] * grid[1], codebook_size
+        self.grid, self.length, self.mask_token = grid, grid[0] * grid[1], codebook_size
         self.num_draws = 5 + self.length
-        self.mask_schedule: Schedule = mask_schedule
+        self.mask_schedule: MaskSchedule = mask_schedule
         self.box_mask_prob, self.label_smoothing = box_mask_prob, label_smoothing
         self.measured: dict[str, Tensor] = {}
         has_text = text.length > 0
@@ -101,59 +99,59 @@ class CFTN(nn.Module):
         )
         self.embedding = nn.Embedding(codebook_size + 1, width)
         self.positions = nn.Embedding(self.length, width) if positions == "learned" else None
-        turns = grid_rotation(*grid, width // heads)[:, 1:] if positions == "rope" else None
-        self.register_buffer("turns", turns, persistent=False)
+        rope = grid_rope(*grid, width // heads)[:, 1:] if positions == "rope" else None
+        self.register_buffer("rope", rope, persistent=False)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(
             Block(width=width, heads=heads, dropout=dropout, has_text=has_text)
             for _ in range(depth)
         )
         self.norm = RMSNorm(width)
-        self.head = nn.Linear(width, codebook_size, bias=False)
+        self.head = Head(width, codebook_size, bias=False)
         initialise(self, depth=depth)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Return "masked_nats", a masked code's mean surprise; smoothed in training."""
+        """Return "masked_nats", the mean cross-entropy at masked codes; smoothed in training."""
         codes, draws = batch["codes"], batch["draws"]
-        is_masked = self._mask(draws)
-        tokens = codes.masked_fill(is_masked, self.mask)
-        logits = self.logits(tokens, self.start(text_of(batch)), is_masked)
+        mask = self._mask(draws)
+        tokens = codes.masked_fill(mask, self.mask_token)
+        logits = self.logits(tokens, self.start(text_of(batch)), mask)
         smoothing = self.label_smoothing if self.training else 0.0
-        loss, accuracy = guessed(logits, codes[is_masked], smoothing=smoothing)
+        loss, accuracy = masked_cross_entropy(logits, codes[mask], smoothing=smoothing)
         self.measured = {"visual_accuracy": accuracy}
         return {"masked_nats": loss}
 
     def nats(self, codes: Tensor, text: TextInput, noise: Tensor) -> Tensor:
-        """Return an estimate of each picture's bound, (B,) float32 nats; see `Prior.nats`."""
-        return bound(self, codes, text, noise)
+        """Estimate an upper bound on the negative log-likelihood; see `Prior.nats`."""
+        return estimate_bound(self, codes, text, noise)
 
-    def fill(self, codes: Tensor, is_hidden: Tensor, text: TextInput) -> Tensor:
-        """Guess hidden cells in one pass; see `Prior.fill`."""
-        return fill(self, codes, is_hidden, text)
+    def fill(self, codes: Tensor, mask: Tensor, text: TextInput) -> Tensor:
+        """Replace masked codes by the likeliest ones, in one pass; see `Prior.fill`."""
+        return fill(self, codes, mask, text)
 
-    def start(self, text: TextInput, latent: Tensor | None = None) -> State:
-        """Return the text's keys and values for every block; there is no latent."""
+    def start(self, text: TextInput, latent: Tensor | None = None) -> DecodingState:
+        """Compute the caption's keys and values for every block; `latent` is not used."""
         if self.text_tower is None:
-            return State([None] * len(self.blocks))
+            return DecodingState([None] * len(self.blocks))
         vectors = self.text_tower(text)
-        layers = [block.cross_attention for block in self.blocks]
-        return State([(layer.keys_values(vectors), text.is_real) for layer in layers])  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue] nn.ModuleList forgets what it holds
+        layers = [cast(CrossAttention, block.cross_attention) for block in self.blocks]
+        return DecodingState([(layer.keys_values(vectors), text.text_mask) for layer in layers])
 
-    def logits(self, tokens: Tensor, state: State, is_wanted: Tensor) -> Tensor:
-        """Return the logits of wanted cells, (M, K) float; see `MaskedPrior.logits`."""
+    def logits(self, tokens: Tensor, state: DecodingState, mask: Tensor) -> Tensor:
+        """Return the logits of masked cells, (M, K) float; see `MaskedPrior.logits`."""
         x = self.embedding(tokens)
         if self.positions is not None:
             x = x + self.positions.weight
         x = self.dropout(x.to(working_dtype(x)))
-        for block, side in zip(self.blocks, state.text, strict=True):
-            x = block(x, is_causal=False, turns=self.turns, text=side)
-        return self.head(self.norm(x[is_wanted]))
+        for block, context in zip(self.blocks, state.contexts, strict=True):
+            x = block(x, is_causal=False, rope=self.rope, context=context)
+        return self.head(self.norm(x[mask]))
 
     def _mask(self, draws: Tensor) -> Tensor:
         counts = mask_counts(mask_ratio(draws[:, 0], self.mask_schedule), self.length)
-        is_rectangle = draws[:, 1:2] < self.box_mask_prob
-        keys = torch.where(is_rectangle, rectangle_keys(draws[:, 2:5], self.grid), draws[:, 5:])
-        return lowest(keys, counts)
+        is_box = draws[:, 1:2] < self.box_mask_prob
+        keys = torch.where(is_box, box_keys(draws[:, 2:5], self.grid), draws[:, 5:])
+        return lowest_k_mask(keys, counts)
 
 
 def build(config: Config, *, grid: tuple[int, int], codebook_size: int, text: TextShape) -> CFTN:

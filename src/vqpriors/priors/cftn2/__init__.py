@@ -1,4 +1,4 @@
-"""CFTN v2, BiHemisphericBrain: a tower over pictures and one over captions, joined by bridges."""
+"""CFTN v2, BiHemisphericBrain: an image tower and a text tower, joined by gated cross-attention."""
 
 from vqpriors.priors.cftn2.model import Config, build
 

@@ -1,14 +1,13 @@
-"""A latent on which a one-step decode agrees, since its codes can't look at one another.
+"""A latent variable for one-step decoding, with a caption-conditional prior.
 
-Codes that are drawn at once from separate distributions are those of an average of pictures. Given
-a latent that says which picture it is to be, little is left to average over. What a latent may be
-depends on the caption: one that is drawn without regard to it would ask for strokes of a two and
-the caption for a seven.
+Codes that are drawn at once are independent given the caption, so without a latent they mix several
+pictures. A latent shared by all cells selects one of them. Its prior depends on the caption: one
+that did not could select the strokes of a two where the caption names a seven.
 
 References:
     Kingma & Welling 2013, Auto-Encoding Variational Bayes, arXiv:1312.6114;
     Sohn et al. 2015, Learning Structured Output Representation using Deep Conditional Generative
-    Models (a prior that is learned from the condition);
+    Models (a learned prior, given the condition);
     Dinh et al. 2016, Density estimation using Real NVP, arXiv:1605.08803 (affine couplings);
     Chen et al. 2016, Variational Lossy Autoencoder, arXiv:1611.02731 (a flow as the prior).
 """
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 from vqpriors.nn.blocks import Block
 from vqpriors.nn.norm import RMSNorm
 
-MOST = 2.0  # the log of the largest factor by which one layer stretches
+MAX_LOG_SCALE = 2.0  # bound on the log of a layer's scale, so that a flow stays stable
 
 
 class Gaussian(NamedTuple):
@@ -32,147 +31,151 @@ class Gaussian(NamedTuple):
     mean: Tensor
     log_variance: Tensor
 
-    def draw(self, noise: Tensor) -> Tensor:
-        """Turn standard normal noise, (B, latent_width), into draws."""
+    def rsample(self, noise: Tensor) -> Tensor:
+        """Turn standard normal noise, (B, latent_width), into samples, with gradients."""
         return self.mean + (0.5 * self.log_variance).exp() * noise
 
     def entropy(self) -> Tensor:
-        """Return the mean surprise of draws, (B,) nats."""
+        """Return the differential entropy, (B,) nats."""
         return 0.5 * (1 + math.log(2 * math.pi) + self.log_variance).sum(1)
 
 
 class Coupling(nn.Module):
-    """Shifts and stretches the second half of a latent as the first half and a caption say.
+    """Affine coupling: shift and scale of a latent's second half, from the first and the caption.
 
     Args:
         latent_width: Width of the latent.
-        width: Width D of the caption's summary, and of the layer between.
+        width: Width D of the caption's summary and of the hidden layer.
     """
 
     def __init__(self, *, latent_width: int, width: int):
         super().__init__()
-        self.kept = latent_width // 2
-        self.read = nn.Linear(self.kept + width, width)
-        self.say = nn.Linear(width, 2 * (latent_width - self.kept))
+        split = latent_width // 2
+        self.in_proj = nn.Linear(split + width, width)
+        self.out = nn.Linear(width, 2 * (latent_width - split))
 
     def forward(self, first: Tensor, summary: Tensor) -> tuple[Tensor, Tensor]:
-        """Return shift and log of the stretch, each as wide as the second half."""
-        heard = F.silu(self.read(torch.cat([first.to(summary.dtype), summary], dim=1)))
-        return _shift_and_stretch(self.say(heard))
+        """Return the shift and the log of the scale, each as wide as the second half."""
+        hidden = F.silu(self.in_proj(torch.cat([first.to(summary.dtype), summary], dim=1)))
+        return _shift_and_log_scale(self.out(hidden))
 
 
-class Expectation(nn.Module):
-    """Which latents a caption lets expect: standard normal noise, bent by what the caption says.
+class LatentFlow(nn.Module):
+    """Caption-conditional prior p(latent | caption): a normalising flow.
 
-    Each layer can be undone exactly, so a latent's density can be told. At first nothing is bent.
+    Every layer is invertible, so the density is exact. It starts as the identity, up to the order
+    of channels, so that the prior is standard normal at first.
 
     Args:
         latent_width: Width of the latent.
         width: Width D of the text tower.
-        depth: Couplings; with none, a normal distribution is left.
+        depth: Number of couplings; with 0, the prior is a normal distribution.
     """
 
     def __init__(self, *, latent_width: int, width: int, depth: int):
         super().__init__()
         self.norm = RMSNorm(width)
-        self.say = nn.Linear(width, 2 * latent_width)
+        self.out = nn.Linear(width, 2 * latent_width)
         sizes = {"latent_width": latent_width, "width": width}
         self.couplings = nn.ModuleList(Coupling(**sizes) for _ in range(depth))
 
-    def silence(self) -> None:
-        """Bend nothing, whatever initialised the weights."""
+    def init_identity(self) -> None:
+        """Zero the output layers, so that the flow starts as the identity."""
         for layer in (self, *self.couplings):
-            nn.init.zeros_(cast(nn.Linear, layer.say).weight)
-            nn.init.zeros_(cast(nn.Linear, layer.say).bias)
+            nn.init.zeros_(cast(nn.Linear, layer.out).weight)
+            nn.init.zeros_(cast(nn.Linear, layer.out).bias)
 
-    def draw(self, noise: Tensor, text: Tensor, is_real: Tensor) -> Tensor:
+    def rsample(self, noise: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
         """Turn noise into latents.
 
         Args:
             noise: Standard normal, (B, latent_width).
-            text: The captions' states in the text tower, (B, L, D).
-            is_real: False at padding, (B, L) bool.
+            text: Hidden states of the captions in the text tower, (B, L, D).
+            text_mask: False at padding, (B, L) bool.
 
         Returns:
             (B, latent_width) float32.
         """
-        summary, latent = self._summary(text, is_real), noise
+        summary, latent = self._summary(text, text_mask), noise
+        split = latent.shape[1] // 2
         for coupling in self.couplings:
-            first, second = self._halves(latent)
-            shift, stretch = coupling(first, summary)
-            latent = torch.cat([second * stretch.exp() + shift, first], dim=1)
-        shift, stretch = _shift_and_stretch(self.say(summary))
-        return latent * stretch.exp() + shift
+            first, second = latent[:, :split], latent[:, split:]
+            shift, log_scale = coupling(first, summary)
+            latent = torch.cat([second * log_scale.exp() + shift, first], dim=1)
+        shift, log_scale = _shift_and_log_scale(self.out(summary))
+        return latent * log_scale.exp() + shift
 
-    def surprise(self, latent: Tensor, text: Tensor, is_real: Tensor) -> Tensor:
-        """Return minus the log of latents' density, (B,) float32 nats; arguments as of `draw`."""
-        summary = self._summary(text, is_real)
-        shift, stretch = _shift_and_stretch(self.say(summary))
-        latent, stretched = (latent - shift) * (-stretch).exp(), stretch.sum(1)
+    def nll(self, latent: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
+        """Return the negative log-density of latents, (B,) float32 nats.
+
+        Args:
+            latent: (B, latent_width).
+            text: As in `rsample`.
+            text_mask: As in `rsample`.
+        """
+        summary = self._summary(text, text_mask)
+        shift, log_scale = _shift_and_log_scale(self.out(summary))
+        latent, log_det = (latent - shift) * (-log_scale).exp(), log_scale.sum(1)
+        split = latent.shape[1] // 2
         for coupling in reversed(self.couplings):
-            width = latent.shape[1] // 2
-            bent, first = latent.split([latent.shape[1] - width, width], dim=1)
-            shift, stretch = coupling(first, summary)
-            latent = torch.cat([first, (bent - shift) * (-stretch).exp()], dim=1)
-            stretched = stretched + stretch.sum(1)
+            second, first = latent.split([latent.shape[1] - split, split], dim=1)
+            shift, log_scale = coupling(first, summary)
+            latent = torch.cat([first, (second - shift) * (-log_scale).exp()], dim=1)
+            log_det = log_det + log_scale.sum(1)
         normal = 0.5 * (latent.square() + math.log(2 * math.pi)).sum(1)
-        return normal + stretched
+        return normal + log_det
 
-    def _summary(self, text: Tensor, is_real: Tensor) -> Tensor:
-        share = is_real[..., None].to(text.dtype)
-        return (self.norm(text) * share).sum(1) / share.sum(1)
-
-    def _halves(self, latent: Tensor) -> tuple[Tensor, Tensor]:
-        width = latent.shape[1] // 2
-        return latent[:, :width], latent[:, width:]
+    def _summary(self, text: Tensor, text_mask: Tensor) -> Tensor:
+        weight = text_mask[..., None].to(text.dtype)
+        return (self.norm(text) * weight).sum(1) / weight.sum(1)
 
 
 class Latent(nn.Module):
-    """Reads a latent off a whole picture in training, and tells the picture tower of one.
-
-    Attributes:
-        expectation: Which latents captions let expect.
+    """A latent variable: its posterior given a picture, its prior, and its input to the tower.
 
     Args:
         latent_width: Width of the latent.
         width: Width D of the towers.
-        depth: Blocks that read the picture.
-        couplings: Layers of the expectation.
+        depth: Blocks of the posterior's encoder.
+        flow_layers: Couplings of the prior.
         heads: Attention heads.
+
+    Attributes:
+        flow: The prior, given a caption.
     """
 
-    def __init__(self, *, latent_width: int, width: int, depth: int, couplings: int, heads: int):
+    def __init__(self, *, latent_width: int, width: int, depth: int, flow_layers: int, heads: int):
         super().__init__()
         self.blocks = nn.ModuleList(
             Block(width=width, heads=heads, dropout=0.0, has_text=False) for _ in range(depth)
         )
         self.norm = RMSNorm(width)
         self.posterior = nn.Linear(width, 2 * latent_width)
-        self.expectation = Expectation(latent_width=latent_width, width=width, depth=couplings)
-        self.tell = nn.Linear(latent_width, width)
+        self.flow = LatentFlow(latent_width=latent_width, width=width, depth=flow_layers)
+        self.to_tokens = nn.Linear(latent_width, width)
 
-    def read(self, x: Tensor, *, turns: Tensor | None = None) -> Gaussian:
-        """Return what latents pictures may have.
+    def encode(self, x: Tensor, *, rope: Tensor | None = None) -> Gaussian:
+        """Return the posterior, given pictures.
 
         Args:
-            x: Embedded, (B, N, D).
-            turns: Rotary positions, (2, N, head_width); None where `x` has learned ones.
+            x: Embedded codes, (B, N, D).
+            rope: Rotary positions, (2, N, head_width); None where `x` has learned ones.
         """
         for block in self.blocks:
-            x = block(x, is_causal=False, turns=turns)
-        mean, spread = self.posterior(self.norm(x).mean(1)).float().chunk(2, dim=-1)
-        return Gaussian(mean, spread.clamp(-10, 4))
+            x = block(x, is_causal=False, rope=rope)
+        mean, log_variance = self.posterior(self.norm(x).mean(1)).float().chunk(2, dim=-1)
+        return Gaussian(mean, log_variance.clamp(-10, 4))
 
     def forward(self, latent: Tensor) -> Tensor:
-        """Turn latents, (B, latent_width), into what is added to every cell, (B, 1, D)."""
-        return self.tell(latent)[:, None]
+        """Turn latents, (B, latent_width), into a vector for all cells, (B, 1, D)."""
+        return self.to_tokens(latent)[:, None]
 
 
-def _shift_and_stretch(values: Tensor) -> tuple[Tensor, Tensor]:
-    shift, stretch = values.float().chunk(2, dim=1)
-    return shift, MOST * (stretch / MOST).tanh()
+def _shift_and_log_scale(values: Tensor) -> tuple[Tensor, Tensor]:
+    shift, log_scale = values.float().chunk(2, dim=1)
+    return shift, MAX_LOG_SCALE * (log_scale / MAX_LOG_SCALE).tanh()
 
 
-def normal(uniform: Tensor) -> Tensor:
+def standard_normal(uniform: Tensor) -> Tensor:
     """Turn uniform draws in 0..1 into standard normal ones."""
     return torch.special.ndtri(uniform.double().clamp(1e-6, 1 - 1e-6)).float()

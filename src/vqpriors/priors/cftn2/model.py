@@ -1,7 +1,7 @@
-"""CFTN v2, BiHemisphericBrain: a tower over pictures and one over captions, joined by bridges.
+"""CFTN v2, BiHemisphericBrain: an image tower and a text tower, joined by gated cross-attention.
 
-A side that is known as a whole does not listen to the other one. So a caption is read once for a
-picture that is drawn in many steps, and a picture once for a caption.
+If one modality is fully given, its tower does not attend to the other, so its hidden states are
+computed once and reused at every decoding step.
 
 References:
     Swerdlow et al. 2025, UniDisc, arXiv:2503.20853 (masked pictures and captions together);
@@ -9,7 +9,7 @@ References:
 """
 
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -18,22 +18,29 @@ from torch import Tensor, nn
 from vqpriors.core.params import Section
 from vqpriors.core.phases import Phase
 from vqpriors.data.text_inputs import TextInput, TextShape
-from vqpriors.nn.attention import grid_rotation
+from vqpriors.nn.attention import Context, grid_rope
 from vqpriors.nn.blocks import initialise
-from vqpriors.priors.base.masked import bound, fill
-from vqpriors.priors.base.masking import Schedule, guessed, lowest, mask_counts, mask_ratio
+from vqpriors.priors.base.masked import estimate_bound, fill
+from vqpriors.priors.base.masking import MaskSchedule, masked_cross_entropy
 from vqpriors.priors.base.prior import Batch, text_of
-from vqpriors.priors.cftn2.code_stem import Eyes
-from vqpriors.priors.cftn2.latent import Latent, normal
+from vqpriors.priors.cftn2.code_stem import CodeStem
+from vqpriors.priors.cftn2.latent import Latent, standard_normal
+from vqpriors.priors.cftn2.tasks import (
+    Draws,
+    caption_mask,
+    code_mask,
+    draw_sizes,
+    split_batch,
+    task_shares,
+)
 from vqpriors.priors.cftn2.towers import (
-    Bridge,
-    Side,
     Tower,
-    bridges,
-    converse,
-    listen,
-    sides,
-    speak_up,
+    cache_context,
+    forward_joint,
+    forward_with_context,
+    init_bridge_outputs,
+    make_bridges,
+    mean_gates,
 )
 
 Losses = dict[str, Tensor]
@@ -47,7 +54,7 @@ class Config(Section):
     heads: int = Field(ge=1)
     positions: Literal["rope", "learned"]
     dropout: float = Field(ge=0, lt=1)
-    mask_schedule: Schedule
+    mask_schedule: MaskSchedule
     full_mask_prob: float = Field(ge=0, le=1)
     full_caption_mask_prob: float = Field(ge=0, le=1)
     label_smoothing: float = Field(ge=0, lt=1)
@@ -59,29 +66,18 @@ class Config(Section):
 
 
 @dataclass
-class State:
-    """What all passes share: what the known side says at each layer, and the latent."""
+class DecodingState:
+    """The given modality's keys and values for each bridge, and the latent, (B, 1, D)."""
 
-    heard: list[Side]
+    contexts: list[Context]
     latent: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class Draws:
-    """A batch's randomness, a row an example: uniform in 0..1, and which captions are empty."""
-
-    ratio: Tensor
-    whole: Tensor
-    latent: Tensor
-    codes: Tensor
-    text: Tensor
-    is_empty: Tensor
-
-
 class CFTN2(nn.Module):
-    """Both directions between captions and pictures; see `MaskedPrior` and `Captioner`."""
+    """Two masked transformers, for pictures and for captions; a `MaskedPrior` and `Captioner`."""
 
     primitive = "masked"
+    is_captioner = True
     is_exact = False
     latent: Latent
 
@@ -96,7 +92,7 @@ class CFTN2(nn.Module):
         heads: int,
         positions: str,
         dropout: float,
-        mask_schedule: Schedule,
+        mask_schedule: MaskSchedule,
         full_mask_prob: float,
         full_caption_mask_prob: float,
         label_smoothing: float,
@@ -108,34 +104,36 @@ class CFTN2(nn.Module):
         super().__init__()
         _check(width=width, heads=heads, positions=positions, text=text)
         self.grid, self.length, self.text_length = grid, grid[0] * grid[1], text.length
-        self.mask, self.text_mask = codebook_size, text.vocabulary
-        self.mask_schedule: Schedule = mask_schedule
-        self.whole, self.label_smoothing = (full_mask_prob, full_caption_mask_prob), label_smoothing
-        self.latent_width = latent_width
-        self.parts = (2, 2, latent_width, self.length, self.text_length)
-        self.num_draws = sum(self.parts)
+        self.mask_token, self.text_mask_token = codebook_size, text.vocabulary
+        self.mask_schedule: MaskSchedule = mask_schedule
+        self.full_mask_prob, self.full_caption_mask_prob = full_mask_prob, full_caption_mask_prob
+        self.label_smoothing, self.latent_width = label_smoothing, latent_width
+        self.draw_sizes = draw_sizes(
+            latent_width=latent_width, length=self.length, text_length=self.text_length
+        )
+        self.num_draws = sum(self.draw_sizes)
         self.measured: dict[str, Tensor] = {}
         sizes = {"width": width, "heads": heads, "dropout": dropout}
-        turns = grid_rotation(*grid, width // heads)[:, 1:] if positions == "rope" else None
+        rope = grid_rope(*grid, width // heads)[:, 1:] if positions == "rope" else None
         self.image = Tower(
-            num_tokens=codebook_size, length=self.length, depth=depth, turns=turns, **sizes
+            num_tokens=codebook_size, length=self.length, depth=depth, rope=rope, **sizes
         )
         self.text = Tower(num_tokens=text.vocabulary, length=text.length, depth=depth, **sizes)
         has_features = text.feature_width > 0
         self.project = nn.Linear(text.feature_width, width, bias=False) if has_features else None
-        self.to_image, self.to_text = bridges(depth, **sizes), bridges(depth, **sizes)
-        self.eyes = Eyes(grid=grid, num_codes=codebook_size, width=width, depth=stem_depth)
+        self.to_image, self.to_text = make_bridges(depth, **sizes), make_bridges(depth, **sizes)
+        self.code_stem = CodeStem(grid=grid, num_codes=codebook_size, width=width, depth=stem_depth)
         self.latent = Latent(
             latent_width=latent_width,
             width=width,
             depth=latent_depth,
-            couplings=flow_layers,
+            flow_layers=flow_layers,
             heads=heads,
         )
         initialise(self, depth=2 * depth)
-        speak_up(self.to_image)
-        speak_up(self.to_text)
-        self.latent.expectation.silence()
+        init_bridge_outputs(self.to_image)
+        init_bridge_outputs(self.to_text)
+        self.latent.flow.init_identity()
         self.begin_phase()
 
     def begin_phase(
@@ -145,165 +143,145 @@ class CFTN2(nn.Module):
         joint_share: float = 0.25,
         latent_share: float = 0.25,
     ) -> None:
-        """Share out each batch among what there is to learn; what is left draws codes by captions.
+        """Set the share of each training task in a batch; the rest trains caption -> picture.
 
         Args:
-            caption_share: To write captions for whole pictures.
-            joint_share: To guess both sides from what is left of them.
-            latent_share: To draw all codes at once, given a latent.
+            caption_share: Picture -> caption.
+            joint_share: Masked pictures and captions together.
+            latent_share: Caption and latent -> all codes in one step.
 
         Raises:
-            ValueError: If a share is negative or they exceed the batch.
+            ValueError: If a share is negative, or their sum exceeds 1.
         """
-        shares = {"caption": caption_share, "joint": joint_share, "latent": latent_share}
-        left = 1 - sum(shares.values())
-        if min(*shares.values(), left + 1e-6) < 0:
-            raise ValueError(
-                "prior.cftn2.phases: shares must be at least 0 and add up to at most 1, "
-                f"got {shares}; change `options` in params.yaml"
-            )
-        self.shares = shares | {"generate": left if left > 1e-6 else 0.0}
+        self.shares = task_shares(caption=caption_share, joint=joint_share, latent=latent_share)
 
     def losses(self, batch: Batch) -> Losses:
-        """Return the mean surprise, in nats, of each thing that the phase has to learn.
+        """Return the losses of each training task of the phase, in nats.
 
         Returns:
-            "masked_nats": at masked codes, given the caption; "caption_nats": at masked tokens of
-            captions, given the picture; "joint_nats": at both, given what is left of both;
-            "one_step_nats": at all codes given a latent; "latent_nats": a code's part of the
-            latent's distance from what the caption lets expect.
+            "masked_nats": mean cross-entropy at masked codes, given the caption; "caption_nats": at
+            masked caption tokens, given the picture; "joint_nats": the sum of both, each given what
+            is left of the two; "one_step_nats": at all codes, given the caption and the latent;
+            "latent_nats": an estimate of the KL divergence of the latent's posterior from its
+            prior, per code.
         """
         self.measured = {}
         tasks = {
-            "generate": self._learn_codes,
-            "caption": self._learn_captions,
-            "joint": self._learn_both,
-            "latent": self._learn_one_step,
+            "generate": self._code_losses,
+            "caption": self._caption_losses,
+            "joint": self._joint_losses,
+            "latent": self._one_step_losses,
         }
         losses: Losses = {}
-        for name, rows in self._rows(len(batch["codes"])).items():
-            part = {key: value[rows] for key, value in batch.items()}
-            parts = part["draws"].split(self.parts, dim=1)
-            draws = Draws(*parts, is_empty=part["text_is_empty"])
-            losses |= tasks[name](part["codes"], text_of(part), draws)
-        for name, layers in (("image", self.to_image), ("text", self.to_text)):
-            for i, bridge in enumerate(layers):
-                openness = cast(Bridge, bridge).openness.detach()
-                self.measured[f"gate_to_{name}_{i}"] = openness.abs().mean()
+        rows = split_batch(len(batch["codes"]), self.shares, is_training=self.training)
+        for name, task_rows in rows.items():
+            part = {key: value[task_rows] for key, value in batch.items()}
+            losses |= tasks[name](part, Draws(*part["draws"].split(self.draw_sizes, dim=1)))
+        self.measured |= mean_gates(self.to_image, "gate_to_image")
+        self.measured |= mean_gates(self.to_text, "gate_to_text")
         return losses
 
     def nats(self, codes: Tensor, text: TextInput, noise: Tensor) -> Tensor:
-        """Return an estimate of each picture's bound, (B,) float32 nats; see `Prior.nats`."""
-        return bound(self, codes, text, noise)
+        """Estimate an upper bound on the negative log-likelihood; see `Prior.nats`."""
+        return estimate_bound(self, codes, text, noise)
 
-    def fill(self, codes: Tensor, is_hidden: Tensor, text: TextInput) -> Tensor:
-        """Guess hidden cells in one pass; see `Prior.fill`."""
-        return fill(self, codes, is_hidden, text)
+    def fill(self, codes: Tensor, mask: Tensor, text: TextInput) -> Tensor:
+        """Replace masked codes by the likeliest ones, in one pass; see `Prior.fill`."""
+        return fill(self, codes, mask, text)
 
-    def start(self, text: TextInput, latent: Tensor | None = None) -> State:
-        """Read the captions, once; see `MaskedPrior.start`."""
-        states = self._read(text)
-        told = None
+    def start(self, text: TextInput, latent: Tensor | None = None) -> DecodingState:
+        """Encode the captions, once, and sample the latent; see `MaskedPrior.start`."""
+        states, vector = self._text_states(text), None
         if latent is not None:
             own = slice(len(latent))
-            drawn = self.latent.expectation.draw(latent, states[-1][own], text.is_real[own])
-            told = self.latent(drawn).repeat(len(text.tokens) // len(latent), 1, 1)
-        return State(sides(self.to_image, states, text.is_real), told)
+            sampled = self.latent.flow.rsample(latent, states[-1][own], text.text_mask[own])
+            vector = self.latent(sampled).repeat(len(text.tokens) // len(latent), 1, 1)
+        return DecodingState(cache_context(self.to_image, states, text.text_mask), vector)
 
-    def _read(self, text: TextInput) -> list[Tensor]:
+    def logits(self, tokens: Tensor, state: DecodingState, mask: Tensor) -> Tensor:
+        """Return the logits of masked cells, (M, K) float; see `MaskedPrior.logits`."""
+        x = self.image.embed(tokens, state.latent)
+        x = forward_with_context(self.image, x, self.to_image, state.contexts)
+        return self.image.predict(x, mask)
+
+    def set_codebook(self, codebook: Tensor) -> None:
+        """Store the tokenizer's codebook; see `Captioner.set_codebook`."""
+        self.code_stem.set_codebook(codebook)
+
+    def start_caption(self, codes: Tensor) -> DecodingState:
+        """Encode the pictures, once; see `Captioner.start_caption`."""
+        states = self.image.hidden_states(self.code_stem(codes, self.image.embed(codes)))
+        everywhere = torch.ones_like(codes, dtype=torch.bool)
+        return DecodingState(cache_context(self.to_text, states, everywhere))
+
+    def caption_logits(self, tokens: Tensor, state: DecodingState, mask: Tensor) -> Tensor:
+        """Return the logits of masked tokens, (M, V) float; see `Captioner.caption_logits`."""
+        x = self.text.embed(tokens)
+        x = forward_with_context(self.text, x, self.to_text, state.contexts)
+        return self.text.predict(x, mask)
+
+    def _text_states(self, text: TextInput) -> list[Tensor]:
         extra = None
         if self.project is not None and text.features is not None:
             extra = self.project(text.features)
-        return self.text.alone(self.text.embed(text.tokens, extra), text.is_real)
+        return self.text.hidden_states(self.text.embed(text.tokens, extra), text.text_mask)
 
-    def logits(self, tokens: Tensor, state: State, is_wanted: Tensor) -> Tensor:
-        """Return the logits of wanted cells, (M, K) float; see `MaskedPrior.logits`."""
-        x = listen(self.image, self.image.embed(tokens, state.latent), self.to_image, state.heard)
-        return self.image.predict(x, is_wanted)
-
-    def learn_looks(self, codebook: Tensor) -> None:
-        """Take in the vectors that codes stand for; see `Captioner.learn_looks`."""
-        self.eyes.learn(codebook)
-
-    def start_caption(self, codes: Tensor) -> State:
-        """Look at the pictures, once; see `Captioner.start_caption`."""
-        states = self.image.alone(self.eyes(codes, self.image.embed(codes)))
-        return State(sides(self.to_text, states, torch.ones_like(codes, dtype=torch.bool)))
-
-    def caption_logits(self, tokens: Tensor, state: State, is_wanted: Tensor) -> Tensor:
-        """Return the logits of wanted tokens, (M, V) float; see `Captioner.caption_logits`."""
-        x = listen(self.text, self.text.embed(tokens), self.to_text, state.heard)
-        return self.text.predict(x, is_wanted)
-
-    def _learn_codes(self, codes: Tensor, text: TextInput, draws: Draws) -> Losses:
-        is_masked = self._mask(draws.codes, draws, side=0)
-        tokens = codes.masked_fill(is_masked, self.mask)
-        logits = self.logits(tokens, self.start(text), is_masked)
-        loss, self.measured["visual_accuracy"] = self._guessed(logits, codes[is_masked])
+    def _code_losses(self, batch: Batch, draws: Draws) -> Losses:
+        codes, mask = batch["codes"], self._code_mask(draws)
+        tokens = codes.masked_fill(mask, self.mask_token)
+        logits = self.logits(tokens, self.start(text_of(batch)), mask)
+        loss, self.measured["visual_accuracy"] = self._cross_entropy(logits, codes[mask])
         return {"masked_nats": loss}
 
-    def _learn_captions(self, codes: Tensor, text: TextInput, draws: Draws) -> Losses:
-        is_masked = self._mask(draws.text, draws, side=1) & ~draws.is_empty[:, None]
-        tokens = text.tokens.masked_fill(is_masked, self.text_mask)
-        logits = self.caption_logits(tokens, self.start_caption(codes), is_masked)
-        loss, self.measured["caption_accuracy"] = self._guessed(logits, text.tokens[is_masked])
+    def _caption_losses(self, batch: Batch, draws: Draws) -> Losses:
+        targets, mask = batch["text_tokens"], self._caption_mask(batch, draws)
+        tokens = targets.masked_fill(mask, self.text_mask_token)
+        logits = self.caption_logits(tokens, self.start_caption(batch["codes"]), mask)
+        loss, self.measured["caption_accuracy"] = self._cross_entropy(logits, targets[mask])
         return {"caption_nats": loss}
 
-    def _learn_both(self, codes: Tensor, text: TextInput, draws: Draws) -> Losses:
-        is_hidden = self._mask(draws.codes, draws, side=0)
-        is_unsaid = self._mask(draws.text, draws, side=1) & ~draws.is_empty[:, None]
-        image = self.image.embed(codes.masked_fill(is_hidden, self.mask))
-        words = self.text.embed(text.tokens.masked_fill(is_unsaid, self.text_mask))
-        listening = (self.to_image, self.to_text)
-        image, words = converse((self.image, self.text), (image, words), listening)
-        code_loss, _ = self._guessed(self.image.predict(image, is_hidden), codes[is_hidden])
-        text_loss, _ = self._guessed(self.text.predict(words, is_unsaid), text.tokens[is_unsaid])
+    def _joint_losses(self, batch: Batch, draws: Draws) -> Losses:
+        codes, code_mask = batch["codes"], self._code_mask(draws)
+        tokens, token_mask = batch["text_tokens"], self._caption_mask(batch, draws)
+        image = self.image.embed(codes.masked_fill(code_mask, self.mask_token))
+        words = self.text.embed(tokens.masked_fill(token_mask, self.text_mask_token))
+        towers, bridges = (self.image, self.text), (self.to_image, self.to_text)
+        image, words = forward_joint(towers, (image, words), bridges)
+        code_loss, _ = self._cross_entropy(self.image.predict(image, code_mask), codes[code_mask])
+        text_loss, _ = self._cross_entropy(self.text.predict(words, token_mask), tokens[token_mask])
         return {"joint_nats": code_loss + text_loss}
 
-    def _learn_one_step(self, codes: Tensor, text: TextInput, draws: Draws) -> Losses:
-        everywhere = torch.ones_like(codes, dtype=torch.bool)
-        states = self._read(text)
-        found = self.latent.read(self.image.embed(codes), turns=self.image.turns)
-        latent = found.draw(normal(draws.latent))
-        surprise = self.latent.expectation.surprise(latent, states[-1], text.is_real)
-        distance = (surprise - found.entropy()).mean()
-        state = State(sides(self.to_image, states, text.is_real), self.latent(latent))
-        logits = self.logits(codes.masked_fill(everywhere, self.mask), state, everywhere)
-        loss, self.measured["one_step_accuracy"] = self._guessed(logits, codes.flatten())
-        return {"one_step_nats": loss, "latent_nats": distance / self.length}
+    def _one_step_losses(self, batch: Batch, draws: Draws) -> Losses:
+        codes, text = batch["codes"], text_of(batch)
+        mask = torch.ones_like(codes, dtype=torch.bool)
+        states = self._text_states(text)
+        posterior = self.latent.encode(self.image.embed(codes), rope=self.image.rope)
+        latent = posterior.rsample(standard_normal(draws.latent))
+        prior_nll = self.latent.flow.nll(latent, states[-1], text.text_mask)
+        divergence = (prior_nll - posterior.entropy()).mean()
+        contexts = cache_context(self.to_image, states, text.text_mask)
+        state = DecodingState(contexts, self.latent(latent))
+        logits = self.logits(codes.masked_fill(mask, self.mask_token), state, mask)
+        loss, self.measured["one_step_accuracy"] = self._cross_entropy(logits, codes.flatten())
+        return {"one_step_nats": loss, "latent_nats": divergence / self.length}
 
-    def _mask(self, keys: Tensor, draws: Draws, *, side: int) -> Tensor:
-        ratio = mask_ratio(draws.ratio[:, side], self.mask_schedule)
-        ratio = ratio.masked_fill(draws.whole[:, side] < self.whole[side], 1.0)
-        return lowest(keys, mask_counts(ratio, keys.shape[1]))
+    def _code_mask(self, draws: Draws) -> Tensor:
+        return code_mask(draws, self.mask_schedule, full_mask_prob=self.full_mask_prob)
 
-    def _guessed(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        return guessed(logits, targets, smoothing=self.label_smoothing if self.training else 0.0)
+    def _caption_mask(self, batch: Batch, draws: Draws) -> Tensor:
+        prob, is_empty = self.full_caption_mask_prob, batch["text_is_empty"]
+        return caption_mask(draws, self.mask_schedule, full_mask_prob=prob, is_empty=is_empty)
 
-    def _rows(self, batch: int) -> dict[str, slice]:
-        """Cut a batch in training; in evaluation, every task that has a share has all rows."""
-        active = {name: share for name, share in self.shares.items() if share > 0}
-        if not self.training:
-            return dict.fromkeys(active, slice(None))
-        if batch < len(active):
-            raise ValueError(
-                f"prior.train.batch_size: must be at least {len(active)} a process, one example "
-                f"for each thing that cftn2 learns, got {batch}; raise it in params.yaml"
-            )
-        rows, start, total = {}, 0, 0.0
-        for place, (name, share) in enumerate(active.items(), start=1):
-            total += share
-            end = round(total * batch)
-            end = min(max(end, start + 1), batch - len(active) + place)  # none goes without
-            rows[name], start = slice(start, end), end
-        return rows
+    def _cross_entropy(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        smoothing = self.label_smoothing if self.training else 0.0
+        return masked_cross_entropy(logits, targets, smoothing=smoothing)
 
 
 def _check(*, width: int, heads: int, positions: str, text: TextShape) -> None:
     if text.length == 0:
         raise ValueError(
-            "text.encoder: cftn2 reads and writes captions, got none; choose another encoder, "
-            "such as wordpiece, or another prior.arch"
+            "text.encoder: cftn2 needs captions, got none; choose another encoder, such as "
+            "wordpiece, or another prior.arch"
         )
     if width % heads or (positions == "rope" and width // heads % 4):
         raise ValueError(

@@ -1,8 +1,8 @@
-"""Two towers and the gated bridges between them: one over pictures, one over captions.
+"""Two transformer towers, over codes and over caption tokens, and gated bridges between them.
 
 References:
-    Alayrac et al. 2022, Flamingo, arXiv:2204.14198 (cross-attention behind a tanh gate that starts
-    closed);
+    Alayrac et al. 2022, Flamingo, arXiv:2204.14198 (cross-attention with a tanh gate that is
+    closed at first);
     Lu et al. 2019, ViLBERT, arXiv:1908.02265 (two streams, each attending to the other).
 """
 
@@ -12,31 +12,28 @@ import torch
 from torch import Tensor, nn
 
 from vqpriors.core.hardware import working_dtype
-from vqpriors.nn.attention import CrossAttention
-from vqpriors.nn.blocks import Block
+from vqpriors.nn.attention import Context, CrossAttention
+from vqpriors.nn.blocks import Block, Head
 from vqpriors.nn.norm import RMSNorm
 
-PACE = 8.0  # a gate moves by no more than the learning rate in a step: too slow on its own
-
-Side = tuple[tuple[Tensor, Tensor], Tensor]
-"""The other tower as a bridge sees it: keys and values, (B, heads, M, D) each; which are visible,
-(B, M) bool."""
+GATE_LR_SCALE = 8.0
+"""Adam moves a parameter by about lr a step; this factor lets gates open within an epoch."""
 
 
 class Tower(nn.Module):
-    """A bidirectional transformer over tokens of one kind, of which any may be masked.
+    """Bidirectional transformer over tokens of one modality, of which any may be masked.
 
     Args:
-        num_tokens: Number of tokens V; one more, V itself, stands for a masked one.
+        num_tokens: Number of tokens V; the mask token is V.
         length: Number of positions N.
         width: Width D.
         depth: Number of blocks.
         heads: Attention heads.
-        dropout: In training.
-        turns: Rotary positions, (2, N, head_width); None for learned ones.
+        dropout: Dropout rate.
+        rope: Rotary positions, (2, N, head_width); None for learned ones.
     """
 
-    turns: Tensor | None
+    rope: Tensor | None
 
     def __init__(
         self,
@@ -47,22 +44,22 @@ class Tower(nn.Module):
         depth: int,
         heads: int,
         dropout: float,
-        turns: Tensor | None = None,
+        rope: Tensor | None = None,
     ):
         super().__init__()
-        self.mask = num_tokens
+        self.mask_token = num_tokens
         self.embedding = nn.Embedding(num_tokens + 1, width)
-        self.positions = nn.Embedding(length, width) if turns is None else None
-        self.register_buffer("turns", turns, persistent=False)
+        self.positions = nn.Embedding(length, width) if rope is None else None
+        self.register_buffer("rope", rope, persistent=False)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(
             Block(width=width, heads=heads, dropout=dropout, has_text=False) for _ in range(depth)
         )
         self.norm = RMSNorm(width)
-        self.head = nn.Linear(width, num_tokens, bias=False)
+        self.head = Head(width, num_tokens, bias=False)
 
     def embed(self, tokens: Tensor, extra: Tensor | None = None) -> Tensor:
-        """Turn tokens, (B, N) int64, and what is to be added to them, into vectors, (B, N, D)."""
+        """Embed tokens, (B, N) int64, and add `extra`, of a shape that broadcasts to (B, N, D)."""
         x = self.embedding(tokens)
         if self.positions is not None:
             x = x + self.positions.weight
@@ -70,104 +67,127 @@ class Tower(nn.Module):
             x = x + extra
         return self.dropout(x.to(working_dtype(x)))
 
-    def step(self, layer: int, x: Tensor, is_visible: Tensor | None = None) -> Tensor:
+    def run_block(self, layer: int, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """Run one block; (B, N, D) to (B, N, D)."""
-        return self.blocks[layer](x, is_causal=False, turns=self.turns, is_real=is_visible)
+        return self.blocks[layer](x, is_causal=False, rope=self.rope, padding_mask=padding_mask)
 
-    def alone(self, x: Tensor, is_visible: Tensor | None = None) -> list[Tensor]:
-        """Run with no bridge; return what stands before each block, (B, N, D)."""
+    def hidden_states(self, x: Tensor, padding_mask: Tensor | None = None) -> list[Tensor]:
+        """Run without bridges and return the input of each block, (B, N, D)."""
         states = [x]
         for layer in range(len(self.blocks) - 1):
-            states.append(self.step(layer, states[-1], is_visible))
+            states.append(self.run_block(layer, states[-1], padding_mask))
         return states
 
-    def predict(self, x: Tensor, is_wanted: Tensor) -> Tensor:
-        """Return the logits of wanted positions, (M, V), from the last block's (B, N, D)."""
-        return self.head(self.norm(x[is_wanted]))
+    def predict(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Return the logits of masked positions, (M, V), from the last block's (B, N, D)."""
+        return self.head(self.norm(x[mask]))
 
 
-class Bridge(nn.Module):
-    """Lets one tower listen to the other through a gate that is closed at first.
+class GatedCrossAttention(nn.Module):
+    """Gated cross-attention from one tower to the other; the gates are closed at first.
 
-    One gate a channel: a single one for all of them is closed again by the channels that do not
-    want what is heard, and opened a third as fast in trials.
+    There is one gate per channel. With one scalar gate, channels that do not benefit push it back
+    to 0; in trials it opened at a third of the speed.
 
     Attributes:
-        gate: What opens it, (D,); see `openness`.
+        raw_gate: The gates' parameter, (D,); see `gate`.
     """
 
     def __init__(self, *, width: int, heads: int, dropout: float):
         super().__init__()
-        self.norm, self.speaker_norm = RMSNorm(width), RMSNorm(width)
+        self.norm, self.context_norm = RMSNorm(width), RMSNorm(width)
         self.attention = CrossAttention(width=width, heads=heads, dropout=dropout)
-        self.gate = nn.Parameter(torch.zeros(width))
+        self.raw_gate = nn.Parameter(torch.zeros(width))
 
-    @property
-    def openness(self) -> Tensor:
-        """The factors of what is heard, -1..1, 0 at first; (D,)."""
-        return (PACE * self.gate).tanh()
+    def gate(self) -> Tensor:
+        """Return the factors of the attention's output, -1..1, 0 at first; (D,)."""
+        return (GATE_LR_SCALE * self.raw_gate).tanh()
 
-    def side(self, x: Tensor, is_visible: Tensor) -> Side:
-        """Prepare the speaking tower's vectors, (B, M, D), for the listening one."""
-        return self.attention.keys_values(self.speaker_norm(x)), is_visible
+    def keys_values(self, context: Tensor, padding_mask: Tensor) -> Context:
+        """Project the other tower's hidden states, (B, M, D), to keys and values.
 
-    def forward(self, x: Tensor, side: Side) -> Tensor:
-        """Add what the listening tower's vectors, (B, N, D), hear."""
-        heard = self.attention(self.norm(x), *side)
-        return x + self.openness.to(heard.dtype) * heard
+        Args:
+            context: The hidden states.
+            padding_mask: False at padding, (B, M) bool.
+        """
+        return self.attention.keys_values(self.context_norm(context)), padding_mask
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        """Add the gated attention from `x`, (B, N, D), to the context."""
+        attended = self.attention(self.norm(x), *context)
+        return x + self.gate().to(attended.dtype) * attended
 
 
-def bridges(count: int, *, width: int, heads: int, dropout: float) -> nn.ModuleList:
-    """Make a bridge a layer."""
-    return nn.ModuleList(Bridge(width=width, heads=heads, dropout=dropout) for _ in range(count))
+def make_bridges(depth: int, *, width: int, heads: int, dropout: float) -> nn.ModuleList:
+    """Make gated cross-attention for each block of a tower."""
+    return nn.ModuleList(
+        GatedCrossAttention(width=width, heads=heads, dropout=dropout) for _ in range(depth)
+    )
 
 
-def speak_up(made: nn.ModuleList) -> None:
-    """Give bridges a loud voice, which their closed gates keep out.
+def init_bridge_outputs(bridges: nn.ModuleList) -> None:
+    """Initialise the output projections at unit scale.
 
-    A closed gate learns from what it would have let in, and so faster where that is plain to hear.
+    Gates start at 0, so outputs do not change, but a gate's gradient is proportional to this
+    output: larger weights open gates faster.
     """
-    for bridge in made:
-        out = cast(Bridge, bridge).attention.out.weight
+    for bridge in bridges:
+        out = cast(GatedCrossAttention, bridge).attention.out.weight
         nn.init.normal_(out, std=out.shape[1] ** -0.5)
 
 
-def sides(listening: nn.ModuleList, states: list[Tensor], is_visible: Tensor) -> list[Side]:
-    """Prepare every layer of a tower that has run alone for the bridges that listen to it."""
-    pairs = zip(listening, states, strict=True)
-    return [cast(Bridge, bridge).side(state, is_visible) for bridge, state in pairs]
+def mean_gates(bridges: nn.ModuleList, name: str) -> dict[str, Tensor]:
+    """Return the mean absolute gate of each bridge, named by its number; without gradients."""
+    gates = [cast(GatedCrossAttention, bridge).gate().detach() for bridge in bridges]
+    return {f"{name}_{i}": gate.abs().mean() for i, gate in enumerate(gates)}
 
 
-def listen(tower: Tower, x: Tensor, listening: nn.ModuleList, heard: list[Side]) -> Tensor:
-    """Run a tower that listens to one that has run before; (B, N, D) to (B, N, D)."""
-    for layer, (bridge, side) in enumerate(zip(listening, heard, strict=True)):
-        x = tower.step(layer, bridge(x, side))
+def cache_context(
+    bridges: nn.ModuleList, states: list[Tensor], padding_mask: Tensor
+) -> list[Context]:
+    """Compute the keys and values of all bridges, from the hidden states of a given modality."""
+    pairs = zip(bridges, states, strict=True)
+    return [
+        cast(GatedCrossAttention, bridge).keys_values(state, padding_mask)
+        for bridge, state in pairs
+    ]
+
+
+def forward_with_context(
+    tower: Tower, x: Tensor, bridges: nn.ModuleList, contexts: list[Context]
+) -> Tensor:
+    """Run a tower with cross-attention to cached contexts; (B, N, D) to (B, N, D)."""
+    for layer, (bridge, context) in enumerate(zip(bridges, contexts, strict=True)):
+        x = tower.run_block(layer, bridge(x, context))
     return x
 
 
-def converse(
+def forward_joint(
     towers: tuple[Tower, Tower],
-    vectors: tuple[Tensor, Tensor],
-    listening: tuple[nn.ModuleList, ...],
+    embedded: tuple[Tensor, Tensor],
+    bridges: tuple[nn.ModuleList, ...],
 ) -> tuple[Tensor, Tensor]:
-    """Run two towers side by side, each listening to the other before every block.
+    """Run two towers in parallel, with cross-attention in both directions before every block.
 
     Args:
         towers: The first and the second.
-        vectors: Their embedded tokens, (B, N, D) and (B, L, D).
-        listening: The bridges to the first, and those to the second.
+        embedded: Their embedded tokens, (B, N, D) and (B, L, D).
+        bridges: Those into the first, and those into the second.
 
     Returns:
-        What their last blocks give, shaped as `vectors`.
+        The outputs of their last blocks, of the shapes of `embedded`.
     """
-    first, second = vectors
-    for layer, pair in enumerate(zip(*listening, strict=True)):
-        to_first, to_second = (cast(Bridge, bridge) for bridge in pair)
-        said = (to_first.side(second, _all(second)), to_second.side(first, _all(first)))
-        first = towers[0].step(layer, to_first(first, said[0]))
-        second = towers[1].step(layer, to_second(second, said[1]))
+    first, second = embedded
+    for layer, pair in enumerate(zip(*bridges, strict=True)):
+        to_first, to_second = (cast(GatedCrossAttention, bridge) for bridge in pair)
+        contexts = (
+            to_first.keys_values(second, _everywhere(second)),
+            to_second.keys_values(first, _everywhere(first)),
+        )
+        first = towers[0].run_block(layer, to_first(first, contexts[0]))
+        second = towers[1].run_block(layer, to_second(second, contexts[1]))
     return first, second
 
 
-def _all(x: Tensor) -> Tensor:
+def _everywhere(x: Tensor) -> Tensor:
     return torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)

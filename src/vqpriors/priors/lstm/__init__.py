@@ -1,4 +1,4 @@
-"""Stacked LSTM over the grid of codes in raster order, with a view of the row above."""
+"""Stacked LSTM over the codes in raster order, with inputs from the row above."""
 
 from vqpriors.priors.lstm.model import Config, build
 

@@ -1,8 +1,8 @@
-"""Stacked LSTM over the grid of codes in raster order, with a view of the row above.
+"""Stacked LSTM over the codes in raster order, with inputs from the row above.
 
-The caption sets the first state of every LSTM and, by attention, is an input at each of its steps.
-An LSTM sees its input at this cell and at those whose codes are above and above-right, so that what
-a raster keeps a row away need not be remembered for a row.
+The caption sets the initial state of every LSTM and enters each step by cross-attention. An LSTM
+also gets its inputs of the codes above and above right, so neighbours that lie a row back in raster
+order need not be remembered for a whole row.
 
 References:
     Hochreiter & Schmidhuber 1997, Long Short-Term Memory;
@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from vqpriors.core.params import Section
 from vqpriors.core.phases import Phase
 from vqpriors.data.text_inputs import TextInput, TextShape
-from vqpriors.nn.blocks import initialise
+from vqpriors.nn.blocks import Head, initialise
 from vqpriors.nn.norm import RMSNorm
 from vqpriors.nn.text_tower import TextTower
 from vqpriors.priors.base.prior import Batch, text_of
 from vqpriors.priors.base.stepwise import code_losses, code_nats, fill
-from vqpriors.priors.lstm.recurrence import Memory, RecurrentLayer, Side
+from vqpriors.priors.lstm.recurrence import LayerState, RecurrentLayer, TextContext
 
 
 class Config(Section):
@@ -40,23 +40,24 @@ class Config(Section):
 
 
 @dataclass
-class State:
-    """What one step needs of the steps before, and the text as each layer takes it."""
+class DecodingState:
+    """Number of steps so far, and the state and the encoded caption of each layer."""
 
     position: int
-    memories: list[Memory]
-    sides: list[Side | None]
+    layers: list[LayerState]
+    contexts: list[TextContext | None]
 
 
 class LSTM(nn.Module):
-    """A recurrent prior; see `StepwisePrior` for what it offers.
+    """Stacked LSTM over codes; a `StepwisePrior`.
 
     Attributes:
-        length: Number of tokens N.
-        begin: The token that stands before the first code.
+        length: Number of codes N.
+        begin: The start token, which comes before the first code.
     """
 
     primitive = "stepwise"
+    is_captioner = False
     is_exact = True
     num_draws = 0
 
@@ -84,20 +85,20 @@ class LSTM(nn.Module):
         self.text_tower = TextTower(shape=text, depth=text_depth, **sizes) if has_text else None
         self.embedding = nn.Embedding(codebook_size + 1, width)
         self.rows, self.columns = nn.Embedding(grid[0], width), nn.Embedding(grid[1], width)
-        # The input of step i is code i - 1: the code above is `columns - 1` inputs back.
-        looks = [back for back in (grid[1] - 1, grid[1] - 2) if back > 0]
+        # The input of step i is code i - 1, so the code above is `columns - 1` inputs back.
+        offsets = [back for back in (grid[1] - 1, grid[1] - 2) if back > 0]
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
-            RecurrentLayer(looks=looks, has_text=has_text, **sizes) for _ in range(depth)
+            RecurrentLayer(offsets=offsets, has_text=has_text, **sizes) for _ in range(depth)
         )
         self.norm = RMSNorm(width)
-        self.head = nn.Linear(width, codebook_size, bias=False)
+        self.head = Head(width, codebook_size, bias=False)
         initialise(self, depth=depth)
         for layer in self._layers():
             layer.initialise()
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Return "nats_per_token", a code's mean negative log-likelihood given those before."""
+        """Return "nats_per_token", the mean negative log-likelihood of codes given those before."""
         return code_losses(self.logits(batch["codes"], text_of(batch)), batch["codes"])
 
     def nats(self, codes: Tensor, text: TextInput, noise: Tensor | None = None) -> Tensor:
@@ -108,7 +109,7 @@ class LSTM(nn.Module):
         """Return the logits of every code given those before it.
 
         Args:
-            codes: (B, N) int64, raster order; the last is not looked at.
+            codes: (B, N) int64, raster order; the last one is not used.
             text: The captions.
 
         Returns:
@@ -116,45 +117,50 @@ class LSTM(nn.Module):
         """
         begin = torch.full_like(codes[:, :1], self.begin)
         x = self._embed(torch.cat([begin, codes[:, :-1]], dim=1), position=0)
-        for layer, side in zip(self._layers(), self._sides(text), strict=True):
-            x = layer(x, side)
+        for layer, context in zip(self._layers(), self._contexts(text), strict=True):
+            x = layer(x, context)
         return self.head(self.norm(x))
 
-    def start(self, text: TextInput) -> State:
-        """Return the state before the first step, with the text side computed once."""
-        sides = self._sides(text, are_kept=True)
+    def start(self, text: TextInput) -> DecodingState:
+        """Encode the caption and return the state before the first step."""
+        contexts = self._contexts(text, for_cache=True)
         sizes = {"batch": len(text.tokens), "length": self.length}
-        memories = [
-            layer.start(side, **sizes) for layer, side in zip(self._layers(), sides, strict=True)
+        layers = [
+            layer.start(context, **sizes)
+            for layer, context in zip(self._layers(), contexts, strict=True)
         ]
-        return State(0, memories, sides)
+        return DecodingState(0, layers, contexts)
 
-    def step(self, token: Tensor, state: State) -> Tensor:
+    def step(self, token: Tensor, state: DecodingState) -> Tensor:
         """Return the next code's logits, (B, K) float, given the token before, (B,) int64."""
         x = self._embed(token[:, None], position=state.position)
-        for layer, side, memory in zip(self._layers(), state.sides, state.memories, strict=True):
-            x = layer.step(x, side, memory, position=state.position)
+        layers = zip(self._layers(), state.contexts, state.layers, strict=True)
+        for layer, context, layer_state in layers:
+            x = layer.step(x, context, layer_state, position=state.position)
         state.position += 1
         return self.head(self.norm(x[:, 0]))
 
-    def fill(self, codes: Tensor, is_hidden: Tensor, text: TextInput) -> Tensor:
-        """Replace hidden codes by the likeliest ones; see `vqpriors.priors.base.stepwise.fill`."""
-        return fill(self, codes, is_hidden, text)
+    def fill(self, codes: Tensor, mask: Tensor, text: TextInput) -> Tensor:
+        """Replace masked codes by the likeliest ones; see `vqpriors.priors.base.stepwise.fill`."""
+        return fill(self, codes, mask, text)
 
     def _layers(self) -> list[RecurrentLayer]:
         return cast(list[RecurrentLayer], list(self.layers))
 
     def _embed(self, tokens: Tensor, *, position: int) -> Tensor:
-        places = torch.arange(position, position + tokens.shape[1], device=tokens.device)
+        positions = torch.arange(position, position + tokens.shape[1], device=tokens.device)
         num_columns = self.columns.num_embeddings
-        x = self.embedding(tokens) + self.rows(places // num_columns)
-        return self.dropout(x + self.columns(places % num_columns))
+        x = self.embedding(tokens) + self.rows(positions // num_columns)
+        return self.dropout(x + self.columns(positions % num_columns))
 
-    def _sides(self, text: TextInput, *, are_kept: bool = False) -> list[Side | None]:
+    def _contexts(self, text: TextInput, *, for_cache: bool = False) -> list[TextContext | None]:
         if self.text_tower is None:
             return [None for _ in self.layers]
         vectors = self.text_tower(text)
-        return [layer.side(vectors, text.is_real, are_kept=are_kept) for layer in self._layers()]
+        return [
+            layer.text_context(vectors, text.text_mask, for_cache=for_cache)
+            for layer in self._layers()
+        ]
 
 
 def build(config: Config, *, grid: tuple[int, int], codebook_size: int, text: TextShape) -> LSTM:

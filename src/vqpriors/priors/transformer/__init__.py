@@ -1,4 +1,4 @@
-"""GPT over the grid of codes in raster order; the caption comes in by cross-attention."""
+"""GPT over the codes in raster order, with cross-attention to the caption."""
 
 from vqpriors.priors.transformer.model import Config, build
 

@@ -1,4 +1,4 @@
-"""GPT over the grid of codes in raster order; the caption comes in by cross-attention.
+"""GPT over the codes in raster order, with cross-attention to the caption.
 
 References:
     Radford et al. 2019, GPT-2; Sun et al. 2024, LlamaGen, arXiv:2406.06525 (the modern block and
@@ -6,7 +6,7 @@ References:
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from pydantic import Field
@@ -16,8 +16,8 @@ from vqpriors.core.hardware import working_dtype
 from vqpriors.core.params import Section
 from vqpriors.core.phases import Phase
 from vqpriors.data.text_inputs import TextInput, TextShape
-from vqpriors.nn.attention import KeyValueCache, grid_rotation, kept_dtype
-from vqpriors.nn.blocks import Block, initialise
+from vqpriors.nn.attention import Context, CrossAttention, KeyValueCache, cache_dtype, grid_rope
+from vqpriors.nn.blocks import Block, Head, initialise
 from vqpriors.nn.norm import RMSNorm
 from vqpriors.nn.text_tower import TextTower
 from vqpriors.priors.base.prior import Batch, text_of
@@ -37,25 +37,26 @@ class Config(Section):
 
 
 @dataclass
-class State:
-    """What one step needs of the steps before: caches, and the text's keys and values."""
+class DecodingState:
+    """For each block, the cache of the steps before and the caption's keys and values."""
 
     caches: list[KeyValueCache]
-    text: list[tuple[tuple[Tensor, Tensor], Tensor] | None]
+    contexts: list[Context | None]
 
 
 class Transformer(nn.Module):
-    """A causal transformer; see `StepwisePrior` for what it offers.
+    """Causal transformer over codes; a `StepwisePrior`.
 
     Attributes:
-        length: Number of tokens N.
-        begin: The token that stands before the first code.
+        length: Number of codes N.
+        begin: The start token, which comes before the first code.
     """
 
     primitive = "stepwise"
+    is_captioner = False
     is_exact = True
     num_draws = 0
-    turns: Tensor | None
+    rope: Tensor | None
 
     def __init__(
         self,
@@ -85,21 +86,19 @@ class Transformer(nn.Module):
         )
         self.embedding = nn.Embedding(codebook_size + 1, width)
         self.positions = nn.Embedding(self.length, width) if positions == "learned" else None
-        turns = (
-            grid_rotation(*grid, width // heads)[:, : self.length] if positions == "rope" else None
-        )
-        self.register_buffer("turns", turns, persistent=False)
+        rope = grid_rope(*grid, width // heads)[:, : self.length] if positions == "rope" else None
+        self.register_buffer("rope", rope, persistent=False)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(
             Block(width=width, heads=heads, dropout=dropout, has_text=has_text)
             for _ in range(depth)
         )
         self.norm = RMSNorm(width)
-        self.head = nn.Linear(width, codebook_size, bias=False)
+        self.head = Head(width, codebook_size, bias=False)
         initialise(self, depth=depth)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Return "nats_per_token", a code's mean negative log-likelihood given those before."""
+        """Return "nats_per_token", the mean negative log-likelihood of codes given those before."""
         return code_losses(self.logits(batch["codes"], text_of(batch)), batch["codes"])
 
     def nats(self, codes: Tensor, text: TextInput, noise: Tensor | None = None) -> Tensor:
@@ -110,7 +109,7 @@ class Transformer(nn.Module):
         """Return the logits of every code given those before it.
 
         Args:
-            codes: (B, N) int64, raster order; the last is not looked at.
+            codes: (B, N) int64, raster order; the last one is not used.
             text: The captions.
 
         Returns:
@@ -118,47 +117,46 @@ class Transformer(nn.Module):
         """
         begin = torch.full_like(codes[:, :1], self.begin)
         x = self._embed(torch.cat([begin, codes[:, :-1]], dim=1), position=0)
-        for block, side in zip(self.blocks, self._text_sides(text), strict=True):
-            x = block(x, is_causal=True, turns=self.turns, text=side)
+        for block, context in zip(self.blocks, self._contexts(text), strict=True):
+            x = block(x, is_causal=True, rope=self.rope, context=context)
         return self.head(self.norm(x))
 
-    def start(self, text: TextInput) -> State:
-        """Return the state before the first step, with the text's keys and values computed once."""
+    def start(self, text: TextInput) -> DecodingState:
+        """Return empty caches and the caption's keys and values."""
         weight = self.embedding.weight
         shape = {"batch": len(text.tokens), "heads": self.heads, "positions": self.length}
         shape |= {"head_width": weight.shape[1] // self.heads}
-        like = weight.new_empty(0, dtype=kept_dtype(weight))
+        like = weight.new_empty(0, dtype=cache_dtype(weight))
         caches = [KeyValueCache(**shape, like=like) for _ in self.blocks]
-        return State(caches, self._text_sides(text, are_kept=True))
+        return DecodingState(caches, self._contexts(text, for_cache=True))
 
-    def step(self, token: Tensor, state: State) -> Tensor:
+    def step(self, token: Tensor, state: DecodingState) -> Tensor:
         """Return the next code's logits, (B, K) float, given the token before, (B,) int64."""
         position = state.caches[0].length
         x = self._embed(token[:, None], position=position)
-        turns = None if self.turns is None else self.turns[:, position : position + 1]
-        for block, side, cache in zip(self.blocks, state.text, state.caches, strict=True):
-            x = block(x, is_causal=True, turns=turns, text=side, cache=cache)
+        rope = None if self.rope is None else self.rope[:, position : position + 1]
+        for block, context, cache in zip(self.blocks, state.contexts, state.caches, strict=True):
+            x = block(x, is_causal=True, rope=rope, context=context, cache=cache)
         return self.head(self.norm(x[:, -1]))
 
-    def fill(self, codes: Tensor, is_hidden: Tensor, text: TextInput) -> Tensor:
-        """Replace hidden codes by the likeliest ones; see `vqpriors.priors.base.stepwise.fill`."""
-        return fill(self, codes, is_hidden, text)
+    def fill(self, codes: Tensor, mask: Tensor, text: TextInput) -> Tensor:
+        """Replace masked codes by the likeliest ones; see `vqpriors.priors.base.stepwise.fill`."""
+        return fill(self, codes, mask, text)
 
     def _embed(self, tokens: Tensor, *, position: int) -> Tensor:
         x = self.embedding(tokens)
         if self.positions is not None:
             x = x + self.positions.weight[position : position + tokens.shape[1]]
-        # A residual stream in the precision of the products halves the traffic between them.
+        # In bfloat16, a residual stream in the matmuls' precision halves the memory traffic.
         return self.dropout(x.to(working_dtype(x)))
 
-    def _text_sides(
-        self, text: TextInput, *, are_kept: bool = False
-    ) -> list[tuple[tuple[Tensor, Tensor], Tensor] | None]:
+    def _contexts(self, text: TextInput, *, for_cache: bool = False) -> list[Context | None]:
         if self.text_tower is None:
             return [None] * len(self.blocks)
         vectors = self.text_tower(text)
-        layers = [block.cross_attention for block in self.blocks]
-        return [(layer.keys_values(vectors, are_kept=are_kept), text.is_real) for layer in layers]  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue] nn.ModuleList forgets what it holds
+        layers = [cast(CrossAttention, block.cross_attention) for block in self.blocks]
+        pairs = [layer.keys_values(vectors, for_cache=for_cache) for layer in layers]
+        return [(pair, text.text_mask) for pair in pairs]
 
 
 def build(

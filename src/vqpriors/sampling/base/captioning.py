@@ -80,7 +80,7 @@ def sample_caption_tokens(
     """
     state = prior.start_caption(codes)
     shape = (len(codes), prior.text_length)
-    tokens = torch.full(shape, prior.text_mask, device=codes.device)
+    tokens = torch.full(shape, prior.text_mask_token, device=codes.device)
 
     def logits_at(tokens: Tensor, selected: Tensor, _: int) -> Tensor:
         return prior.caption_logits(tokens, state, selected).float()
@@ -89,7 +89,7 @@ def sample_caption_tokens(
         logits_at,
         tokens,
         torch.ones_like(tokens, dtype=torch.bool),
-        mask_token=prior.text_mask,
+        mask_token=prior.text_mask_token,
         schedule=UnmaskingSchedule([temperature] * steps, [0.0] * steps, remask=0.0, ranks=None),
         random=random,
     )

@@ -163,8 +163,11 @@ def stack(text: TextInput, null: TextInput) -> TextInput:
     features = None
     if text.features is not None and null.features is not None:
         features = torch.cat([text.features, null.features])
-    tokens, is_real = torch.cat([text.tokens, null.tokens]), torch.cat([text.is_real, null.is_real])
-    return TextInput(tokens, is_real, features)
+    tokens, text_mask = (
+        torch.cat([text.tokens, null.tokens]),
+        torch.cat([text.text_mask, null.text_mask]),
+    )
+    return TextInput(tokens, text_mask, features)
 
 
 def _select(

@@ -1,0 +1,104 @@
+"""Training tasks of CFTN v2: their shares of each batch, and their random masks."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from vqpriors.priors.base.masking import MaskSchedule, lowest_k_mask, mask_counts, mask_ratio
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The randomness of a batch, one row per example; (B, ...) float, uniform in 0..1.
+
+    Attributes:
+        ratio: Mask ratios of the picture and the caption, (B, 2).
+        full_mask: Draws that decide whether the whole picture and caption are masked, (B, 2).
+        latent: Noise of the latent, (B, latent_width).
+        codes: Keys that order the codes for masking, (B, N).
+        text: Keys that order the caption's tokens for masking, (B, L).
+    """
+
+    ratio: Tensor
+    full_mask: Tensor
+    latent: Tensor
+    codes: Tensor
+    text: Tensor
+
+
+def draw_sizes(*, latent_width: int, length: int, text_length: int) -> tuple[int, ...]:
+    """Return the number of draws per example for each field of `Draws`."""
+    return 2, 2, latent_width, length, text_length
+
+
+def code_mask(draws: Draws, schedule: MaskSchedule, *, full_mask_prob: float) -> Tensor:
+    """Return the codes to predict, (B, N) bool, at least one in a row.
+
+    Args:
+        draws: The randomness.
+        schedule: Distribution of the mask ratio.
+        full_mask_prob: Probability of masking the whole picture.
+    """
+    is_full = draws.full_mask[:, 0] < full_mask_prob
+    return _mask(draws.codes, mask_ratio(draws.ratio[:, 0], schedule), is_full)
+
+
+def caption_mask(
+    draws: Draws, schedule: MaskSchedule, *, full_mask_prob: float, is_empty: Tensor
+) -> Tensor:
+    """Return the caption tokens to predict, (B, L) bool; none of empty captions.
+
+    Args:
+        draws: The randomness.
+        schedule: Distribution of the mask ratio.
+        full_mask_prob: Probability of masking the whole caption.
+        is_empty: Captions that are empty or dropped, (B,) bool; they are not targets.
+    """
+    is_full = draws.full_mask[:, 1] < full_mask_prob
+    mask = _mask(draws.text, mask_ratio(draws.ratio[:, 1], schedule), is_full)
+    return mask & ~is_empty[:, None]
+
+
+def _mask(keys: Tensor, ratio: Tensor, is_full: Tensor) -> Tensor:
+    return lowest_k_mask(keys, mask_counts(ratio.masked_fill(is_full, 1.0), keys.shape[1]))
+
+
+def task_shares(*, caption: float, joint: float, latent: float) -> dict[str, float]:
+    """Return each task's share of a batch; "generate" gets the rest.
+
+    Raises:
+        ValueError: If a share is negative, or their sum exceeds 1.
+    """
+    shares = {"caption": caption, "joint": joint, "latent": latent}
+    rest = 1 - sum(shares.values())
+    if min(*shares.values(), rest + 1e-6) < 0:
+        raise ValueError(
+            "prior.cftn2.phases: shares must be at least 0 and add up to at most 1, "
+            f"got {shares}; change `options` in params.yaml"
+        )
+    return shares | {"generate": rest if rest > 1e-6 else 0.0}
+
+
+def split_batch(
+    batch_size: int, shares: dict[str, float], *, is_training: bool
+) -> dict[str, slice]:
+    """Return the rows of each task that has a share: all of them in evaluation.
+
+    Raises:
+        ValueError: If a training batch has fewer examples than there are tasks.
+    """
+    active = {name: share for name, share in shares.items() if share > 0}
+    if not is_training:
+        return dict.fromkeys(active, slice(None))
+    if batch_size < len(active):
+        raise ValueError(
+            f"prior.train.batch_size: must be at least {len(active)} per process, one example for "
+            f"each training task of cftn2, got {batch_size}; raise it in params.yaml"
+        )
+    rows, start, total = {}, 0, 0.0
+    for number, (name, share) in enumerate(active.items(), start=1):
+        total += share
+        end = round(total * batch_size)
+        end = min(max(end, start + 1), batch_size - len(active) + number)  # at least one each
+        rows[name], start = slice(start, end), end
+    return rows
