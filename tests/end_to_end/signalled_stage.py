@@ -1,6 +1,7 @@
-"""Run a stage that is sent a signal at its first checkpoint: `python -m tests.end_to_end.told`.
+"""Run a stage that sends itself a signal at its first checkpoint.
 
-Sent from outside, a signal may come when a tiny run is over. The stage's own process sends it.
+Run as `python -m tests.end_to_end.signalled_stage STAGE NUMBER`. A signal sent from outside might
+come after a tiny run has ended.
 """
 
 import runpy
@@ -17,12 +18,12 @@ def main(stage: str, number: int) -> None:
     checkpoint = import_module("vqpriors.training.checkpoint")
     save = checkpoint.save
 
-    def save_then_tell(folder: Path, saved: Any) -> None:
+    def save_then_signal(folder: Path, saved: Any) -> None:
         save(folder, saved)
         checkpoint.save = save
         signal.raise_signal(number)
 
-    checkpoint.save = save_then_tell
+    checkpoint.save = save_then_signal
     sys.argv = sys.argv[:1]
     runpy.run_module(f"stages.{stage}", run_name="__main__", alter_sys=True)
 

@@ -91,7 +91,7 @@ def test_run_told_to_stop_saves_says_so_in_one_line_and_resumes(reproduced, untr
     kept = (untrained / "metrics/train_prior/metrics.json").read_bytes()
     told = run(
         untrained,
-        *("python", "-m", "tests.end_to_end.told", "train_prior", str(int(number))),
+        *("python", "-m", "tests.end_to_end.signalled_stage", "train_prior", str(int(number))),
         fails=True,
     )
     assert told.returncode == EXIT_CODE == 75

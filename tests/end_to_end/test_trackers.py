@@ -28,7 +28,13 @@ def turn_on(folder, *names):
 
 def train_with_an_interruption(folder, **variables):
     """Train the prior in two lives; return what each said."""
-    told = ("python", "-m", "tests.end_to_end.told", "train_prior", str(int(signal.SIGTERM)))
+    told = (
+        "python",
+        "-m",
+        "tests.end_to_end.signalled_stage",
+        "train_prior",
+        str(int(signal.SIGTERM)),
+    )
     first = run(folder, *told, fails=True, **variables)
     assert first.returncode == 75
     second = run(folder, "python", "-m", "stages.train_prior", **variables)
