@@ -256,9 +256,7 @@ def test_resumed_run_with_annealed_options_equals_an_uninterrupted_one(tmp_path,
 
 
 @pytest.mark.parametrize(("number", "calls"), STOPS)
-def test_run_stopped_by_a_signal_saves_and_resumes_exactly(
-    uninterrupted, tmp_path, number, calls
-):
+def test_run_stopped_by_a_signal_saves_and_resumes_exactly(uninterrupted, tmp_path, number, calls):
     make, expected = uninterrupted
     before = signal.getsignal(number)
     with pytest.raises(StoppedError, match=rf"stopped by {number.name} at step \d+") as stopped:

@@ -69,7 +69,9 @@ class MaskGIT:
         is_guided = guidance != 1 and text.tokens.shape[1] > 0
         latent = self._latent(prior, steps, random)
         state = prior.start(stack(text, null) if is_guided else text, latent)
-        tokens = torch.full(shape, prior.mask_token, device=device) if known is None else known.codes
+        tokens = (
+            torch.full(shape, prior.mask_token, device=device) if known is None else known.codes
+        )
         mask = torch.ones_like(tokens, dtype=torch.bool) if known is None else ~known.keep
         return unmask(
             self._guided(prior, state, guidance, steps) if is_guided else _plain(prior, state),
