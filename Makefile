@@ -22,7 +22,7 @@ empty :=
 PRIORS := $(filter-out base,$(notdir $(patsubst %/__init__.py,%,$(wildcard src/vqpriors/priors/*/__init__.py))))
 SWEEP := $(subst $(empty) $(empty),$(comma),$(strip $(PRIORS)))
 
-# Columns of the leaderboard, as regular expressions; SORT is the column that it is sorted by.
+# Columns of the leaderboard, as regular expressions, and the one to sort by, lowest first.
 RANKED := adherence|adherence_unseen|caption_accuracy|frechet_distance|nats_per_token|images_per_second
 RANKED := Experiment$$|prior\.arch$$|(.*evaluate.*:)?($(RANKED))$$
 RANKED := $(RANKED)|.*train_prior.*:(train_minutes|parameters)$$
@@ -74,7 +74,7 @@ priors: setup  ## Train all priors (WITH="-S ...": with these params) and rank t
 	@$(BIN)/dvc exp run --run-all
 	@$(MAKE) --no-print-directory leaderboard
 
-leaderboard: setup  ## Rank all experiments by Frechet distance, or by SORT=METRIC
+leaderboard: setup  ## Rank all experiments by Frechet distance (SORT=METRIC: by another)
 	@$(BIN)/dvc exp show --hide-workspace --no-pager --md --drop '.*' --keep '$(RANKED)' \
 		--sort-by $(SORT) --sort-order asc
 
@@ -85,14 +85,14 @@ plots: setup  ## Make a page of curves and pictures, dvc_plots/index.html
 	@$(BIN)/dvc plots show
 	@echo "open dvc_plots/index.html in a browser; it needs no network"
 
-notebook: setup  ## Execute the notebook on the results of the chain
+notebook: setup  ## Run the notebook on the results of the chain
 	@$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
 		--ExecutePreprocessor.record_timing=False notebooks/tour.ipynb
 
-report: setup  ## Write report.html, a single file (WITH="COMMIT EXPERIMENT" compares)
+report: setup  ## Make report.html: metrics, curves, pictures (WITH="COMMIT EXPERIMENT": compared)
 	@$(BIN)/python -m tools.report $(WITH)
 
-readme: setup  ## Write the metrics of the last run into README.md
+readme: setup  ## Write the last run's metrics into README.md
 	@$(BIN)/python -m tools.readme_numbers
 
 verify: setup  ## Check artifacts, checkpoints and DVC's cache for corrupted files
@@ -106,7 +106,7 @@ distclean: clean  ## Also remove .venv
 	@rm -rf .venv
 
 # The build of torch depends on the machine: its local version and GPU libraries are left out.
-lock: setup  ## Write requirements.lock with the newest compatible packages (TORCH=VERSION)
+lock: setup  ## Update requirements.lock to the newest compatible packages
 	@set -o pipefail; \
 	$(BIN)/python -m pip install --quiet uv==0.13.9; \
 	pins=$$(echo 'torch==$(TORCH)' | $(BIN)/uv pip compile pyproject.toml --constraint - \

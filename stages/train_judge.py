@@ -24,13 +24,13 @@ class JudgeParams(Section):
 
 
 def main(params: Params) -> None:
-    """Train on real images only; a data set without attributes gets a judge that judges nothing."""
+    """Train on real images only; without attributes, save a judge without classes."""
     classes = class_lists(read_images(IMAGES, "train").attributes)
     with open_session("train_judge", params) as session:
         if not classes:
-            session.log(0, {"attributes": 0})  # DVC misses the curves where there is none at all
+            session.log(0, {"attributes": 0})  # DVC requires at least one curve
             save_model(JUDGE, config={"classes": {}}, weights={})
-            print("the images have no attributes: there is nothing to judge")
+            print("the images have no attributes: the judge has no classes")
             return
         task = prepare(params)
         trained = task.run(session)

@@ -1,4 +1,4 @@
-"""Train the prior that `prior.arch` names on codes and captions, in `data/prior/`."""
+"""Train the prior of `prior.arch` on codes and captions and save it in `data/prior/`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,53 +27,54 @@ from vqpriors.training.session import TrainingTask, open_session
 TOKENS = Path("data/tokens")
 TEXT = Path("data/text")
 FIGURE = Path("metrics/train_prior/inpainting.png")  # rows: original, given, completed
-NUM_PREVIEWED = 32  # validation pictures whose lower half is completed after each epoch
-ACROSS, GAP, SHOWN_EDGE = 8, 4, 84  # pictures in a row; pixels between them; pixels of an edge
+NUM_PREVIEWS = 32  # validation pictures whose lower half is completed after each epoch
+COLUMNS, GAP = 8, 4  # pictures in a row of the figure, pixels between them
+UPSCALED_EDGE = 84  # pixels, at most, of small pictures in the figure
 
 
 @dataclass
 class CompletionPreview:
-    """A callback that completes the lower half of a few pictures, for a curve and a figure.
+    """A callback that inpaints the lower half of a few pictures, for a curve and a figure.
 
     Attributes:
-        tokenizer: Decodes.
-        codes: The pictures' codes, (M, N) integers.
-        text: Their captions.
+        tokenizer: Decodes the codes.
+        codes: Codes of the pictures, (M, N) integers.
+        text: Captions of the pictures.
         grid: Rows and columns of codes.
-        is_hidden: Cells to fill in, (N,) bool.
+        mask: True at the codes to predict, (N,) bool.
     """
 
     tokenizer: Any
     codes: np.ndarray
     text: TextInput
     grid: tuple[int, int]
-    is_hidden: torch.Tensor
+    mask: torch.Tensor
 
     def __call__(self, prior: Any) -> dict[str, float]:
         """Return the PSNR of completed against reconstructed pictures; write the figure."""
         device = next(prior.parameters()).device
         codes = torch.from_numpy(self.codes.astype(np.int64)).to(device)
-        filled = prior.fill(codes, self.is_hidden.to(device), self.text.to(device))
-        whole, found = self._decode(self.codes), self._decode(filled.cpu().numpy())
-        keep = upscale_cells(~self.is_hidden.numpy(), size=whole.shape[2:], grid=self.grid)
-        given = np.where(keep, whole, HIDDEN_GRAY).astype(np.uint8)
+        filled = prior.fill(codes, self.mask.to(device), self.text.to(device))
+        original, completed = self._decode(self.codes), self._decode(filled.cpu().numpy())
+        keep = upscale_cells(~self.mask.numpy(), size=original.shape[2:], grid=self.grid)
+        given = np.where(keep, original, HIDDEN_GRAY).astype(np.uint8)
         rows = [
-            part[i : i + ACROSS]
-            for i in range(0, len(whole), ACROSS)
-            for part in (whole, given, found)
+            part[i : i + COLUMNS]
+            for i in range(0, len(original), COLUMNS)
+            for part in (original, given, completed)
         ]
-        scale = max(1, SHOWN_EDGE // whole.shape[-1])
+        scale = max(1, UPSCALED_EDGE // original.shape[-1])
         with new_file(FIGURE) as file:
-            figure = tile(np.concatenate(rows), columns=ACROSS, gap=GAP, scale=scale)
+            figure = tile(np.concatenate(rows), columns=COLUMNS, gap=GAP, scale=scale)
             file.write_bytes(encode_png(figure))
-        return {"inpainting_psnr": psnr(whole, found)}
+        return {"inpainting_psnr": psnr(original, completed)}
 
     def _decode(self, codes: np.ndarray) -> np.ndarray:
-        return decode_codes(self.tokenizer, codes, batch_size=NUM_PREVIEWED, precision="no")
+        return decode_codes(self.tokenizer, codes, batch_size=NUM_PREVIEWS, precision="no")
 
 
 def main(params: Params) -> None:
-    """Train and save the best weights and the last."""
+    """Train the prior and save its best and last weights."""
     with open_session("train_prior", params) as session:
         task = prepare(params)
         trained = task.run(session)
@@ -90,7 +91,7 @@ def main(params: Params) -> None:
 
 
 def prepare(params: Params) -> TrainingTask:
-    """Build the prior, its examples, and what watches it."""
+    """Build the prior, its examples, and the preview after each epoch."""
     arch = params.kind("prior.arch", "vqpriors.priors")
     encoder = load_encoder(TEXT)
     decoder, spec = load_tokenizer(Path("data/tokenizer"), best_device())
@@ -101,7 +102,7 @@ def prepare(params: Params) -> TrainingTask:
     description = describe_prior(
         arch=arch.name,
         config=arch.config,
-        grid=(spec.rows, spec.columns),
+        grid=spec.grid,
         codebook_size=spec.codebook_size,
         text=encoder.shape,
         tokenizer=spec.fingerprint,
@@ -130,10 +131,10 @@ def prepare(params: Params) -> TrainingTask:
 def _preview(
     decoder: Any, spec: TokenSpec, validation: TokenSet, encoder: TextEncoder
 ) -> CompletionPreview:
-    grid = (spec.rows, spec.columns)
-    is_hidden = torch.arange(spec.length) >= spec.rows // 2 * spec.columns
-    captions = encoder.encode(validation.captions[:NUM_PREVIEWED])
-    return CompletionPreview(decoder, validation.codes[:NUM_PREVIEWED], captions, grid, is_hidden)
+    grid = spec.grid
+    mask = torch.arange(spec.length) >= spec.rows // 2 * spec.columns
+    captions = encoder.encode(validation.captions[:NUM_PREVIEWS])
+    return CompletionPreview(decoder, validation.codes[:NUM_PREVIEWS], captions, grid, mask)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Train the tokenizer on the training images, or adopt one, in `data/tokenizer/`."""
+"""Train the tokenizer, or load a pretrained one, and save it in `data/tokenizer/`."""
 
 import sys
 from pathlib import Path
@@ -26,13 +26,13 @@ from vqpriors.training.loop import Trained
 from vqpriors.training.session import TrainingTask, open_session
 
 IMAGES = Path("data/images")
-MEASURED_AT_A_TIME = 64  # pictures, of a tokenizer that is not trained
+MEASURE_BATCH_SIZE = 64  # images, for a tokenizer that is not trained
 
 
 def main(params: Params) -> None:
-    """Train, save the best weights and the last, measure on whole splits.
+    """Train the tokenizer, measure it on full splits, save the best and the last weights.
 
-    Without phases the tokenizer stays as it was built, which makes sense for one that is adopted.
+    Without phases it is not trained, which suits a pretrained tokenizer.
     """
     with open_session("train_tokenizer", params) as session:
         task = prepare(params)
@@ -41,10 +41,10 @@ def main(params: Params) -> None:
             model: Any = task.model
             model.load_state_dict(trained.best)
             model.to(best_device()).eval()
-            size = trained.progress.batch_size or MEASURED_AT_A_TIME
+            size = trained.progress.batch_size or MEASURE_BATCH_SIZE
             values = _measure_splits(model, batch_size=size, precision=task.config.shared.precision)
             if not task.phases:
-                session.log(0, values)  # DVC misses the curves where there is none at all
+                session.log(0, values)  # DVC requires at least one curve
             session.report(trained, values)
             save_model(
                 Path("data/tokenizer"),
@@ -79,7 +79,7 @@ def prepare(params: Params) -> TrainingTask:
 
 
 def _untrained(model: nn.Module) -> Trained:
-    """Return a model that was adopted as what training would have left."""
+    """Return a pretrained model's weights in place of the result of training."""
     state = model.state_dict()
     return Trained(best=state, last=state, progress=Progress())
 

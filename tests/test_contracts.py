@@ -238,11 +238,11 @@ def test_prior_draws_with_the_sampler_that_it_names(kind, name):
     prior = prior_of(kind, shape).eval()
     module, config = load("vqpriors.sampling", choose_sampler("auto", prior.primitive))
     null = condition.select(torch.ones(4).long())
-    given = KnownCodes(codes(4), torch.arange(6).expand(4, 6) < 2)
+    known = KnownCodes(codes(4), torch.arange(6).expand(4, 6) < 2)
 
-    def draw(guidance, given=None):
+    def draw(guidance, known=None):
         random = PictureRandom(range(4), seed=0, device=torch.device("cpu"))
-        settings = {"guidance": guidance, "steps": 3, "random": random, "given": given}
+        settings = {"guidance": guidance, "steps": 3, "random": random, "known": known}
         return module.build(config)(prior, condition, null, **settings)
 
     for guidance in (1.0, 2.0):
@@ -250,8 +250,8 @@ def test_prior_draws_with_the_sampler_that_it_names(kind, name):
         assert (drawn.shape, drawn.dtype) == ((4, 6), torch.int64)
         assert 0 <= drawn.min() <= drawn.max() < 7
         assert torch.equal(draw(guidance), drawn)
-        completed = draw(guidance, given)
-        assert torch.equal(completed[:, :2], given.codes[:, :2])
+        completed = draw(guidance, known)
+        assert torch.equal(completed[:, :2], known.codes[:, :2])
         assert 0 <= completed.min() <= completed.max() < 7
 
 

@@ -21,7 +21,7 @@ WRITTEN = {
     "train_judge": ".runs/",
     "train_prior": ".runs/",
     "sample": "data/samples",
-    "evaluate": "metrics/evaluate/",
+    "evaluate": "metrics/evaluate/samples.png",
 }
 PHASES = {
     "train_tokenizer": "tokenizer.vqvae.phases",

@@ -403,7 +403,7 @@ def test_accumulated_gradients_equal_those_of_the_full_batch(tmp_path):
             assert found == pytest.approx(expected, rel=1e-4)
 
 
-def test_more_parts_than_examples_are_refused(tmp_path):
+def test_more_accumulation_steps_than_examples_are_refused(tmp_path):
     with pytest.raises(
         ValueError, match=r"tiny\.train\.batch_size: 4 of 8 examples .* in 5 parts .*; raise it"
     ):

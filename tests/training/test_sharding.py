@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.tiny import lstm, train_config, transformer, vqvae
+from tests.tiny import cftn2, lstm, train_config, transformer, vqvae
 from tests.training.test_processes import TOLERANCE, launch, made
 from vqpriors.training.launch import FSDPSettings, fsdp_settings_from_env, require_supported
 from vqpriors.training.sharding import fsdp_units
@@ -62,10 +62,10 @@ def test_model_sharded_by_accelerates_launcher_trains_as_a_full_one(tmp_path):
     expected = trained("prior", tmp_path / "1", count=1, settings=settings)
     found = trained("prior", tmp_path / "2", count=2, settings=settings, starter=ACCELERATE)
     assert_near(found, expected)
-    wholes = held(tmp_path / "1", 0)
-    parts = [held(tmp_path / "2", rank) for rank in (0, 1)]
-    for whole, first, second in zip(wholes, *parts, strict=True):
-        assert max(first, second) < 0.55 * whole
+    full = held(tmp_path / "1", 0)
+    shards = [held(tmp_path / "2", rank) for rank in (0, 1)]
+    for total, first, second in zip(full, *shards, strict=True):
+        assert max(first, second) < 0.55 * total
     assert made(tmp_path / "2", 1)[0] == {"last": {}, "best": {}}
 
 
@@ -81,8 +81,8 @@ def test_model_sharded_by_accelerates_launcher_trains_as_a_full_one(tmp_path):
     ],
 )
 def test_sharded_weights_train_as_replicated_ones(tmp_path, name, settings, options, tolerance):
-    expected = trained(name, tmp_path / "copies", count=2, settings=settings)
-    found = trained(name, tmp_path / "parts", count=2, settings=settings, **FSDP | options)
+    expected = trained(name, tmp_path / "replicated", count=2, settings=settings)
+    found = trained(name, tmp_path / "sharded", count=2, settings=settings, **FSDP | options)
     assert_near(found, expected, tolerance)
 
 
@@ -91,10 +91,10 @@ def test_sharded_weights_train_as_replicated_ones(tmp_path, name, settings, opti
 def test_sharded_bfloat16_is_as_near_to_replicated_as_that_to_float32(tmp_path, name):
     exact = trained(name, tmp_path / "exact", count=2)
     settings = {"precision": "bf16"}
-    copies = trained(name, tmp_path / "copies", count=2, settings=settings)
-    parts = trained(name, tmp_path / "parts", count=2, settings=settings, **FSDP)
-    assert distance(copies, exact) > 0
-    assert distance(parts, copies) < 2 * distance(copies, exact)
+    replicated = trained(name, tmp_path / "replicated", count=2, settings=settings)
+    sharded = trained(name, tmp_path / "sharded", count=2, settings=settings, **FSDP)
+    assert distance(replicated, exact) > 0
+    assert distance(sharded, replicated) < 2 * distance(replicated, exact)
 
 
 @pytest.mark.slow
@@ -194,6 +194,8 @@ def test_units_are_modules_with_the_attribute_inner_ones_first():
     assert fsdp_units(model) == [inner, outer]
 
 
-@pytest.mark.parametrize(("make", "expected"), [(transformer, 4), (lstm, 4), (vqvae, 0)])
+@pytest.mark.parametrize(
+    ("make", "expected"), [(transformer, 5), (lstm, 5), (cftn2, 9), (vqvae, 0)]
+)
 def test_models_have_units(make, expected):
     assert len(fsdp_units(make())) == expected

@@ -157,7 +157,7 @@ class Generator:
         and the mask with it. The prompt describes the whole picture.
         """
         marked = fit(mask, self.image.model_copy(update={"channels": 1}))[0] >= 128
-        keep = codes_to_keep(marked, self.spec.rows, self.spec.columns)
+        keep = codes_to_keep(marked, *self.spec.grid)
         if keep.all():
             raise ValueError("mask: nothing is marked; paint the part to redraw white")
         options = SamplingOptions(steps, temperature, guidance, seed)
@@ -179,7 +179,7 @@ class Generator:
     ) -> list[Image.Image]:
         """Keep half of a picture's codes, a random half in each sample, and redraw the rest."""
         options = SamplingOptions(steps, temperature, guidance, seed)
-        prompts, grid = repeat_prompts(prompt, num_samples), (self.spec.rows, self.spec.columns)
+        prompts, grid = repeat_prompts(prompt, num_samples), self.spec.grid
         keep = edit_mask("variation", *grid, count=num_samples, seed=seed)
         known = self._known(picture, keep, num_samples)
         return self._draw(prompts, options, callback, known)
@@ -215,7 +215,7 @@ class Generator:
     @property
     def is_captioner(self) -> bool:
         """Whether the prior can caption pictures."""
-        return getattr(self.prior, "is_captioner", hasattr(self.prior, "start_caption"))
+        return self.prior.is_captioner
 
     def encode(self, pictures: Sequence[Image.Image]) -> np.ndarray:
         """Encode pictures to codes, (M, N) uint16."""
@@ -282,10 +282,8 @@ class Generator:
         self, picture: Image.Image, keep: np.ndarray, count: int
     ) -> tuple[np.ndarray, np.ndarray]:
         if "in-painting" not in self.sampler.module.EDITS:
-            raise ValueError(
-                "redrawing: this prior draws in one order, from the top; train one that does not "
-                "(`dvc exp run -S prior.arch=cftn`)"
-            )
+            problem = "this prior draws in one order, from the top"
+            raise ValueError(f"redrawing: {problem}; train a masked one (prior.arch=cftn)")
         codes = self.encode([picture]).repeat(count, axis=0)
         return codes, np.broadcast_to(keep, codes.shape).copy()
 
@@ -296,7 +294,6 @@ class Generator:
         callback: PictureCallback | None,
         known: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> list[Image.Image]:
-        grid = (self.spec.rows, self.spec.columns)
-        preview = preview_callback(callback, self.decode, grid=grid)
+        preview = preview_callback(callback, self.decode, grid=self.spec.grid)
         codes = self.sample_codes(prompts, options, known=known, callback=preview)
         return to_pictures(self.decode(codes))
