@@ -157,6 +157,7 @@ def test_damaged_checkpoint_is_reported(checkout):
 def test_outside_a_repository_it_exits_with_an_error(tmp_path, reproduced):
     lost = tmp_path / "lost"
     lost.mkdir()
-    done = run(lost, "python", "-m", "tools.verify", fails=True, PYTHONPATH=str(reproduced.folder))
+    path = f"{reproduced.folder}:{reproduced.folder / 'src'}"
+    done = run(lost, "python", "-m", "tools.verify", fails=True, PYTHONPATH=path)
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: verify: you are not inside of a DVC repository")
