@@ -78,7 +78,7 @@ leaderboard: setup  ## Rank all experiments by Frechet distance (SORT=METRIC: by
 	@$(BIN)/dvc exp show --hide-workspace --no-pager --md --drop '.*' --keep '$(RANKED)' \
 		--sort-by $(SORT) --sort-order asc
 
-codebooks: setup  ## Compare quantizers and codebook sizes (WITH="-S ..."), table in README.md
+codebooks: setup  ## Compare quantizers and codebook sizes (WITH="-S ...": with these params)
 	@$(BIN)/python -m tools.codebooks $(WITH)
 
 plots: setup  ## Make a page of curves and pictures, dvc_plots/index.html
@@ -89,10 +89,10 @@ notebook: setup  ## Run the notebook on the results of the chain
 	@$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
 		--ExecutePreprocessor.record_timing=False notebooks/tour.ipynb
 
-report: setup  ## Make report.html: metrics, curves, pictures (WITH="COMMIT EXPERIMENT": compared)
+report: setup  ## Make report.html: metrics, curves, pictures (WITH="COMMIT EXPERIMENT": compare)
 	@$(BIN)/python -m tools.report $(WITH)
 
-readme: setup  ## Write the last run's metrics into README.md
+readme: setup  ## Write the metrics into the tables of README.md
 	@$(BIN)/python -m tools.readme_numbers
 
 verify: setup  ## Check artifacts, checkpoints and DVC's cache for corrupted files
@@ -114,7 +114,7 @@ lock: setup  ## Update requirements.lock to the newest compatible packages
 		| sed -E '/^nvidia-ml-py==/b; /^(cuda-|nvidia-|triton==)/d; s/\+.*//') \
 	&& printf '%s\n' "$$LOCK_HEAD" "$$pins" > requirements.lock
 
-plots-page: setup  ## Bundle the scripts of the page of plots again
+plots-page: setup  ## Bundle the scripts of the page of plots (maintainers)
 	@$(BIN)/python -m pip install --quiet vl-convert-python==1.9.0.post1
 	@$(BIN)/python -m tools.plots_page
 
