@@ -64,8 +64,8 @@ class Generator:
         """Load the outputs of a checkout's stages, a saved generator, or one from the Hub.
 
         Args:
-            source: A folder with `tokenizer/`, `text/`, `prior/`, and either `settings.json` or a
-                checkout's params.yaml beside it; or a Hub id, if there is no such folder.
+            source: A folder with `tokenizer/`, `text/` and `prior/`, and with `settings.json` or
+                beside a checkout's params.yaml; or a Hub id, if there is no such folder.
             revision: For a folder, a commit or DVC experiment to take the parts from; they are
                 loaded by the current code. On the Hub, a commit, tag or branch.
 
@@ -133,7 +133,7 @@ class Generator:
             All pictures of the first prompt, then of the next.
 
         Raises:
-            ValueError: If an argument is out of range; names it.
+            ValueError: If an argument is out of range.
         """
         prompts = repeat_prompts(prompt, num_samples)
         return self._draw(prompts, SamplingOptions(steps, temperature, guidance, seed), callback)
@@ -162,8 +162,7 @@ class Generator:
             raise ValueError("mask: nothing is marked; paint the part to redraw white")
         options = SamplingOptions(steps, temperature, guidance, seed)
         prompts = repeat_prompts(prompt, num_samples)
-        known = self._known(picture, keep[None], num_samples)
-        return self._draw(prompts, options, callback, known)
+        return self._draw(prompts, options, callback, self._known(picture, keep, num_samples))
 
     def vary(
         self,
@@ -179,10 +178,9 @@ class Generator:
     ) -> list[Image.Image]:
         """Keep half of a picture's codes, a random half in each sample, and redraw the rest."""
         options = SamplingOptions(steps, temperature, guidance, seed)
-        prompts, grid = repeat_prompts(prompt, num_samples), (self.spec.rows, self.spec.columns)
-        keep = edit_mask("variation", *grid, count=num_samples, seed=seed)
-        known = self._known(picture, keep, num_samples)
-        return self._draw(prompts, options, callback, known)
+        prompts, spec = repeat_prompts(prompt, num_samples), self.spec
+        keep = edit_mask("variation", spec.rows, spec.columns, count=num_samples, seed=seed)
+        return self._draw(prompts, options, callback, self._known(picture, keep, num_samples))
 
     def caption(self, picture: Image.Image | Sequence[Image.Image], *, seed: int = 0) -> list[str]:
         """Generate a caption for each picture.
@@ -215,7 +213,7 @@ class Generator:
     @property
     def is_captioner(self) -> bool:
         """Whether the prior can caption pictures."""
-        return getattr(self.prior, "is_captioner", hasattr(self.prior, "start_caption"))
+        return self.prior.is_captioner
 
     def encode(self, pictures: Sequence[Image.Image]) -> np.ndarray:
         """Encode pictures to codes, (M, N) uint16."""
