@@ -26,7 +26,6 @@ from vqpriors.evaluation.likelihood import likelihood, measure_likelihood
 from vqpriors.evaluation.memorisation import nearest_training_distance
 from vqpriors.evaluation.sample_quality import measure_samples, requested_attributes
 from vqpriors.figures.sample_sheets import draw_sheets
-from vqpriors.figures.sheets import save_png
 from vqpriors.judge.judging import load_judge
 from vqpriors.judge.network import Judge
 from vqpriors.priors.base.loading import load_prior
@@ -91,7 +90,7 @@ def _write(
 ) -> None:
     with ExitStack() as stack:  # if writing one file fails, none is replaced
         for name, sheet in sheets.items():
-            save_png(sheet, stack.enter_context(new_file(FOLDER / f"{name}.png")))
+            sheet.save(stack.enter_context(new_file(FOLDER / f"{name}.png")), format="PNG")
         for path, table in tables.items():
             table.to_csv(stack.enter_context(new_file(path)), sep="\t", index=False)
         file = stack.enter_context(new_file(METRICS))

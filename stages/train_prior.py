@@ -102,7 +102,7 @@ def prepare(params: Params) -> TrainingTask:
     description = describe_prior(
         arch=arch.name,
         config=arch.config,
-        grid=(spec.rows, spec.columns),
+        grid=spec.grid,
         codebook_size=spec.codebook_size,
         text=encoder.shape,
         tokenizer=spec.fingerprint,
@@ -131,7 +131,7 @@ def prepare(params: Params) -> TrainingTask:
 def _preview(
     decoder: Any, spec: TokenSpec, validation: TokenSet, encoder: TextEncoder
 ) -> CompletionPreview:
-    grid = (spec.rows, spec.columns)
+    grid = spec.grid
     mask = torch.arange(spec.length) >= spec.rows // 2 * spec.columns
     captions = encoder.encode(validation.captions[:NUM_PREVIEWS])
     return CompletionPreview(decoder, validation.codes[:NUM_PREVIEWS], captions, grid, mask)

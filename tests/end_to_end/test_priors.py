@@ -11,7 +11,7 @@ from tests.checkout import contents, copy_checkout, ran, run
 
 RERUN = ["train_prior", "sample", "evaluate"]
 CURVES = "metrics/train_prior/plots/metrics"
-SHEETS = ("metrics/sample/edits.png", "metrics/train_prior/inpainting.png")
+SHEETS = ("metrics/evaluate/edits.png", "metrics/train_prior/inpainting.png")
 
 
 @dataclass(frozen=True)

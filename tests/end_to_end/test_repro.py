@@ -30,7 +30,7 @@ METRICS = {
     "nearest_train_distance",
 }
 STAGES_BY_MODULE = {  # one module of each folder, and the stages that it concerns
-    "sampling/maskgit.py": {"sample"},
+    "sampling/maskgit/sampler.py": {"sample"},
     "priors/transformer/model.py": {"train_prior", "sample", "evaluate"},
     "priors/cftn2/model.py": set(),
     "priors/lstm/recurrence.py": set(),

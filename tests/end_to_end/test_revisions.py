@@ -10,7 +10,7 @@ from tests.checkout import copy_checkout, git, run
 from tests.imports import ROOT
 from tests.parts import same
 from vqpriors.inference.generator import Generator
-from vqpriors.publish.model_card import read_origin
+from vqpriors.publish.model_card import read_provenance
 
 PROMPT = "a large red seven on a black background"
 SAVE = (
@@ -46,11 +46,11 @@ def test_pictures_of_a_commit_equal_those_of_its_own_checkout(reproduced, checko
 def test_saved_commit_has_its_metrics(reproduced, checkout, tmp_path):
     vqpriors(checkout, "-c", SAVE, "HEAD", tmp_path / "saved")
     measured = json.loads((reproduced.folder / "metrics/evaluate/metrics.json").read_text())
-    origin = read_origin(tmp_path / "saved")
-    assert origin == read_origin(reproduced.folder / "data")
-    assert origin.data == "digits"
-    assert origin.metrics.items() <= measured.items()
-    assert "frechet_distance" in origin.metrics
+    provenance = read_provenance(tmp_path / "saved")
+    assert provenance == read_provenance(reproduced.folder / "data")
+    assert provenance.data == "digits"
+    assert provenance.metrics.items() <= measured.items()
+    assert "frechet_distance" in provenance.metrics
     card = (tmp_path / "saved/README.md").read_text()
     assert "test split of `digits`" in card
     assert str(tmp_path) not in card

@@ -235,7 +235,7 @@ def test_tokens_of_another_form_are_refused(checkout, refusal, stage, change):
 def test_tokens_of_an_earlier_tokenizer_are_refused(checkout, refusal, stage):
     retrained = edit_json("config.json", note="another one")
     line = refusal(stage, lambda: reseal(checkout / "data/tokenizer", retrained))
-    assert re.search("(of|with) tokenizer", line)
+    assert re.search("(by|with) tokenizer", line)
 
 
 @pytest.mark.parametrize(

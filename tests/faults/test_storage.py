@@ -20,8 +20,8 @@ WRITTEN = {
     "prepare_text": "data/text",
     "train_judge": ".runs/",
     "train_prior": ".runs/",
-    "sample": "metrics/sample/",
-    "evaluate": "metrics/evaluate/metrics.json",
+    "sample": "data/samples",
+    "evaluate": "metrics/evaluate/samples.png",
 }
 PHASES = {
     "train_tokenizer": "tokenizer.vqvae.phases",

@@ -34,6 +34,11 @@ class TokenSpec:
     fingerprint: str
 
     @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the code grid."""
+        return self.rows, self.columns
+
+    @property
     def length(self) -> int:
         """Number of tokens N of a picture, in raster order."""
         return self.rows * self.columns

@@ -64,8 +64,8 @@ class Generator:
         """Load the outputs of a checkout's stages, a saved generator, or one from the Hub.
 
         Args:
-            source: A folder with `tokenizer/`, `text/` and `prior/`, and with `settings.json` or
-                beside a checkout's params.yaml; or a Hub id, if there is no such folder.
+            source: A folder with `tokenizer/`, `text/`, `prior/`, and either `settings.json` or a
+                checkout's params.yaml beside it; or a Hub id, if there is no such folder.
             revision: For a folder, a commit or DVC experiment to take the parts from; they are
                 loaded by the current code. On the Hub, a commit, tag or branch.
 
@@ -133,7 +133,7 @@ class Generator:
             All pictures of the first prompt, then of the next.
 
         Raises:
-            ValueError: If an argument is out of range.
+            ValueError: If an argument is out of range; names it.
         """
         prompts = repeat_prompts(prompt, num_samples)
         return self._draw(prompts, SamplingOptions(steps, temperature, guidance, seed), callback)
@@ -157,12 +157,13 @@ class Generator:
         and the mask with it. The prompt describes the whole picture.
         """
         marked = fit(mask, self.image.model_copy(update={"channels": 1}))[0] >= 128
-        keep = codes_to_keep(marked, self.spec.rows, self.spec.columns)
+        keep = codes_to_keep(marked, *self.spec.grid)
         if keep.all():
             raise ValueError("mask: nothing is marked; paint the part to redraw white")
         options = SamplingOptions(steps, temperature, guidance, seed)
         prompts = repeat_prompts(prompt, num_samples)
-        return self._draw(prompts, options, callback, self._known(picture, keep, num_samples))
+        known = self._known(picture, keep[None], num_samples)
+        return self._draw(prompts, options, callback, known)
 
     def vary(
         self,
@@ -178,9 +179,10 @@ class Generator:
     ) -> list[Image.Image]:
         """Keep half of a picture's codes, a random half in each sample, and redraw the rest."""
         options = SamplingOptions(steps, temperature, guidance, seed)
-        prompts, spec = repeat_prompts(prompt, num_samples), self.spec
-        keep = edit_mask("variation", spec.rows, spec.columns, count=num_samples, seed=seed)
-        return self._draw(prompts, options, callback, self._known(picture, keep, num_samples))
+        prompts, grid = repeat_prompts(prompt, num_samples), self.spec.grid
+        keep = edit_mask("variation", *grid, count=num_samples, seed=seed)
+        known = self._known(picture, keep, num_samples)
+        return self._draw(prompts, options, callback, known)
 
     def caption(self, picture: Image.Image | Sequence[Image.Image], *, seed: int = 0) -> list[str]:
         """Generate a caption for each picture.
@@ -280,10 +282,8 @@ class Generator:
         self, picture: Image.Image, keep: np.ndarray, count: int
     ) -> tuple[np.ndarray, np.ndarray]:
         if "in-painting" not in self.sampler.module.EDITS:
-            raise ValueError(
-                "redrawing: this prior draws in one order, from the top; train one that does not "
-                "(`dvc exp run -S prior.arch=cftn`)"
-            )
+            problem = "this prior draws in one order, from the top"
+            raise ValueError(f"redrawing: {problem}; train a masked one (prior.arch=cftn)")
         codes = self.encode([picture]).repeat(count, axis=0)
         return codes, np.broadcast_to(keep, codes.shape).copy()
 
@@ -294,7 +294,6 @@ class Generator:
         callback: PictureCallback | None,
         known: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> list[Image.Image]:
-        grid = (self.spec.rows, self.spec.columns)
-        preview = preview_callback(callback, self.decode, grid=grid)
+        preview = preview_callback(callback, self.decode, grid=self.spec.grid)
         codes = self.sample_codes(prompts, options, known=known, callback=preview)
         return to_pictures(self.decode(codes))

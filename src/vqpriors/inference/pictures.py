@@ -38,7 +38,7 @@ def preview_callback(
 
     def preview(codes: Tensor, mask: Tensor) -> None:
         pixels = decode(codes.masked_fill(mask, 0).cpu().numpy())
-        is_hidden = upscale_cells(mask.cpu().numpy(), size=pixels.shape[2:], grid=grid)
-        callback(to_pictures(np.where(is_hidden, HIDDEN_GRAY, pixels).astype(np.uint8)))
+        hidden = upscale_cells(mask.cpu().numpy(), size=pixels.shape[2:], grid=grid)
+        callback(to_pictures(np.where(hidden, HIDDEN_GRAY, pixels).astype(np.uint8)))
 
     return preview

@@ -70,6 +70,7 @@ def ssim(originals: np.ndarray, reconstructions: np.ndarray, *, batch_size: int 
 
 
 def _ssim_of_batch(originals: np.ndarray, reconstructions: np.ndarray) -> torch.Tensor:
+    # scikit-image's function rounds differently, which would move published digits.
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     first, second = (torch.from_numpy(p).float() / 255 for p in (reconstructions, originals))
