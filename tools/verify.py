@@ -12,7 +12,7 @@ from typing import Any
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from vqpriors.publish.integrity import cache_objects, cache_path, find_damage, is_whole, list_files
+from vqpriors.publish.integrity import cache_objects, cache_path, find_damage, is_intact, list_files
 
 CHECKPOINTS = ".runs/*/*/step-*"
 
@@ -90,7 +90,7 @@ def _checkpoints(folders: list[Path], root: Path) -> Iterator[Damage]:
 
 
 def _objects(objects: list[Path], outs: list[Any], cache: Path, root: Path) -> Iterator[Damage]:
-    damaged = [path for path in objects if not is_whole(path)]
+    damaged = [path for path in objects if not is_intact(path)]
     owners = _owners(outs, cache) if damaged else {}
     for path in damaged:
         out, name = owners.get(path, (None, "a file of an experiment or an earlier run"))

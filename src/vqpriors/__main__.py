@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     push = commands.add_parser("push", help="upload a trained model to the Hugging Face Hub")
     push.set_defaults(run=_push)
-    push.add_argument("repository", help="Hub id, owner/name; created, private, if missing")
+    push.add_argument("repository", help="Hub id, owner/name; created as private if missing")
     push.add_argument("--public", action="store_true", help="create the repository as public")
     demo = commands.add_parser("demo", help="serve a web page to draw with, on this machine only")
     demo.set_defaults(run=_demo)

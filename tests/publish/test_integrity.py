@@ -2,7 +2,7 @@ import hashlib
 import json
 
 from vqpriors.core.artifact import new_folder
-from vqpriors.publish.integrity import cache_objects, cache_path, find_damage, is_whole, list_files
+from vqpriors.publish.integrity import cache_objects, cache_path, find_damage, is_intact, list_files
 
 
 def store(cache, contents, suffix=""):
@@ -15,15 +15,15 @@ def store(cache, contents, suffix=""):
 
 def test_flipped_bit_in_an_object_is_found(tmp_path):
     path = cache_path(tmp_path, store(tmp_path, b"codes"))
-    assert is_whole(path)
+    assert is_intact(path)
     path.write_bytes(b"codez")
-    assert not is_whole(path)
+    assert not is_intact(path)
 
 
 def test_listing_is_hashed_like_any_object_and_lists_the_files_of_a_folder(tmp_path):
     entries = [{"md5": "ab" * 16, "relpath": "model.safetensors"}]
     digest = store(tmp_path, json.dumps(entries).encode(), ".dir")
-    assert is_whole(cache_path(tmp_path, digest))
+    assert is_intact(cache_path(tmp_path, digest))
     assert list_files(tmp_path, digest) == [("model.safetensors", "ab" * 16)]
     assert list(cache_objects(tmp_path)) == [cache_path(tmp_path, digest)]
 

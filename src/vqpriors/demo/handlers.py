@@ -116,7 +116,7 @@ def parse_settings(
     Args:
         generator: The chosen generator.
         count: Number of pictures.
-        seed: The seed; ignored if a new one is wanted.
+        seed: The seed; ignored if `is_new_seed`.
         is_new_seed: Whether to draw a new seed.
         steps: Decoding steps; ignored if the sampler has no choice.
         temperature: See `Generator.__call__`.

@@ -55,8 +55,8 @@ def _open(folder: Path, revision: str) -> "tuple[Path, DVCFileSystem]":
     from dvc.repo import Repo
     from dvc.scm import RevError, SCMError
 
-    whole = folder.resolve()
-    near = next(path for path in (whole, *whole.parents) if path.is_dir())
+    absolute = folder.resolve()
+    near = next(path for path in (absolute, *absolute.parents) if path.is_dir())
     try:
         root = Repo.find_root(str(near))
         files = DVCFileSystem(root, rev=revision)
@@ -66,7 +66,9 @@ def _open(folder: Path, revision: str) -> "tuple[Path, DVCFileSystem]":
         if isinstance(error, RevError):
             problem = f"no revision {revision!r}; `git log` and `dvc exp show` list them"
         else:
-            problem = "not in a git and DVC repository, so it has no revisions; leave --rev out"
+            problem = (
+                "not in a git and DVC repository, so it has no revisions; leave the revision out"
+            )
     except DvcException as error:
         reason = " ".join(str(error).split())
         problem = f"revision {revision!r} can't be read ({reason})"

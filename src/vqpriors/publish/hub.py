@@ -17,7 +17,7 @@ _LOGIN = "log in with `hf auth login` or set HF_TOKEN"
 
 
 def is_id(source: str | Path) -> bool:
-    """Tell whether a text has the form of a Hub id: `owner/name`."""
+    """Return whether a text has the form of a Hub id: `owner/name`."""
     return isinstance(source, str) and _ID.fullmatch(source) is not None
 
 

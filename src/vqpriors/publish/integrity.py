@@ -36,8 +36,8 @@ def cache_objects(cache: Path) -> Iterator[Path]:
     yield from sorted(path for path in cache.glob("??/*") if path.is_file())
 
 
-def is_whole(cached: Path) -> bool:
-    """Tell whether an object's name is the MD5 of its contents."""
+def is_intact(cached: Path) -> bool:
+    """Return whether an object's name is the MD5 of its contents."""
     with cached.open("rb") as file:
         digest = hashlib.file_digest(file, "md5").hexdigest()
     return digest == cached.parent.name + cached.name.removesuffix(_LISTING)

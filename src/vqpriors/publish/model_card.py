@@ -106,7 +106,7 @@ def _facts(generator: "Generator", provenance: Provenance) -> list[tuple[str, st
 
 
 def _usage(generator: "Generator", name: str) -> str:
-    prompt = "what to draw" if generator.reads_text else ""
+    prompt = "a description" if generator.reads_text else ""
     python = [
         "from vqpriors import Generator",
         f"generator = Generator.load({json.dumps(name)})",
@@ -153,7 +153,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _is_current(lock: dict[str, Any], params: dict[str, Any]) -> bool:
-    """Tell whether `evaluate` ran with the current params and parts of a checkout."""
+    """Return whether `evaluate` ran with the current params and parts of a checkout."""
     stages = lock["stages"]
     made = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
     deps = [dep for stage in stages.values() for dep in stage.get("deps", [])]
