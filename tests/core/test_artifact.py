@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from vqpriors.core.artifact import MANIFEST, load_model, new_file, new_folder, save_model, verify
 
@@ -132,3 +133,15 @@ def test_same_model_has_the_same_fingerprint(tmp_path):
     for name in ("a", "b"):
         save_model(tmp_path / name, config={"k": 1}, weights={"w": torch.ones(2)})
     assert verify(tmp_path / "a") == verify(tmp_path / "b")
+
+
+@pytest.mark.parametrize("found", [None, 1, 3])
+def test_model_of_another_format_is_refused(tmp_path, found):
+    with new_folder(tmp_path / "model") as folder:
+        config = {} if found is None else {"format": found}
+        (folder / "config.json").write_text(json.dumps(config))
+        save_file({"a": torch.ones(1)}, folder / "model.safetensors")
+    with pytest.raises(
+        ValueError, match=rf"model: saved in format {found or 1}, .* reads 2; train"
+    ):
+        load_model(tmp_path / "model")

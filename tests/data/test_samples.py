@@ -1,15 +1,18 @@
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from tests.data.test_tokens import CODES, SPEC
 from vqpriors.data.samples import (
     Comparison,
     Prompt,
+    SheetRow,
     WrittenCaption,
     choose_prompts,
     read_captions,
     read_comparisons,
     read_samples,
+    read_sheets,
     write_samples,
 )
 from vqpriors.data.tokens import TokenSet
@@ -61,6 +64,23 @@ def test_comparisons_round_trip(tmp_path, channels):
         assert part.steps == expected.steps
         assert part.prompts == expected.prompts
         assert (part.pixels == expected.pixels).all()
+
+
+def test_rows_of_sheets_round_trip(tmp_path):
+    rows = [
+        SheetRow("samples", "temperature 0.7", "a red one", [0, 3], []),
+        SheetRow("edits", "completion", "", [1, 2], [True, False]),
+    ]
+    assert read_sheets(write(tmp_path / "samples", sheets=rows)) == rows
+
+
+def test_no_file_of_samples_holds_times(tmp_path):
+    folder = write(tmp_path / "samples", compared=[Comparison(8, PROMPTS, pixels(3))])
+    columns = {name for path in folder.glob("*.parquet") for name in pq.read_schema(path).names}
+    assert columns == {
+        *("id", "caption", "codes", "file", "written", "steps", "image"),
+        *("sheet", "condition", "keep"),
+    }
 
 
 def test_samples_without_captions_and_comparisons_have_none(tmp_path):

@@ -1,0 +1,67 @@
+"""The rows that the `sample` stage draws for sheets."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tests.parts import CAPTIONS, make_parts, params_of
+from vqpriors.core.arrays import StringColumn
+from vqpriors.core.params import Params
+from vqpriors.data.tokens import TokenSet
+from vqpriors.inference.editing import edit_mask
+from vqpriors.inference.stage_sampler import load_stage_sampler
+
+CHANGES = {"sample__sheet_temperatures": [0.5, 9.0, 0.5]}
+
+
+@pytest.fixture(scope="module", params=["transformer", "cftn"])
+def sampler(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param) / "data"
+    make_parts(folder, request.param)
+    return load_stage_sampler(folder, Params(params_of(request.param, **CHANGES)), seed=3)
+
+
+@pytest.fixture(scope="module")
+def split(sampler):
+    spec = sampler.generator.spec
+    codes = np.arange(3 * spec.length).reshape(3, -1) % spec.codebook_size
+    texts = StringColumn(pa.chunked_array([CAPTIONS]))
+    return TokenSet(spec, texts, texts, codes.astype(np.uint16))
+
+
+@pytest.fixture(scope="module")
+def rows(sampler, split):
+    return sampler.sample_sheets(split, [*CAPTIONS, *CAPTIONS])
+
+
+def codes_of(rows, sheet, condition):
+    return [row.codes for row in rows if (row.sheet, row.condition) == (sheet, condition)]
+
+
+def test_prompts_are_the_first_distinct_ones_each_so_many_times(sampler, rows):
+    shown = [c for c in CAPTIONS[:2] for _ in range(sampler.config.sheet_per_prompt)]
+    assert [row.caption for row in rows if row.sheet == "samples"] == shown
+    assert [row.caption for row in rows if row.sheet == "temperatures"] == [*shown, *shown]
+
+
+def test_each_temperature_is_drawn_once_and_as_it_says(sampler, rows):
+    shown = [row.caption for row in rows if row.sheet == "samples"]
+    own = sampler.generator.sampler.config.temperature
+    for sheet, value in (("samples", own), ("temperatures", 0.5), ("temperatures", 9.0)):
+        drawn = sampler.sample_codes(shown, purpose="sheet", temperature=value)
+        assert codes_of(rows, sheet, f"temperature {value}") == drawn.tolist()
+    assert codes_of(rows, "temperatures", "temperature 0.5") != codes_of(
+        rows, "temperatures", "temperature 9.0"
+    )
+
+
+def test_edits_keep_what_they_say(sampler, rows, split):
+    spec, found = sampler.generator.spec, [row for row in rows if row.sheet == "edits"]
+    edits = sampler.generator.sampler.module.EDITS
+    assert list(dict.fromkeys(row.condition for row in found)) == list(edits)
+    for edit in edits:
+        own = [row for row in found if row.condition == edit]
+        keep = edit_mask(edit, spec.rows, spec.columns, count=2, seed=3)
+        assert [row.keep for row in own] == keep.tolist()
+        drawn = np.array([row.codes for row in own])
+        assert (drawn[keep] == split.codes[:2][keep]).all()
