@@ -11,6 +11,8 @@ from vqpriors.inference.limits import EXAMPLE_PROMPT, MAX_PIXELS
 if TYPE_CHECKING:
     from PIL import Image
 
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; on an error print one line and exit with code 1."""
@@ -31,6 +33,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m vqpriors", description=__doc__)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", required=True)
+    _add_generate(commands)
+    _add_caption(commands)
+    _add_push(commands)
+    _add_demo(commands)
+    return parser
+
+
+def _add_generate(commands: "Commands") -> None:
     draw = commands.add_parser("generate", help="draw pictures from prompts, or redraw a picture")
     draw.set_defaults(run=_generate)
     draw.add_argument(
@@ -87,16 +97,28 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="folder for the pictures (default: samples)",
     )
+    _add_source(draw)
+
+
+def _add_caption(commands: "Commands") -> None:
     caption = commands.add_parser("caption", help="caption pictures")
     caption.set_defaults(run=_caption)
     caption.add_argument("pictures", type=Path, nargs="+", help="PNG, JPEG or WebP files")
     caption.add_argument(
         "--seed", type=int, default=0, metavar="N", help="random seed (default: 0)"
     )
+    _add_source(caption)
+
+
+def _add_push(commands: "Commands") -> None:
     push = commands.add_parser("push", help="upload a trained model to the Hugging Face Hub")
     push.set_defaults(run=_push)
     push.add_argument("repository", help="Hub id, owner/name; created as private if missing")
     push.add_argument("--public", action="store_true", help="create the repository as public")
+    _add_source(push)
+
+
+def _add_demo(commands: "Commands") -> None:
     demo = commands.add_parser("demo", help="serve a web page to draw with, on this machine only")
     demo.set_defaults(run=_demo)
     demo.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
@@ -107,18 +129,19 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SOURCE",
         help="folder with a trained model, or a Hub id (default: data); repeat to offer several",
     )
-    for command in (draw, caption, push):
-        command.add_argument(
-            "--from",
-            dest="source",
-            default="data",
-            metavar="SOURCE",
-            help="folder with a trained model, or a Hub id (default: data)",
-        )
-        command.add_argument(
-            "--rev", help="commit or DVC experiment of the folder, or revision on the Hub"
-        )
-    return parser
+
+
+def _add_source(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--from",
+        dest="source",
+        default="data",
+        metavar="SOURCE",
+        help="folder with a trained model, or a Hub id (default: data)",
+    )
+    command.add_argument(
+        "--rev", help="commit or DVC experiment of the folder, or revision on the Hub"
+    )
 
 
 def _generate(options: argparse.Namespace) -> None:

@@ -1,1 +1,1 @@
-"""Metrics of drawn pictures, codes and captions, one module for each."""
+"""Measures of a run, one module for each question; every module is measured by `evaluate`."""

@@ -8,6 +8,60 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
+import numpy as np
+
+from vqpriors.data.samples import Prompt
+from vqpriors.evaluation.base.inputs import Inputs
+from vqpriors.judge.judging import judge_pixels
+from vqpriors.judge.labels import attributes_of
+from vqpriors.judge.network import Judge
+
+
+def measure(inputs: Inputs) -> dict[str, float]:
+    """Return the adherence of drawn pictures and the judge's accuracy; {} without a judge.
+
+    Returns:
+        "adherence", "adherence_seen", "adherence_unseen" and "adherence_<attribute>" as in
+        `adherence`; "judge_accuracy" and "judge_accuracy_unseen", the same shares of test pictures.
+        A share of no pictures is left out.
+    """
+    if inputs.judge is None:
+        return {}
+    accuracy = adherence(
+        _predicted(inputs.judge, inputs.real.pixels),
+        inputs.real.attributes,
+        training=inputs.train.attributes,
+    )
+    names = {"adherence": "judge_accuracy", "adherence_unseen": "judge_accuracy_unseen"}
+    return {
+        **{name: accuracy[key] for key, name in names.items() if key in accuracy},
+        **measure_adherence(inputs, inputs.prompts, inputs.drawn),
+    }
+
+
+def measure_adherence(
+    inputs: Inputs, prompts: Sequence[Prompt], pixels: np.ndarray
+) -> dict[str, float]:
+    """Return the adherence of pictures to their prompts.
+
+    Args:
+        inputs: A run with a judge.
+        prompts: M prompts.
+        pixels: (M, C, H, W) uint8.
+    """
+    assert inputs.judge is not None
+    shares = adherence(
+        _predicted(inputs.judge, pixels),
+        inputs.requested(prompts),
+        training=inputs.train.attributes,
+    )
+    by_attribute = shares.pop("adherence_by_attribute", {})
+    return shares | {f"adherence_{name}": share for name, share in by_attribute.items()}
+
+
+def _predicted(judge: Judge, pixels: np.ndarray) -> list[dict[str, str]]:
+    return attributes_of(judge_pixels(judge, pixels)[1], judge.classes)
+
 
 def adherence(
     predicted: Sequence[Mapping[str, str]],

@@ -2,6 +2,27 @@
 
 from collections.abc import Mapping, Sequence
 
+from vqpriors.data.samples import read_captions
+from vqpriors.evaluation.base.inputs import Inputs
+
+
+def measure(inputs: Inputs) -> dict[str, float]:
+    """Return the accuracy of the captions that the prior wrote; {} if it wrote none."""
+    written = read_captions(inputs.data / "samples")
+    known = dict(zip(inputs.real.ids, inputs.real.attributes, strict=True))
+
+    def normalised(texts: Sequence[str]) -> list[str]:
+        return inputs.encoder.decode(inputs.encoder.encode(texts).tokens)
+
+    return measure_captions(
+        [row.written for row in written],
+        normalised([row.caption for row in written]),
+        [
+            dict(zip(known[row.id], normalised(list(known[row.id].values())), strict=True))
+            for row in written
+        ],
+    )
+
 
 def measure_captions(
     written: Sequence[str], captions: Sequence[str], attributes: Sequence[Mapping[str, str]]

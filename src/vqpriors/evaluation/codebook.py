@@ -3,7 +3,13 @@
 import numpy as np
 import pandas as pd
 
+from vqpriors.evaluation.base.inputs import Inputs
 from vqpriors.tokenizer.base.codebook import ranked_shares
+
+
+def table(inputs: Inputs) -> pd.DataFrame:
+    """Return the shares of the codes of the test pictures; see `codebook_table`."""
+    return codebook_table(inputs.tokens.codes, codebook_size=inputs.spec.codebook_size)
 
 
 def codebook_table(codes: np.ndarray, *, codebook_size: int) -> pd.DataFrame:

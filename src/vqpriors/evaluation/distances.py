@@ -7,7 +7,34 @@ numbers of pictures, cannot be compared.
 
 import numpy as np
 
+from vqpriors.evaluation.base.inputs import Inputs
+from vqpriors.judge.judging import judge_pixels
+
 KERNEL_CHUNK = 2048
+
+
+def measure(inputs: Inputs) -> dict[str, float]:
+    """Return the distances of drawn to test pictures; {} without a judge."""
+    return {} if inputs.judge is None else measure_distances(inputs, inputs.drawn)
+
+
+def measure_distances(inputs: Inputs, pixels: np.ndarray) -> dict[str, float]:
+    """Return the distances of pictures to the test pictures, in the judge's features.
+
+    Args:
+        inputs: A run with a judge.
+        pixels: (M, C, H, W) uint8.
+
+    Returns:
+        "frechet_distance" and "kernel_distance".
+    """
+    assert inputs.judge is not None
+    features, _ = judge_pixels(inputs.judge, pixels)
+    real, _ = judge_pixels(inputs.judge, inputs.real.pixels)
+    return {
+        "frechet_distance": frechet_distance(features, real),
+        "kernel_distance": kernel_distance(features, real),
+    }
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:

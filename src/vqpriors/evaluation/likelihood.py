@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from vqpriors.data.text_inputs import TextInput
+from vqpriors.evaluation.base.inputs import Inputs
 
 
 class Likelihood(NamedTuple):
@@ -20,6 +21,25 @@ class Likelihood(NamedTuple):
 
     nats: float
     standard_error: float
+
+
+def measure(inputs: Inputs) -> dict[str, float]:
+    """Return the likelihood of the codes of the test pictures; see `measure_likelihood`."""
+    total = likelihood(
+        inputs.prior,
+        inputs.tokens.codes,
+        inputs.tokens.captions,
+        encode=inputs.encoder.encode,
+        batch_size=inputs.batch_size,
+        num_samples=inputs.bound_samples,
+        seed=inputs.seed,
+    )
+    return measure_likelihood(
+        total.nats,
+        standard_error=total.standard_error,
+        num_tokens=inputs.tokens.codes.size,
+        num_values=inputs.real.pixels.size,
+    )
 
 
 @torch.inference_mode()

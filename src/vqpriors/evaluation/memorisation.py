@@ -6,8 +6,25 @@ images than unseen real pictures have been memorised.
 
 import numpy as np
 
+from vqpriors.evaluation.base.inputs import Inputs
+
 CHUNK_VALUES = 2**23
 CHUNK_IMAGES = 1024
+
+
+def measure(inputs: Inputs) -> dict[str, float]:
+    """Return the mean distance of drawn and of test pictures to the nearest training picture.
+
+    Returns:
+        "nearest_train_distance" and "nearest_train_distance_real"; see
+        `nearest_training_distance`.
+    """
+    training = inputs.train.pixels
+    return {
+        "nearest_train_distance": nearest_training_distance(inputs.drawn, training),
+        "nearest_train_distance_real": nearest_training_distance(inputs.real.pixels, training),
+        "num_samples": len(inputs.drawn),
+    }
 
 
 def nearest_training_distance(images: np.ndarray, training: np.ndarray) -> float:

@@ -6,33 +6,23 @@ References:
 """
 
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from vqpriors.core.hardware import working_dtype
-from vqpriors.core.params import Section
 from vqpriors.core.phases import Phase
 from vqpriors.data.text_inputs import TextInput, TextShape
-from vqpriors.nn.attention import Context, CrossAttention, KeyValueCache, cache_dtype, grid_rope
-from vqpriors.nn.blocks import Block, Head, initialise
-from vqpriors.nn.norm import RMSNorm
-from vqpriors.nn.text_tower import TextTower
+from vqpriors.nn.attention import Context, KeyValueCache, cache_dtype
+from vqpriors.nn.backbone import Backbone, BackboneConfig
 from vqpriors.priors.base.prior import Batch, text_of
 from vqpriors.priors.base.stepwise import code_losses, code_nats, fill
 
 
-class Config(Section):
+class Config(BackboneConfig):
     """`prior.transformer` of params.yaml."""
 
-    width: int = Field(ge=8)
-    depth: int = Field(ge=1)
-    heads: int = Field(ge=1)
-    text_depth: int = Field(ge=0)
-    positions: Literal["rope", "learned"]
-    dropout: float = Field(ge=0, lt=1)
     phases: dict[str, Phase] = Field(min_length=1)
 
 
@@ -44,11 +34,10 @@ class DecodingState:
     contexts: list[Context | None]
 
 
-class Transformer(nn.Module):
+class Transformer(Backbone):
     """Causal transformer over codes; a `StepwisePrior`.
 
     Attributes:
-        length: Number of codes N.
         begin: The start token, which comes before the first code.
     """
 
@@ -56,46 +45,13 @@ class Transformer(nn.Module):
     is_captioner = False
     is_exact = True
     num_draws = 0
-    rope: Tensor | None
 
-    def __init__(
-        self,
-        *,
-        grid: tuple[int, int],
-        codebook_size: int,
-        text: TextShape,
-        width: int,
-        depth: int,
-        heads: int,
-        text_depth: int,
-        positions: str,
-        dropout: float,
-    ):
-        super().__init__()
-        if width % heads or (positions == "rope" and width // heads % 4):
-            raise ValueError(
-                "prior.transformer.heads: must divide width into heads of a multiple of 4, "
-                f"got heads={heads}, width={width}; change one of them in params.yaml"
-            )
-        self.length, self.begin, self.heads = grid[0] * grid[1], codebook_size, heads
-        has_text = text.length > 0
-        self.text_tower = (
-            TextTower(shape=text, width=width, depth=text_depth, heads=heads, dropout=dropout)
-            if has_text
-            else None
+    def __init__(self, *, codebook_size: int, **settings: Any):
+        """Build it; for the other arguments see `Backbone`."""
+        super().__init__(
+            name="transformer", codebook_size=codebook_size, start_token=True, **settings
         )
-        self.embedding = nn.Embedding(codebook_size + 1, width)
-        self.positions = nn.Embedding(self.length, width) if positions == "learned" else None
-        rope = grid_rope(*grid, width // heads)[:, : self.length] if positions == "rope" else None
-        self.register_buffer("rope", rope, persistent=False)
-        self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.ModuleList(
-            Block(width=width, heads=heads, dropout=dropout, has_text=has_text)
-            for _ in range(depth)
-        )
-        self.norm = RMSNorm(width)
-        self.head = Head(width, codebook_size, bias=False)
-        initialise(self, depth=depth)
+        self.begin = codebook_size
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return "nats_per_token", the mean negative log-likelihood of codes given those before."""
@@ -116,10 +72,8 @@ class Transformer(nn.Module):
             (B, N, K) float.
         """
         begin = torch.full_like(codes[:, :1], self.begin)
-        x = self._embed(torch.cat([begin, codes[:, :-1]], dim=1), position=0)
-        for block, context in zip(self.blocks, self._contexts(text), strict=True):
-            x = block(x, is_causal=True, rope=self.rope, context=context)
-        return self.head(self.norm(x))
+        x = self.embed(torch.cat([begin, codes[:, :-1]], dim=1))
+        return self.head(self.norm(self.run_blocks(x, self.contexts(text), is_causal=True)))
 
     def start(self, text: TextInput) -> DecodingState:
         """Return empty caches and the caption's keys and values."""
@@ -128,35 +82,17 @@ class Transformer(nn.Module):
         shape |= {"head_width": weight.shape[1] // self.heads}
         like = weight.new_empty(0, dtype=cache_dtype(weight))
         caches = [KeyValueCache(**shape, like=like) for _ in self.blocks]
-        return DecodingState(caches, self._contexts(text, for_cache=True))
+        return DecodingState(caches, self.contexts(text, for_cache=True))
 
     def step(self, token: Tensor, state: DecodingState) -> Tensor:
         """Return the next code's logits, (B, K) float, given the token before, (B,) int64."""
-        position = state.caches[0].length
-        x = self._embed(token[:, None], position=position)
-        rope = None if self.rope is None else self.rope[:, position : position + 1]
-        for block, context, cache in zip(self.blocks, state.contexts, state.caches, strict=True):
-            x = block(x, is_causal=True, rope=rope, context=context, cache=cache)
+        x = self.embed(token[:, None], position=state.caches[0].length)
+        x = self.run_blocks(x, state.contexts, is_causal=True, caches=state.caches)
         return self.head(self.norm(x[:, -1]))
 
     def fill(self, codes: Tensor, mask: Tensor, text: TextInput) -> Tensor:
         """Replace masked codes by the likeliest ones; see `vqpriors.priors.base.stepwise.fill`."""
         return fill(self, codes, mask, text)
-
-    def _embed(self, tokens: Tensor, *, position: int) -> Tensor:
-        x = self.embedding(tokens)
-        if self.positions is not None:
-            x = x + self.positions.weight[position : position + tokens.shape[1]]
-        # In bfloat16, a residual stream in the matmuls' precision halves the memory traffic.
-        return self.dropout(x.to(working_dtype(x)))
-
-    def _contexts(self, text: TextInput, *, for_cache: bool = False) -> list[Context | None]:
-        if self.text_tower is None:
-            return [None] * len(self.blocks)
-        vectors = self.text_tower(text)
-        layers = [cast(CrossAttention, block.cross_attention) for block in self.blocks]
-        pairs = [layer.keys_values(vectors, for_cache=for_cache) for layer in layers]
-        return [(pair, text.text_mask) for pair in pairs]
 
 
 def build(
