@@ -1,4 +1,4 @@
-"""Evaluate tokenizer, prior and samples on the test split; write metrics and sheets."""
+"""Evaluate tokenizer, prior and samples on a held-out split; write metrics and sheets."""
 
 import json
 from contextlib import ExitStack
@@ -14,7 +14,7 @@ from vqpriors.core.artifact import new_file
 from vqpriors.core.params import Params, Section, Seed
 from vqpriors.core.registry import kind_names, load_kind
 from vqpriors.core.seeds import derived_seed
-from vqpriors.data.samples import read_sheets
+from vqpriors.data.samples import HeldOut, read_sheets
 from vqpriors.evaluation.base.inputs import Inputs
 from vqpriors.figures.sample_sheets import draw_sheets
 
@@ -26,8 +26,11 @@ MEASURES = "vqpriors.evaluation"
 class EvaluateConfig(Section):
     """`evaluate` of params.yaml."""
 
+    split: HeldOut
     batch_size: int = Field(ge=1)
     bound_samples: int = Field(ge=2)
+    bootstrap_samples: int = Field(ge=2)
+    reliable_accuracy: float = Field(ge=0, le=1)
 
 
 def main(params: Params) -> None:
@@ -36,8 +39,11 @@ def main(params: Params) -> None:
     seed = params.value("seed", Seed)
     inputs = Inputs(
         DATA,
+        split=config.split,
         batch_size=config.batch_size,
         bound_samples=config.bound_samples,
+        bootstrap_samples=config.bootstrap_samples,
+        reliable_accuracy=config.reliable_accuracy,
         seed=derived_seed(seed, "evaluate"),
     )
     metrics: dict[str, Any] = {}
@@ -51,12 +57,17 @@ def main(params: Params) -> None:
     sheets = draw_sheets(
         read_sheets(DATA / "samples"),
         decode=inputs.decode,
-        test=inputs.tokens,
+        real=inputs.tokens,
         originals=inputs.real.pixels,
         seed=seed,
     )
     _write(metrics, tables, sheets)
-    print("\n".join(f"{name:32}{value:10.4g}" for name, value in metrics.items()))
+    print("\n".join([*map(_line, metrics.items()), *inputs.left_out]))
+
+
+def _line(metric: tuple[str, Any]) -> str:
+    name, value = metric
+    return f"{name:32}{value if isinstance(value, str) else format(value, '10.4g'):>10}"
 
 
 def _write(

@@ -9,7 +9,7 @@ import pandas as pd
 from stages import run
 from vqpriors.core.artifact import new_file
 from vqpriors.core.params import Params, Seed
-from vqpriors.data.samples import Comparison, WrittenCaption, choose_prompts, write_samples
+from vqpriors.data.samples import Comparison, HeldOut, WrittenCaption, choose_prompts, write_samples
 from vqpriors.data.tokens import TokenSet, read_tokens
 from vqpriors.inference.stage_sampler import StageSampler, load_stage_sampler
 
@@ -21,17 +21,18 @@ def main(params: Params) -> None:
     """Draw and time the pictures of the prompts and of the sheets, then write them."""
     sampler = load_stage_sampler(Path("data"), params, seed=params.value("seed", Seed))
     config, generator = sampler.config, sampler.generator
-    test = read_tokens(Path("data/tokens"), "test", tokenizer=generator.spec.fingerprint)
+    split = params.value("evaluate.split", HeldOut)
+    real = read_tokens(Path("data/tokens"), split, tokenizer=generator.spec.fingerprint)
     prompts = [
         prompt
-        for prompt in choose_prompts(config.prompts, test, limit=config.num_prompts)
+        for prompt in choose_prompts(config.prompts, real, limit=config.num_prompts)
         for _ in range(config.num_per_prompt)
     ]
     captions = [prompt.caption for prompt in prompts]
     codes, pixels, seconds = sampler.sample_timed(captions, purpose="sample")
-    written = _write_captions(sampler, test)
-    compared, by_steps = _compare_steps(sampler, test)
-    sheets = sampler.sample_sheets(test, captions)
+    written = _write_captions(sampler, real)
+    compared, by_steps = _compare_steps(sampler, real)
+    sheets = sampler.sample_sheets(real, captions)
     with ExitStack() as stack:  # if one file can't be written, none is replaced
         numbers = stack.enter_context(new_file(METRICS))
         numbers.write_text(json.dumps({"images_per_second": 1 / seconds}, indent=2) + "\n")
@@ -49,17 +50,17 @@ def main(params: Params) -> None:
     print(f"{len(prompts):,} pictures, {1 / seconds:.1f} per second")
 
 
-def _write_captions(sampler: StageSampler, test: TokenSet) -> list[WrittenCaption]:
+def _write_captions(sampler: StageSampler, real: TokenSet) -> list[WrittenCaption]:
     if not sampler.generator.is_captioner:
         return []
     count = sampler.config.captions.num_pictures
-    texts = sampler.generator.caption_codes(test.codes[:count], seed=sampler.seed)
-    return [WrittenCaption(*row) for row in zip(test.ids, test.captions, texts, strict=False)]
+    texts = sampler.generator.caption_codes(real.codes[:count], seed=sampler.seed)
+    return [WrittenCaption(*row) for row in zip(real.ids, real.captions, texts, strict=False)]
 
 
-def _compare_steps(sampler: StageSampler, test: TokenSet) -> tuple[list[Comparison], pd.DataFrame]:
+def _compare_steps(sampler: StageSampler, real: TokenSet) -> tuple[list[Comparison], pd.DataFrame]:
     """Draw the same prompts with different numbers of decoding steps, and time each."""
-    prompts = choose_prompts([], test, limit=sampler.config.compared_pictures)
+    prompts = choose_prompts([], real, limit=sampler.config.compared_pictures)
     captions = [prompt.caption for prompt in prompts]
     found, seconds = [], {}
     for steps in sampler.compared_steps:

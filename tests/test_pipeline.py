@@ -15,7 +15,13 @@ CHOOSERS = {
     "${text.encoder}": "vqpriors.text",
     "${prior.arch}": "vqpriors.priors",
 }
-PACKAGES = {*CHOOSERS.values(), "vqpriors.sources", "vqpriors.sampling"}
+PACKAGES = {
+    *CHOOSERS.values(),
+    "vqpriors.sources",
+    "vqpriors.sampling",
+    "vqpriors.judge",
+    "vqpriors.evaluation",
+}
 LAZY = "src/vqpriors/__init__.py"  # imports the generator on first access
 WITHOUT_RESULTS = ("src/vqpriors/publish", "src/vqpriors/trackers")  # do not affect results
 

@@ -13,7 +13,6 @@ from vqpriors.core.params import Params
 from vqpriors.core.registry import kind_names, load_kind
 from vqpriors.data.text_inputs import TextShape
 from vqpriors.inference.stage_sampler import SampleConfig
-from vqpriors.judge.network import JudgeConfig
 from vqpriors.priors.base.loading import build_prior, describe_prior
 from vqpriors.sources.base.preparing import DatasetConfig, DecodingConfig, section_path
 from vqpriors.tokenizer.base.loading import build_tokenizer, describe_tokenizer
@@ -60,7 +59,9 @@ def test_every_stage_accepts_it(preset):
     params.kind(f"{data}.source", "vqpriors.sources")
     params.kind("text.encoder", "vqpriors.text")
     params.section("encode", EncodeConfig)
-    params.section("judge.network", JudgeConfig)
+    for name in kind_names("vqpriors.judge"):
+        module = load_kind("vqpriors.judge", name, param="judge.kind")
+        params.section(f"judge.{name}", module.Config)
     for stage in ("tokenizer", "judge", "prior"):
         read_train_config(params, f"{stage}.train")
     samplers = kind_names("vqpriors.sampling")

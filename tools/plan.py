@@ -72,7 +72,10 @@ def plan(stage: str) -> Iterator[str]:
     """
     params = read_params(stage)
     seed = seed_stage(stage, params)
-    task: TrainingTask = importlib.import_module(f"stages.{stage}").prepare(params)
+    task: TrainingTask | None = importlib.import_module(f"stages.{stage}").prepare(params)
+    if task is None:
+        yield "nothing to train on this data set"
+        return
     size = sum(p.numel() for p in task.model.parameters())
     yield f"parameters  {size / 1e6:.2f} million"
     if not task.phases:

@@ -10,7 +10,6 @@ from tests.imports import ROOT
 from vqpriors.core.params import Params, Section, Seed, Share, check
 from vqpriors.core.registry import kind_names, load_kind
 from vqpriors.inference.stage_sampler import SampleConfig
-from vqpriors.judge.network import JudgeConfig
 from vqpriors.sources.base.preparing import DatasetConfig, DecodingConfig
 from vqpriors.training.config import RuntimeConfig, SharedTrainConfig, StageTrainConfig
 
@@ -27,6 +26,7 @@ CHOICES = {
 PACKAGES = {
     "tokenizer": ["vqpriors.tokenizer", "vqpriors.quantizers"],
     "text": ["vqpriors.text"],
+    "judge": ["vqpriors.judge"],
     "prior": ["vqpriors.priors"],
     "sample": ["vqpriors.sampling"],
 }
@@ -39,7 +39,6 @@ def schemas():
         "train": (SharedTrainConfig, []),
         "tokenizer.train": (StageTrainConfig, []),
         "encode": (EncodeConfig, []),
-        "judge.network": (JudgeConfig, []),
         "judge.train": (StageTrainConfig, []),
         "prior.train": (StageTrainConfig, []),
         "sample": (SampleConfig, kind_names("vqpriors.sampling")),

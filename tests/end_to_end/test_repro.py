@@ -9,26 +9,6 @@ from PIL import Image
 
 from tests.checkout import STAGES, contents, copy_checkout, git, ran, run
 
-METRICS = {
-    "psnr",
-    "ssim",
-    "codebook_usage",
-    "codebook_perplexity",
-    "nats_per_token",
-    "nats_standard_error",
-    "perplexity",
-    "bits_per_dim",
-    "judge_accuracy",
-    "adherence",
-    "adherence_unseen",
-    "adherence_size",
-    "adherence_color",
-    "adherence_digit",
-    "adherence_background",
-    "frechet_distance",
-    "kernel_distance",
-    "nearest_train_distance",
-}
 STAGES_BY_MODULE = {  # one module of each folder, and the stages that it concerns
     "sampling/maskgit/sampler.py": {"sample"},
     "priors/transformer/model.py": {"train_prior", "sample", "evaluate"},
@@ -54,15 +34,6 @@ def test_repro_runs_every_stage_in_order(reproduced):
 
 def test_every_stage_of_dvc_yaml_is_known_here(reproduced):
     assert set(yaml.safe_load((reproduced.folder / "dvc.yaml").read_text())["stages"]) == {*STAGES}
-
-
-def test_evaluate_writes_every_metric(reproduced):
-    metrics = json.loads((reproduced.folder / "metrics/evaluate/metrics.json").read_text())
-    assert metrics.keys() >= METRICS
-    assert all(isinstance(metrics[name], int | float) for name in METRICS)
-    assert metrics["perplexity"] > 1
-    drawn = json.loads((reproduced.folder / "metrics/sample/metrics.json").read_text())
-    assert drawn["images_per_second"] > 0
 
 
 def test_sheets_are_pngs(reproduced):

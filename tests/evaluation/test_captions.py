@@ -7,7 +7,9 @@ ATTRIBUTES = {"size": "small", "color": "red", "digit": "three", "background": "
 
 
 def measure(written, captions=(CAPTION,), attributes=(ATTRIBUTES,)):
-    return measure_captions(written, captions, attributes)
+    groups = [str(row) for row in range(len(written))]
+    found = measure_captions(written, captions, attributes, groups=groups)
+    return {name: value for name, value in found.items() if not name.endswith("_se")}
 
 
 def right(written, **changes):
@@ -94,3 +96,10 @@ def test_captions_without_attributes_have_only_the_exact_share():
 
 def test_no_captions_give_no_metrics():
     assert measure([], [], []) == {}
+
+
+def test_errors_are_over_groups():
+    written = ["a", "a", "b", "a"]
+    found = measure_captions(written, ["a", "b", "b", "c"], [{}] * 4, groups=list("xxyy"))
+    # both groups have one of two right: no difference between groups, no error
+    assert (found["caption_exact"], found["caption_exact_se"]) == (0.5, 0)

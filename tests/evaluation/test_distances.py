@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from vqpriors.evaluation import distances
-from vqpriors.evaluation.distances import frechet_distance, kernel_distance
+from vqpriors.evaluation.distances import frechet_distance, kernel_distance, kernel_distances
 
 
 def normal(count, width, seed=0):
@@ -79,8 +79,48 @@ def test_kernel_distance_grows_with_the_offset():
 def test_chunk_size_does_not_change_kernel_distance(monkeypatch):
     first, second = normal(30, 4), normal(21, 4, seed=1)
     whole = kernel_distance(first, second)
-    monkeypatch.setattr(distances, "KERNEL_CHUNK", 8)
+    monkeypatch.setattr(distances, "CHUNK", 8)
     assert kernel_distance(first, second) == pytest.approx(whole)
+
+
+def test_kernel_distance_leaves_out_pairs_of_one_group():
+    first, second = np.array([[0.0], [1.0]]), np.array([[1.0], [2.0]])
+    found = kernel_distance(first, second, groups=(["a", "b"], ["a", "b"]))
+    # within: (0 * 1 + 1)^3 and (1 * 2 + 1)^3; across only 0 with 2 and 1 with 1
+    assert found == pytest.approx(1 + 27 - 2 * (1 + 8) / 2)
+
+
+def test_kernel_distance_of_paired_captions_is_unbiased():
+    """Both sets are of the same captions, drawn from one distribution: the truth is 0."""
+    paired, as_if_independent = [], []
+    for seed in range(300):
+        captions = normal(12, 3, seed) * 2
+        first = captions + normal(12, 3, 1000 + seed)
+        second = captions + normal(12, 3, 2000 + seed)
+        names = [str(i) for i in range(12)]
+        paired.append(kernel_distance(first, second, groups=(names, names)))
+        as_if_independent.append(kernel_distance(first, second))
+    error = np.std(paired) / np.sqrt(300)
+    assert abs(np.mean(paired)) < 3 * error
+    assert np.mean(as_if_independent) < -3 * np.std(as_if_independent) / np.sqrt(300)
+
+
+def test_kernel_distance_of_one_group_raises():
+    with pytest.raises(ValueError, match="one group only"):
+        kernel_distance(normal(3, 2), normal(3, 2), groups=(["a"] * 3, ["b"] * 3))
+
+
+def test_weights_are_repetitions_of_rows():
+    first, second = normal(6, 2), normal(5, 2, seed=1) + 1
+    weights = np.array([2.0, 1, 0, 1, 1, 1]), np.array([1.0, 3, 1, 0, 1])
+    rows = [np.repeat(np.arange(len(w)), w.astype(int)) for w in weights]
+    expected = frechet_distance(first[rows[0]], second[rows[1]])
+    assert frechet_distance(first, second, weights=weights) == pytest.approx(expected)
+    groups = [str(i) for i in range(6)], [str(10 + i) for i in range(5)]
+    found = kernel_distances(first, second, groups=groups, weights=[w[:, None] for w in weights])
+    repeated = tuple([names[i] for i in r] for names, r in zip(groups, rows, strict=True))
+    expected = kernel_distance(first[rows[0]], second[rows[1]], groups=repeated)
+    assert found == pytest.approx([expected])
 
 
 @pytest.mark.parametrize("distance", [frechet_distance, kernel_distance])

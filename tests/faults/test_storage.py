@@ -25,7 +25,7 @@ WRITTEN = {
 }
 PHASES = {
     "train_tokenizer": "tokenizer.vqvae.phases",
-    "train_judge": "judge.network.phases",
+    "train_judge": "judge.attributes.phases",
     "train_prior": "prior.transformer.phases",
 }
 # `make test` runs what differs between stages; trainers share what sets up and ends a run.

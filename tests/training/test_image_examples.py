@@ -13,9 +13,9 @@ def test_pixels_are_scaled_to_minus_1_to_1():
     torch.testing.assert_close(images.flatten(), torch.tensor([1.0, -1.0, -0.6]))
 
 
-def test_labels_are_optional():
-    labels = np.array([[1, -1], [0, 5]])
-    batch = ImageExamples(PIXELS, labels=labels).batch(torch.tensor([1]), None)
+def test_targets_are_optional():
+    labels = torch.tensor([[1, -1], [0, 5]])
+    batch = ImageExamples(PIXELS, targets={"labels": labels}).batch(torch.tensor([1]), None)
     assert batch["labels"].tolist() == [[0, 5]]
     assert ImageExamples(PIXELS).batch(torch.tensor([1]), None).keys() == {"images"}
 
@@ -42,7 +42,10 @@ def test_shift_is_equal_over_channels_and_repeats_edges():
 
 def test_parts_of_a_batch_have_the_shifts_of_the_full_batch():
     pixels = np.arange(5 * 3 * 4, dtype=np.uint8).reshape(5, 1, 3, 4)
-    examples, rows = ImageExamples(pixels, labels=np.arange(5)[:, None], shift=1), torch.arange(5)
+    examples, rows = (
+        ImageExamples(pixels, targets={"labels": torch.arange(5)[:, None]}, shift=1),
+        torch.arange(5),
+    )
     whole = examples.batch(rows, torch.Generator().manual_seed(1))
     for part in (slice(0, 2), slice(2, 5)):
         found = examples.batch(rows, torch.Generator().manual_seed(1), part=part)

@@ -18,6 +18,7 @@ from vqpriors.data.shards import count_rows, read_batches, read_schema, read_spl
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
+        pa.field("group", pa.string(), nullable=False),
         pa.field("image", pa.binary(), nullable=False),
         pa.field("caption", pa.string(), nullable=False),
         pa.field("label", pa.string()),
@@ -34,6 +35,8 @@ class ImageSet:
 
     Attributes:
         ids: M ids.
+        groups: M names; pictures made from one original share a name. Standard errors treat the
+            groups, not the pictures, as independent.
         pixels: (M, C, H, W) uint8.
         captions: M captions, some possibly empty.
         labels: M class names; None for rows without one.
@@ -41,6 +44,7 @@ class ImageSet:
     """
 
     ids: list[str]
+    groups: list[str]
     pixels: np.ndarray
     captions: list[str]
     labels: list[str | None]
@@ -89,6 +93,7 @@ def _collect(paths: Sequence[Path], *, source: Path) -> ImageSet:
         raise ValueError(f"{source}: the split is empty; {_FIX}")
     return ImageSet(
         ids=found["id"],
+        groups=found["group"],
         pixels=pixels,
         captions=found["caption"],
         labels=found["label"],

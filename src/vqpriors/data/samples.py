@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,9 @@ from vqpriors.data.tokens import TokenSet, TokenSpec, parse_tokens, token_table
 TABLE, CAPTIONS, COMPARISONS = "samples.parquet", "captions.parquet", "steps.parquet"
 SHEETS = "sheets.parquet"
 
+HeldOut = Literal["validation", "test"]
+"""The splits that are not trained on."""
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -23,7 +26,7 @@ class Prompt:
 
     Attributes:
         caption: Its text.
-        id: Id of the test picture whose caption it is; "" for other prompts.
+        id: Id of the real picture whose caption it is; "" for other prompts.
     """
 
     caption: str
@@ -31,7 +34,7 @@ class Prompt:
 
 
 class WrittenCaption(NamedTuple):
-    """A caption that the prior generated for a test picture.
+    """A caption that the prior generated for a real picture.
 
     Attributes:
         id: Id of the picture.
@@ -77,18 +80,18 @@ class SheetRow(NamedTuple):
     keep: list[bool]
 
 
-def choose_prompts(prompts: Sequence[str], test: TokenSet, *, limit: int) -> list[Prompt]:
-    """Return the given prompts or, if there are none, captions of the test split.
+def choose_prompts(prompts: Sequence[str], real: TokenSet, *, limit: int) -> list[Prompt]:
+    """Return the given prompts or, if there are none, captions of the evaluated split.
 
     Args:
         prompts: The user's prompts; may be empty.
-        test: The test split.
-        limit: Maximum number of captions, evenly spaced over the test split.
+        real: The evaluated split.
+        limit: Maximum number of captions, evenly spaced over the split.
     """
     if prompts:
         return [Prompt(caption, "") for caption in prompts]
-    rows = np.linspace(0, len(test) - 1, min(limit, len(test))).round().astype(int)
-    return [Prompt(test.captions[row], test.ids[row]) for row in rows]
+    rows = np.linspace(0, len(real) - 1, min(limit, len(real))).round().astype(int)
+    return [Prompt(real.captions[row], real.ids[row]) for row in rows]
 
 
 def write_samples(

@@ -1,4 +1,7 @@
-"""Adherence: how often a classifier recognises the attributes that a prompt asks for.
+"""Adherence: how often the judge recognises the attributes that a prompt asks for.
+
+The judge must choose one of the known classes, so it does not see that a picture is malformed, nor
+that pictures lack variety: see conformity, coverage and variety.
 
 Combinations of attributes that no training image has are counted separately. Drawing a red seven
 after training on other red digits and on other sevens requires composition, not memory.
@@ -11,56 +14,86 @@ from typing import Any
 import numpy as np
 
 from vqpriors.data.samples import Prompt
+from vqpriors.evaluation.base.errors import standard_error
 from vqpriors.evaluation.base.inputs import Inputs
-from vqpriors.judge.judging import judge_pixels
-from vqpriors.judge.labels import attributes_of
-from vqpriors.judge.network import Judge
+from vqpriors.judge.attributes.labels import attributes_of
+
+Attributes = Mapping[str, str]
 
 
-def measure(inputs: Inputs) -> dict[str, float]:
-    """Return the adherence of drawn pictures and the judge's accuracy; {} without a judge.
+def measure(inputs: Inputs) -> dict[str, Any]:
+    """Return the adherence of drawn pictures and the judge's accuracy; {} without attributes.
 
     Returns:
-        "adherence", "adherence_seen", "adherence_unseen" and "adherence_<attribute>" as in
-        `adherence`; "judge_accuracy" and "judge_accuracy_unseen", the same shares of test pictures.
+        Of drawn pictures: "adherence" with its standard error "adherence_se", "adherence_seen",
+        "adherence_unseen" and "adherence_<attribute>"; see `adherence`. "adherence_real" and
+        "adherence_unseen_real": the same of pictures of the evaluated split via the tokenizer.
+
+        "judge_accuracy": share of pictures of the evaluated split, as they are, with every
+        attribute right. "unreliable_attributes": names of the attributes that the judge gets right
+        in fewer of them than `evaluate.reliable_accuracy`; left out if there are none.
+
         A share of no pictures is left out.
     """
-    if inputs.judge is None:
+    if inputs.judge is None or not inputs.judge.classes:
         return {}
-    accuracy = adherence(
-        _predicted(inputs.judge, inputs.real.pixels),
-        inputs.real.attributes,
-        training=inputs.train.attributes,
+    training = inputs.train.attributes
+    real = judged_attributes(inputs, inputs.real.attributes)
+    raw = adherence(predicted(inputs, inputs.judged_real.labels), real, training=training)
+    via = adherence(
+        predicted(inputs, inputs.judged_reconstructions.labels), real, training=training
     )
-    names = {"adherence": "judge_accuracy", "adherence_unseen": "judge_accuracy_unseen"}
-    return {
-        **{name: accuracy[key] for key, name in names.items() if key in accuracy},
-        **measure_adherence(inputs, inputs.prompts, inputs.drawn),
+    unreliable = [
+        name
+        for name, share in raw["adherence_by_attribute"].items()
+        if share < inputs.reliable_accuracy
+    ]
+    shares = measure_adherence(inputs, inputs.prompts, inputs.judged_drawn.labels)
+    floors = {
+        f"{name}_real": via[name]
+        for name in ("adherence", "adherence_unseen")
+        if name in via and name in shares
     }
+    marked = {"unreliable_attributes": ", ".join(unreliable)} if unreliable else {}
+    return shares | floors | {"judge_accuracy": raw["adherence"]} | marked
 
 
 def measure_adherence(
-    inputs: Inputs, prompts: Sequence[Prompt], pixels: np.ndarray
+    inputs: Inputs, prompts: Sequence[Prompt], labels: np.ndarray
 ) -> dict[str, float]:
-    """Return the adherence of pictures to their prompts.
+    """Return the adherence of pictures to their prompts, and its standard error.
 
     Args:
-        inputs: A run with a judge.
+        inputs: A run with a judge of attributes.
         prompts: M prompts.
-        pixels: (M, C, H, W) uint8.
+        labels: The classes that the judge predicts, (M, A) int64.
     """
-    assert inputs.judge is not None
-    shares = adherence(
-        _predicted(inputs.judge, pixels),
-        inputs.requested(prompts),
-        training=inputs.train.attributes,
-    )
+    requested = judged_attributes(inputs, inputs.requested(prompts))
+    found = predicted(inputs, labels)
+    shares = adherence(found, requested, training=inputs.train.attributes)
     by_attribute = shares.pop("adherence_by_attribute", {})
+    if shares:
+        rows = [row for row, wanted in enumerate(requested) if wanted]
+        groups = inputs.groups([prompts[row] for row in rows])
+        right = np.array([is_right(found[row], requested[row]) for row in rows])
+        shares["adherence_se"] = standard_error(right, groups)
     return shares | {f"adherence_{name}": share for name, share in by_attribute.items()}
 
 
-def _predicted(judge: Judge, pixels: np.ndarray) -> list[dict[str, str]]:
-    return attributes_of(judge_pixels(judge, pixels)[1], judge.classes)
+def predicted(inputs: Inputs, labels: np.ndarray) -> list[dict[str, str]]:
+    """Return the attributes that the judge predicts for M pictures."""
+    return attributes_of(labels, inputs.judge.classes)
+
+
+def judged_attributes(inputs: Inputs, attributes: Iterable[Attributes]) -> list[dict[str, str]]:
+    """Return the attributes of M pictures without those that the judge does not know."""
+    known = inputs.judge.classes
+    return [{name: row[name] for name in row if name in known} for row in attributes]
+
+
+def is_right(prediction: Attributes, request: Attributes) -> bool:
+    """Return whether every requested attribute is predicted."""
+    return all(prediction.get(name) == value for name, value in request.items())
 
 
 def adherence(

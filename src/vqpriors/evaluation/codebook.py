@@ -8,7 +8,7 @@ from vqpriors.tokenizer.base.codebook import ranked_shares
 
 
 def table(inputs: Inputs) -> pd.DataFrame:
-    """Return the shares of the codes of the test pictures; see `codebook_table`."""
+    """Return the shares of the codes of the evaluated split; see `codebook_table`."""
     return codebook_table(inputs.tokens.codes, codebook_size=inputs.spec.codebook_size)
 
 

@@ -2,42 +2,75 @@
 
 Any network can provide the features. The pipeline takes the judge's, which is trained on the same
 data set, instead of an ImageNet network's. Distances from different networks, or from different
-numbers of pictures, cannot be compared.
+numbers of pictures, cannot be compared; nor does 0 mean much: see the distance of real pictures.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
+from vqpriors.evaluation.base.errors import bootstrap_weights, group_index
 from vqpriors.evaluation.base.inputs import Inputs
-from vqpriors.judge.judging import judge_pixels
 
-KERNEL_CHUNK = 2048
+CHUNK = 2048
 
 
 def measure(inputs: Inputs) -> dict[str, float]:
-    """Return the distances of drawn to test pictures; {} without a judge."""
-    return {} if inputs.judge is None else measure_distances(inputs, inputs.drawn)
+    """Return the distances of drawn to real pictures in the judge's features; {} without a judge.
 
-
-def measure_distances(inputs: Inputs, pixels: np.ndarray) -> dict[str, float]:
-    """Return the distances of pictures to the test pictures, in the judge's features.
-
-    Args:
-        inputs: A run with a judge.
-        pixels: (M, C, H, W) uint8.
+    Both are averaged over draws and over the two halves of the evaluated split; see `Fold`.
 
     Returns:
-        "frechet_distance" and "kernel_distance".
+        "frechet_distance" and "kernel_distance", with standard errors "frechet_distance_se" and
+        "kernel_distance_se"; "frechet_distance_real" and "kernel_distance_real", the distances of
+        real pictures of the same captions via the tokenizer; "num_compared", the number of pictures
+        in both halves together.
     """
-    assert inputs.judge is not None
-    features, _ = judge_pixels(inputs.judge, pixels)
-    real, _ = judge_pixels(inputs.judge, inputs.real.pixels)
-    return {
-        "frechet_distance": frechet_distance(features, real),
-        "kernel_distance": kernel_distance(features, real),
-    }
+    if inputs.judge is None:
+        return {}
+    if not inputs.folds:
+        inputs.leave_out("frechet_distance, kernel_distance", inputs.why_not_compared)
+        return {}
+    groups = np.array(inputs.real.groups)
+    (weights,) = bootstrap_weights(
+        [groups.tolist()], num_samples=inputs.bootstrap_samples, seed=inputs.seed
+    )
+    drawn, floors = [], []
+    for fold in inputs.folds:
+        real = inputs.judged_real.features[fold.reference]
+        via = inputs.judged_reconstructions.features[fold.floor]
+        pair = (groups[fold.floor].tolist(), groups[fold.reference].tolist())
+        own = (weights[fold.floor], weights[fold.reference])
+        floors.append(_distances(via, real, groups=pair, weights=own))
+        for rows in fold.drawn:
+            features = inputs.judged_drawn.features[rows]
+            drawn.append(_distances(features, real, groups=pair, weights=own))
+    metrics: dict[str, float] = {}
+    both = zip(np.mean(drawn, axis=0), np.mean(floors, axis=0), strict=True)
+    for name, (values, floor) in zip(("frechet_distance", "kernel_distance"), both, strict=True):
+        metrics[name] = float(values[0])
+        metrics[f"{name}_se"] = float((values - floor)[1:].std(ddof=1))
+        metrics[f"{name}_real"] = float(floor[0])
+    return metrics | {"num_compared": inputs.num_compared}
 
 
-def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
+def _distances(
+    first: np.ndarray,
+    second: np.ndarray,
+    *,
+    groups: tuple[Sequence[str], Sequence[str]],
+    weights: Sequence[np.ndarray],
+) -> np.ndarray:
+    """Return the Frechet and the kernel distance under S weightings of the rows, (2, S)."""
+    columns = zip(*(w.T for w in weights), strict=True)
+    frechet = [frechet_distance(first, second, weights=pair) for pair in columns]
+    kernel = kernel_distances(first, second, groups=groups, weights=weights)
+    return np.stack([np.array(frechet), kernel])
+
+
+def frechet_distance(
+    first: np.ndarray, second: np.ndarray, *, weights: tuple[np.ndarray, ...] = ()
+) -> float:
     """Return the Frechet distance of two Gaussians with the sets' means and covariances.
 
     |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)). The trace of (S1 S2)^(1/2) is computed as the sum
@@ -48,6 +81,7 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     Args:
         first: (M, F) float; M at least 2.
         second: (L, F) float; L at least 2.
+        weights: How often each row of the two sets counts, (M,) and (L,) float; default: once.
 
     Returns:
         At least 0, in squared feature units.
@@ -58,16 +92,20 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     Reference:
         Heusel et al. 2017, GANs trained by a two time-scale update rule, arXiv:1706.08500.
     """
-    first, second = _checked(first, second)
-    s1, s2 = (np.atleast_2d(np.cov(f, rowvar=False)) for f in (first, second))
-    roots = _square_root(s1) @ _square_root(s2)
-    trace = np.linalg.svd(roots, compute_uv=False).sum()
-    offset = first.mean(axis=0) - second.mean(axis=0)
-    distance = offset @ offset + np.trace(s1) + np.trace(s2) - 2 * trace
+    sets = _checked(first, second)
+    weights = weights or tuple(np.ones(len(features)) for features in sets)
+    (m1, s1), (m2, s2) = (_moments(f, w) for f, w in zip(sets, weights, strict=True))
+    trace = np.linalg.svd(_square_root(s1) @ _square_root(s2), compute_uv=False).sum()
+    distance = (m1 - m2) @ (m1 - m2) + np.trace(s1) + np.trace(s2) - 2 * trace
     return float(max(distance, 0.0))
 
 
-def kernel_distance(first: np.ndarray, second: np.ndarray) -> float:
+def kernel_distance(
+    first: np.ndarray,
+    second: np.ndarray,
+    *,
+    groups: tuple[Sequence[str], Sequence[str]] | None = None,
+) -> float:
     """Return the unbiased squared maximum mean discrepancy under the kernel (x.y / F + 1)^3.
 
     Computed from the whole sets instead of random subsets, so it needs no seed. Since it is
@@ -76,35 +114,80 @@ def kernel_distance(first: np.ndarray, second: np.ndarray) -> float:
     Args:
         first: (M, F) float; M at least 2.
         second: (L, F) float; L at least 2.
+        groups: Names of the groups of both sets' rows. Pairs of one group, such as a real picture
+            and the picture that was drawn from its caption, are not independent and are left out.
+            Default: only the pairs of a row with itself are left out.
 
     Returns:
         The estimate, without the usual factor of 1,000.
 
     Raises:
-        ValueError: If a set has fewer than 2 rows, the widths differ, or a value is not finite.
+        ValueError: If a set has fewer than 2 rows or 2 groups, the widths differ, or a value is not
+            finite.
 
     Reference:
-        Binkowski et al. 2018, Demystifying MMD GANs, arXiv:1801.01401.
+        Binkowski et al. 2018, Demystifying MMD GANs, arXiv:1801.01401;
+        Gretton et al. 2012, A kernel two-sample test (the unbiased estimate).
+    """
+    if groups is None:
+        groups = [f"first {i}" for i in range(len(first))], [str(i) for i in range(len(second))]
+    ones = [np.ones((len(features), 1)) for features in (first, second)]
+    return float(kernel_distances(first, second, groups=groups, weights=ones)[0])
+
+
+def kernel_distances(
+    first: np.ndarray,
+    second: np.ndarray,
+    *,
+    groups: tuple[Sequence[str], Sequence[str]],
+    weights: Sequence[np.ndarray],
+) -> np.ndarray:
+    """Return `kernel_distance` under S weightings of the rows.
+
+    Args:
+        first: As in `kernel_distance`; likewise `second` and `groups`.
+        second: See there.
+        groups: See there.
+        weights: How often each row of the two sets counts, (M, S) and (L, S) float.
+
+    Returns:
+        (S,) float64.
     """
     first, second = _checked(first, second)
-    across = _kernel_sum(first, second) / (len(first) * len(second))
-    return float(_mean_of_pairs(first) + _mean_of_pairs(second) - 2 * across)
+    names = group_index([*groups[0], *groups[1]])
+    sets = [
+        (first, names[: len(first)], weights[0]),
+        (second, names[len(first) :], weights[1]),
+    ]
+    within = [_mean_kernel(part, part) for part in sets]
+    return within[0] + within[1] - 2 * _mean_kernel(*sets)
 
 
-def _mean_of_pairs(features: np.ndarray) -> float:
-    """Return the mean of the kernel over all ordered pairs of different rows."""
-    with_itself = ((features**2).sum(axis=1) / features.shape[1] + 1) ** 3
-    count = len(features)
-    return (_kernel_sum(features, features) - with_itself.sum()) / (count * (count - 1))
+_Set = tuple[np.ndarray, np.ndarray, np.ndarray]  # features, groups and weights
 
 
-def _kernel_sum(first: np.ndarray, second: np.ndarray) -> float:
-    total = 0.0
-    for i in range(0, len(first), KERNEL_CHUNK):
-        for j in range(0, len(second), KERNEL_CHUNK):
-            products = first[i : i + KERNEL_CHUNK] @ second[j : j + KERNEL_CHUNK].T
-            total += ((products / first.shape[1] + 1) ** 3).sum()
-    return total
+def _mean_kernel(first: _Set, second: _Set) -> np.ndarray:
+    """Return the weighted mean of the kernel over the pairs of different groups, (S,) float64."""
+    (rows, row_groups, row_weights), (columns, column_groups, column_weights) = first, second
+    total = pairs = np.zeros(row_weights.shape[1])
+    for i in range(0, len(rows), CHUNK):
+        for j in range(0, len(columns), CHUNK):
+            a, b = slice(i, i + CHUNK), slice(j, j + CHUNK)
+            is_pair = row_groups[a, None] != column_groups[None, b]
+            kernel = (rows[a] @ columns[b].T / rows.shape[1] + 1) ** 3 * is_pair
+            total = total + (row_weights[a] * (kernel @ column_weights[b])).sum(axis=0)
+            pairs = pairs + (row_weights[a] * (is_pair @ column_weights[b])).sum(axis=0)
+    if not (pairs > 0).all():
+        raise ValueError("expected pairs of different groups; got one group only")
+    return total / pairs
+
+
+def _moments(features: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean, (F,), and the covariance, (F, F), of weighted rows."""
+    total = weights.sum()
+    mean = weights @ features / total
+    centred = features - mean
+    return mean, (centred * weights[:, None]).T @ centred / (total - 1)
 
 
 def _square_root(covariance: np.ndarray) -> np.ndarray:

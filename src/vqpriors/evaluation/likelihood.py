@@ -1,4 +1,4 @@
-"""Negative log-likelihood of held-out codes: total, per token and in bits per dimension."""
+"""Negative log-likelihood of held-out codes, per token, with its standard error."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,24 +8,26 @@ import numpy as np
 import torch
 
 from vqpriors.data.text_inputs import TextInput
+from vqpriors.evaluation.base.errors import standard_error
 from vqpriors.evaluation.base.inputs import Inputs
 
 
 class Likelihood(NamedTuple):
-    """The total negative log-likelihood of pictures, or an upper bound on it.
+    """The negative log-likelihood of M pictures, or an upper bound on it.
 
     Attributes:
-        nats: Sum over all pictures; exact, or an estimate of the bound.
-        standard_error: Standard error of that estimate; 0 if `nats` is exact.
+        nats: Of each picture, exact or an estimate of the bound; (M,) float64.
+        variance: Variance of each estimate, (M,) float64; None if `nats` is exact.
     """
 
-    nats: float
-    standard_error: float
+    nats: np.ndarray
+    variance: np.ndarray | None
 
 
 def measure(inputs: Inputs) -> dict[str, float]:
-    """Return the likelihood of the codes of the test pictures; see `measure_likelihood`."""
-    total = likelihood(
+    """Return the likelihood of the codes of the evaluated split; see `measure_likelihood`."""
+    assert inputs.tokens.ids[:] == inputs.real.ids
+    found = likelihood(
         inputs.prior,
         inputs.tokens.codes,
         inputs.tokens.captions,
@@ -34,12 +36,8 @@ def measure(inputs: Inputs) -> dict[str, float]:
         num_samples=inputs.bound_samples,
         seed=inputs.seed,
     )
-    return measure_likelihood(
-        total.nats,
-        standard_error=total.standard_error,
-        num_tokens=inputs.tokens.codes.size,
-        num_values=inputs.real.pixels.size,
-    )
+    num_tokens = inputs.tokens.codes.shape[1]
+    return measure_likelihood(found, groups=inputs.real.groups, num_tokens=num_tokens)
 
 
 @torch.inference_mode()
@@ -53,7 +51,7 @@ def likelihood(
     num_samples: int,
     seed: int,
 ) -> Likelihood:
-    """Sum the negative log-likelihood of pictures in float32, batch by batch.
+    """Compute the negative log-likelihood of pictures in float32, batch by batch.
 
     Args:
         prior: A trained prior, on its device.
@@ -67,7 +65,7 @@ def likelihood(
     device, length = next(prior.parameters()).device, codes.shape[1]
     generator = torch.Generator().manual_seed(seed)
     num_estimates = 1 if prior.is_exact else num_samples
-    total = variance = 0.0
+    means, variances = [], []
     for start in range(0, len(codes), batch_size):
         rows = slice(start, start + batch_size)
         batch = torch.from_numpy(codes[rows].astype(np.int64)).to(device)
@@ -77,33 +75,37 @@ def likelihood(
         # causes most of the variance.
         noise[:, :, 0] = (noise[0, :, 0] + torch.arange(num_estimates)[:, None] / num_estimates) % 1
         nats = torch.stack([prior.nats(batch, text, n.to(device)).double() for n in noise])
-        total += float(nats.mean(0).sum())
-        variance += float(nats.var(0).sum()) / num_estimates if num_estimates > 1 else 0.0
-    return Likelihood(total, variance**0.5)
+        means.append(nats.mean(0).cpu())
+        if num_estimates > 1:
+            variances.append(nats.var(0).cpu() / num_estimates)
+    variance = torch.cat(variances).numpy() if variances else None
+    return Likelihood(torch.cat(means).numpy(), variance)
 
 
 def measure_likelihood(
-    total_nats: float, *, standard_error: float, num_tokens: int, num_values: int
+    found: Likelihood, *, groups: Sequence[str], num_tokens: int
 ) -> dict[str, float]:
-    """Convert a total negative log-likelihood to nats per token and bits per dimension.
+    """Return the mean negative log-likelihood per token.
 
-    Bits per dimension count the codes, not the tokenizer's reconstruction error. They compare
-    priors over the codes of one tokenizer, not different tokenizers.
+    It is of the codes of one tokenizer and says nothing about the pictures that they decode to, so
+    it does not compare priors of different tokenizers.
 
     Args:
-        total_nats: Sum over all pictures; exact, or an estimate of an upper bound.
-        standard_error: Standard error of that estimate; 0 if it is exact.
-        num_tokens: Number of codes of all pictures.
-        num_values: Number of pixel values of all pictures: pixels times channels.
+        found: The likelihood of M pictures.
+        groups: The group of each picture; see `standard_error`.
+        num_tokens: Number of codes of a picture.
 
     Returns:
-        "nats_per_token", its standard error "nats_standard_error", its exponential "perplexity",
-        and "bits_per_dim".
+        "nats_per_token"; "nats_per_token_se", its standard error for other pictures of the same
+        kind; "perplexity", its exponential; and, if it is a bound, "nats_bound_se", the standard
+        error of the bound's estimate for these pictures, which is part of "nats_per_token_se".
     """
-    nats = total_nats / num_tokens
-    return {
-        "nats_per_token": nats,
-        "nats_standard_error": standard_error / num_tokens,
-        "perplexity": math.exp(nats),
-        "bits_per_dim": total_nats / math.log(2) / num_values,
+    nats = found.nats / num_tokens
+    metrics = {
+        "nats_per_token": float(nats.mean()),
+        "nats_per_token_se": standard_error(nats, groups),
+        "perplexity": math.exp(nats.mean()),
     }
+    if found.variance is not None:
+        metrics["nats_bound_se"] = math.sqrt(found.variance.sum()) / len(nats) / num_tokens
+    return metrics

@@ -1,34 +1,61 @@
-"""Memorisation: the distance of pictures to their nearest training images, 0 for copies.
+"""Memorisation: the distance of drawn pictures to their nearest training pictures.
 
-Compare it with the same distance of test images: samples that are much closer to the training
-images than unseen real pictures have been memorised.
+All pictures are compared via the tokenizer: drawn ones are blurred by its decoder, so training
+pictures must be, too. Where colours are attributes, pictures are compared without colour, since a
+training picture in another colour would be a copy as well. Compare the distances with those of real
+held-out pictures: samples that are much nearer have been memorised.
 """
 
 import numpy as np
+import torch
 
 from vqpriors.evaluation.base.inputs import Inputs
+from vqpriors.judge.base.colorless import colorless
 
 CHUNK_VALUES = 2**23
 CHUNK_IMAGES = 1024
+LOW_QUANTILE = 0.05
+GRAY_LEVELS = 32.0  # of one standard deviation of a picture without colour
 
 
 def measure(inputs: Inputs) -> dict[str, float]:
-    """Return the mean distance of drawn and of test pictures to the nearest training picture.
+    """Return distances to the nearest training picture.
 
     Returns:
-        "nearest_train_distance" and "nearest_train_distance_real"; see
-        `nearest_training_distance`.
+        Of drawn pictures: "nearest_train_distance", the mean, and "nearest_train_distance_low", the
+        5% quantile; "nearest_train_distance_real" and "nearest_train_distance_low_real", the same
+        of pictures of the evaluated split. "num_samples", the number of drawn pictures.
     """
-    training = inputs.train.pixels
-    return {
-        "nearest_train_distance": nearest_training_distance(inputs.drawn, training),
-        "nearest_train_distance_real": nearest_training_distance(inputs.real.pixels, training),
-        "num_samples": len(inputs.drawn),
-    }
+    is_colorless = inputs.judge is not None and inputs.judge.is_colorless
+    training, drawn, real = (
+        without_color(pixels) if is_colorless else pixels
+        for pixels in (inputs.train_reconstructions, inputs.drawn, inputs.reconstructions)
+    )
+    metrics: dict[str, float] = {}
+    for end, pictures in (("", drawn), ("_real", real)):
+        distances = nearest_training_distances(pictures, training)
+        metrics[f"nearest_train_distance{end}"] = float(distances.mean())
+        low = float(np.quantile(distances, LOW_QUANTILE))
+        metrics[f"nearest_train_distance_low{end}"] = low
+    return metrics | {"num_samples": len(inputs.drawn)}
 
 
-def nearest_training_distance(images: np.ndarray, training: np.ndarray) -> float:
-    """Return the mean distance of images to their nearest training images.
+def without_color(pixels: np.ndarray) -> np.ndarray:
+    """Return pictures as their contrast without colour; see `colorless`.
+
+    Args:
+        pixels: (M, C, H, W) uint8.
+
+    Returns:
+        (M, 1, H, W) uint8: 128 at the mean, 32 levels for a standard deviation.
+    """
+    chunks = torch.from_numpy(pixels).split(CHUNK_IMAGES)
+    contrasts = torch.cat([colorless(chunk.float()) for chunk in chunks])
+    return (contrasts * GRAY_LEVELS + 128).round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+def nearest_training_distances(images: np.ndarray, training: np.ndarray) -> np.ndarray:
+    """Return the distance of each image to its nearest training image.
 
     Nearest neighbours are found with matrix products. Their distances are then computed from the
     pixels, so rounding errors of the products do not matter and a copy has a distance of exactly 0.
@@ -38,7 +65,7 @@ def nearest_training_distance(images: np.ndarray, training: np.ndarray) -> float
         training: (T, C, H, W) uint8.
 
     Returns:
-        Root mean squared difference of the pixels, averaged over images; 0 to 1.
+        Root mean squared difference of the pixels, 0 to 1; (M,) float64.
 
     Raises:
         ValueError: If there are no images, or their shapes differ.
@@ -46,8 +73,7 @@ def nearest_training_distance(images: np.ndarray, training: np.ndarray) -> float
     if not len(images) or not len(training) or images.shape[1:] != training.shape[1:]:
         raise ValueError(f"expected images of one shape; got {images.shape} and {training.shape}")
     nearest = nearest_training_images(images, training)
-    errors = [_error(i, training[n]) for i, n in zip(images, nearest, strict=True)]
-    return float(np.mean(errors))
+    return np.array([_error(i, training[n]) for i, n in zip(images, nearest, strict=True)])
 
 
 def nearest_training_images(images: np.ndarray, training: np.ndarray) -> np.ndarray:

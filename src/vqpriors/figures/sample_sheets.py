@@ -18,21 +18,21 @@ Decode = Callable[[np.ndarray], np.ndarray]
 
 
 def draw_sheets(
-    rows: Sequence[SheetRow], *, decode: Decode, test: TokenSet, originals: np.ndarray, seed: int
+    rows: Sequence[SheetRow], *, decode: Decode, real: TokenSet, originals: np.ndarray, seed: int
 ) -> dict[str, Image.Image]:
     """Draw all sheets.
 
     Args:
         rows: Codes of the pictures that `sample` drew for sheets.
         decode: The tokenizer's decoder.
-        test: Codes and captions of the test split.
-        originals: Pictures of the test split, (M, C, H, W) uint8.
+        real: Codes and captions of the evaluated split.
+        originals: Pictures of that split, (M, C, H, W) uint8.
         seed: Seed of the random codes.
 
     Returns:
         The sheets by name.
     """
-    spec = test.spec
+    spec = real.spec
     noise = np.random.default_rng(derived_seed(seed, "random codes"))
     random = noise.integers(spec.codebook_size, size=(NUM_PICTURES, spec.length))
     by_sheet = {
@@ -42,9 +42,9 @@ def draw_sheets(
     return {
         "samples": _samples(by_sheet["samples"], decode),
         "temperatures": _temperatures(by_sheet["temperatures"], decode),
-        "edits": _edits(by_sheet["edits"], decode, test),
+        "edits": _edits(by_sheet["edits"], decode, real),
         "reconstructions": sheets.pair_sheet(
-            originals[:NUM_PICTURES], decode(test.codes[:NUM_PICTURES])
+            originals[:NUM_PICTURES], decode(real.codes[:NUM_PICTURES])
         ),
         "random_codes": sheets.grid_sheet(decode(random)),
     }
@@ -65,11 +65,11 @@ def _temperatures(rows: Sequence[SheetRow], decode: Decode) -> Image.Image:
     return sheets.comparison_sheet(np.stack(columns, axis=1), captions, conditions)
 
 
-def _edits(rows: Sequence[SheetRow], decode: Decode, test: TokenSet) -> Image.Image:
-    """Draw each edit of the first test pictures: the known part, then the result."""
-    grid = (test.spec.rows, test.spec.columns)
+def _edits(rows: Sequence[SheetRow], decode: Decode, real: TokenSet) -> Image.Image:
+    """Draw each edit of the first real pictures: the known part, then the result."""
+    grid = (real.spec.rows, real.spec.columns)
     conditions = list(dict.fromkeys(row.condition for row in rows))
-    whole = decode(test.codes[: len(rows) // max(1, len(conditions))])
+    whole = decode(real.codes[: len(rows) // max(1, len(conditions))])
     blocks = [sheets.Block([whole], "the pictures, reconstructed from their codes")]
     for condition in conditions:
         own = [row for row in rows if row.condition == condition]

@@ -91,14 +91,14 @@ class StageSampler:
         pixels = self.generator.decode(codes)
         return codes, pixels, (time.perf_counter() - began) / len(captions)
 
-    def sample_sheets(self, test: TokenSet, captions: Sequence[str]) -> list[SheetRow]:
+    def sample_sheets(self, real: TokenSet, captions: Sequence[str]) -> list[SheetRow]:
         """Draw the codes for the sheets of samples, temperatures and edits.
 
         Args:
-            test: Codes and captions of the test split, for the edits.
+            real: Codes and captions of the evaluated split, for the edits.
             captions: The prompts; the sheets show the first distinct ones.
         """
-        return [*self._prompt_rows(captions), *self._edit_rows(test)]
+        return [*self._prompt_rows(captions), *self._edit_rows(real)]
 
     def _prompt_rows(self, captions: Sequence[str]) -> Iterator[SheetRow]:
         shown = list(dict.fromkeys(captions))[: self.config.sheet_prompts]
@@ -114,9 +114,9 @@ class StageSampler:
                 for caption, codes in zip(repeated, drawn[value].tolist(), strict=True):
                     yield SheetRow(sheet, f"temperature {value}", caption, codes, [])
 
-    def _edit_rows(self, test: TokenSet) -> Iterator[SheetRow]:
-        spec, count = self.generator.spec, min(self.config.sheet_edits, len(test))
-        codes, captions = test.codes[:count], test.captions[:count]
+    def _edit_rows(self, real: TokenSet) -> Iterator[SheetRow]:
+        spec, count = self.generator.spec, min(self.config.sheet_edits, len(real))
+        codes, captions = real.codes[:count], real.captions[:count]
         for edit in self.generator.sampler.module.EDITS:
             keep = edit_mask(edit, spec.rows, spec.columns, count=count, seed=self.seed)
             drawn = self.sample_codes(captions, purpose=edit, known=(codes, keep))

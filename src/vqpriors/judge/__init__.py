@@ -1,1 +1,1 @@
-"""The judge: a classifier of attributes, trained on real pictures and used for evaluation only."""
+"""Judges, each a kind: networks that are trained on real pictures and only used to evaluate."""

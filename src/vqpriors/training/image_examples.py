@@ -1,5 +1,7 @@
 """Images as training examples, with random shifts as augmentation."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -10,17 +12,19 @@ from vqpriors.training.shuffling import ALL_ROWS
 
 
 class ImageExamples:
-    """Images in memory as uint8, converted to -1..1 batch by batch, with optional labels.
+    """Images in memory as uint8, converted to -1..1 batch by batch, with their targets.
 
     Args:
         pixels: (M, C, H, W) uint8.
-        labels: (M, A) int64 class indices, -1 where unknown; None for images only.
+        targets: Further tensors by name, each with a row for each image, (M, ...).
         shift: Largest random shift in training, pixels; edges are repeated.
     """
 
-    def __init__(self, pixels: np.ndarray, *, labels: np.ndarray | None = None, shift: int = 0):
+    def __init__(
+        self, pixels: np.ndarray, *, targets: Mapping[str, Tensor] | None = None, shift: int = 0
+    ):
         self.pixels = torch.from_numpy(pixels)
-        self.labels = None if labels is None else torch.from_numpy(labels)
+        self.targets = dict(targets or {})
         self.shift = shift
 
     def __len__(self) -> int:
@@ -29,7 +33,7 @@ class ImageExamples:
     def batch(
         self, rows: Tensor, generator: torch.Generator | None, *, part: slice = ALL_ROWS
     ) -> dict[str, Tensor]:
-        """Return "images", (B, C, H, W) float32 in -1..1, and "labels", (B, A) int64, if any.
+        """Return "images", (B, C, H, W) float32 in -1..1, and the rows of the targets.
 
         See `Examples` for the arguments.
         """
@@ -37,8 +41,8 @@ class ImageExamples:
         if generator is not None and self.shift:
             offsets = torch.randint(2 * self.shift + 1, (2, len(rows)), generator=generator)
             images = shifted(images, offsets[:, part], limit=self.shift)
-        labels = {} if self.labels is None else {"labels": self.labels[rows[part]]}
-        return {"images": images} | labels
+        targets = {name: values[rows[part]] for name, values in self.targets.items()}
+        return {"images": images} | targets
 
 
 def shifted(images: Tensor, offsets: Tensor, *, limit: int) -> Tensor:

@@ -1,10 +1,10 @@
 """What measures read: real and drawn pictures of a run, and its models, loaded when needed."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import nn
@@ -12,14 +12,36 @@ from torch import nn
 from vqpriors.core.artifact import verify
 from vqpriors.core.hardware import best_device
 from vqpriors.data.images import ImageSet, read_images
-from vqpriors.data.samples import Prompt, read_samples
+from vqpriors.data.samples import HeldOut, Prompt, read_samples
 from vqpriors.data.tokens import TokenSet, TokenSpec, read_tokens
-from vqpriors.judge.judging import load_judge
-from vqpriors.judge.network import Judge
+from vqpriors.evaluation.base.errors import group_index
+from vqpriors.judge.base.judge import load_judge
+from vqpriors.judge.base.judging import Judged, judge_pixels
 from vqpriors.priors.base.loading import load_prior
 from vqpriors.text.base.encoder import TextEncoder, load_encoder
 from vqpriors.tokenizer.base.coding import decode_codes
 from vqpriors.tokenizer.base.loading import load_tokenizer
+
+MIN_COMPARED = 50  # fewer pictures say more about their number than about what they show
+
+
+class Fold(NamedTuple):
+    """Pictures to compare: sets of drawn and of real pictures, each with the same real ones.
+
+    Drawn pictures must not be compared with the pictures whose captions they were drawn from:
+    equal captions would make the sets more alike than independent ones. So the evaluated split is
+    cut in halves, and what was drawn from the captions of one is compared with the other. The real
+    pictures of the same captions, via the tokenizer, give the floor: what a perfect prior scores.
+
+    Attributes:
+        reference: Rows of the evaluated split to compare with, (R,) int64.
+        floor: Rows of the evaluated split whose captions are the prompts, (M,) int64.
+        drawn: Rows of the drawn pictures of these prompts, (M,) int64 for each draw.
+    """
+
+    reference: np.ndarray
+    floor: np.ndarray
+    drawn: list[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -28,15 +50,27 @@ class Inputs:
 
     Attributes:
         data: Folder with the outputs of all stages.
+        split: The split that is evaluated.
         batch_size: Pictures at a time; affects memory only.
         bound_samples: Masks per picture for the likelihood bound of masked priors.
+        bootstrap_samples: Bootstrap samples for standard errors.
+        reliable_accuracy: Accuracy below which the judge's answers on an attribute are marked.
         seed: Seed of a measure's random numbers.
+        left_out: What was not measured, and why; filled by `leave_out`.
     """
 
     data: Path
+    split: HeldOut
     batch_size: int
     bound_samples: int
+    bootstrap_samples: int
+    reliable_accuracy: float
     seed: int
+    left_out: list[str] = field(default_factory=list)
+
+    def leave_out(self, what: str, why: str) -> None:
+        """Note that something is not measured; `evaluate` prints it."""
+        self.left_out.append(f"{what}: left out: {why}")
 
     @cached_property
     def train(self) -> ImageSet:
@@ -45,18 +79,23 @@ class Inputs:
 
     @cached_property
     def real(self) -> ImageSet:
-        """Test pictures."""
-        return read_images(self.data / "images", "test")
+        """Pictures of the evaluated split."""
+        return read_images(self.data / "images", self.split)
 
     @cached_property
     def tokens(self) -> TokenSet:
-        """Codes of the test pictures."""
-        return read_tokens(self.data / "tokens", "test", tokenizer=self.spec.fingerprint)
+        """Codes of the pictures of the evaluated split."""
+        return self._read_tokens(self.split)
 
     @cached_property
     def reconstructions(self) -> np.ndarray:
-        """Test pictures, encoded and decoded by the tokenizer; (M, C, H, W) uint8."""
+        """Pictures of the evaluated split via the tokenizer, (M, C, H, W) uint8."""
         return self.decode(self.tokens.codes)
+
+    @cached_property
+    def train_reconstructions(self) -> np.ndarray:
+        """Training pictures via the tokenizer, (M, C, H, W) uint8."""
+        return self.decode(self._read_tokens("train").codes)
 
     @property
     def spec(self) -> TokenSpec:
@@ -73,10 +112,104 @@ class Inputs:
         """Drawn pictures, (M, C, H, W) uint8."""
         return self._samples[1]
 
+    @property
+    def drawn_codes(self) -> np.ndarray:
+        """Codes of the drawn pictures, (M, N) uint16."""
+        return self._samples[2].codes
+
     @cached_property
-    def judge(self) -> Judge | None:
-        """The judge; None if the training pictures have no attributes."""
-        return load_judge(self.data / "judge", best_device())
+    def draws(self) -> list[np.ndarray]:
+        """Rows of the drawn pictures whose prompts are captions of the evaluated split, by draw.
+
+        Each draw has one picture for each of those prompts, in the same order.
+        """
+        count: dict[str, int] = {}
+        draws: list[list[int]] = []
+        for row, prompt in enumerate(self.prompts):
+            if prompt.id:
+                number = count[prompt.id] = count.get(prompt.id, -1) + 1
+                if number == len(draws):
+                    draws.append([])
+                draws[number].append(row)
+        return [np.array(rows) for rows in draws]
+
+    @cached_property
+    def halves(self) -> np.ndarray:
+        """The half of the evaluated split, 0 or 1, that each picture is in; (M,) int64.
+
+        Pictures of one group are in the same half.
+        """
+        groups = group_index(self.real.groups)
+        sizes = np.bincount(groups)
+        order = np.random.default_rng(self.seed).permutation(len(sizes))
+        totals, half = [0, 0], np.zeros(len(sizes), dtype=np.int64)
+        for group in order:
+            half[group] = totals[0] > totals[1]
+            totals[half[group]] += sizes[group]
+        return half[groups]
+
+    @cached_property
+    def folds(self) -> list[Fold]:
+        """The two comparisons of sets; empty if there are too few pictures."""
+        if self.num_compared < MIN_COMPARED:
+            return []
+        rows = [
+            np.array([self._row_by_id[self.prompts[i].id] for i in draw]) for draw in self.draws
+        ]
+        return [
+            Fold(
+                np.flatnonzero(self.halves == half),
+                rows[0][self.halves[rows[0]] != half],
+                [
+                    draw[self.halves[own] != half]
+                    for draw, own in zip(self.draws, rows, strict=True)
+                ],
+            )
+            for half in (0, 1)
+        ]
+
+    @property
+    def num_compared(self) -> int:
+        """Number of drawn pictures in both comparisons of sets together, for each draw."""
+        return len(self.draws[0]) if self.draws else 0
+
+    @property
+    def why_not_compared(self) -> str:
+        """The reason for `folds` to be empty."""
+        return (
+            f"needs {MIN_COMPARED} prompts that are captions of the {self.split} split, "
+            f"got {self.num_compared}"
+        )
+
+    @property
+    def judge(self) -> Any:
+        """The judge, a `Judge`; None if there is none."""
+        return self._judge[0]
+
+    @property
+    def judge_name(self) -> str:
+        """First digits of the judge's fingerprint; only metrics of equal judges compare."""
+        return self._judge[1][:12]
+
+    @cached_property
+    def judged_train(self) -> Judged:
+        """What the judge computes of the training pictures."""
+        return self.judged(self.train.pixels)
+
+    @cached_property
+    def judged_real(self) -> Judged:
+        """What the judge computes of the pictures of the evaluated split."""
+        return self.judged(self.real.pixels)
+
+    @cached_property
+    def judged_reconstructions(self) -> Judged:
+        """What the judge computes of the pictures of the evaluated split via the tokenizer."""
+        return self.judged(self.reconstructions)
+
+    @cached_property
+    def judged_drawn(self) -> Judged:
+        """What the judge computes of the drawn pictures."""
+        return self.judged(self.drawn)
 
     @cached_property
     def prior(self) -> Any:
@@ -98,19 +231,57 @@ class Inputs:
         model = self._tokenizer[0]
         return decode_codes(model, codes, batch_size=self.batch_size, precision="no")
 
-    def requested(self, prompts: Sequence[Prompt]) -> list[dict[str, str]]:
-        """Return the attributes that prompts ask for; {} for a prompt with unknown ones.
+    def judged(self, pixels: np.ndarray) -> Judged:
+        """Apply the judge, which must exist, to (M, C, H, W) uint8 pictures."""
+        return judge_pixels(self.judge, pixels, batch_size=self.batch_size)
 
-        They are those of the test picture whose caption the prompt is, or of any test picture with
-        the same caption.
-        """
-        by_id = dict(zip(self.real.ids, self.real.attributes, strict=True))
-        by_caption = dict(zip(self.real.captions, self.real.attributes, strict=True))
-        return [by_id[p.id] if p.id else by_caption.get(p.caption, {}) for p in prompts]
+    @cached_property
+    def known_prompts(self) -> list[bool]:
+        """Whether each prompt is a caption of the evaluated split."""
+        return [row is not None for row in self._real_rows(self.prompts)]
+
+    def requested(self, prompts: Sequence[Prompt]) -> list[dict[str, str]]:
+        """Return the attributes that prompts ask for; {} for a prompt with unknown ones."""
+        rows = self._real_rows(prompts)
+        return [{} if row is None else self.real.attributes[row] for row in rows]
+
+    def labels(self, prompts: Sequence[Prompt]) -> list[str | None]:
+        """Return the class that prompts ask for; None for a prompt with an unknown one."""
+        rows = self._real_rows(prompts)
+        return [None if row is None else self.real.labels[row] for row in rows]
+
+    def groups(self, prompts: Iterable[Prompt]) -> list[str]:
+        """Return the group of the picture that each prompt was taken from, or its caption."""
+        return [self._groups[p.id] if p.id else p.caption for p in prompts]
+
+    def _real_rows(self, prompts: Sequence[Prompt]) -> list[int | None]:
+        """Return the picture of each prompt, or any picture with that caption, as a row."""
+        return [
+            self._row_by_id[p.id] if p.id else self._row_by_caption.get(p.caption) for p in prompts
+        ]
+
+    @cached_property
+    def _row_by_id(self) -> dict[str, int]:
+        return {name: row for row, name in enumerate(self.real.ids)}
+
+    @cached_property
+    def _row_by_caption(self) -> dict[str, int]:
+        return {caption: row for row, caption in enumerate(self.real.captions)}
+
+    @cached_property
+    def _groups(self) -> dict[str, str]:
+        return dict(zip(self.real.ids, self.real.groups, strict=True))
+
+    def _read_tokens(self, split: str) -> TokenSet:
+        return read_tokens(self.data / "tokens", split, tokenizer=self.spec.fingerprint)
 
     @cached_property
     def _tokenizer(self) -> tuple[nn.Module, TokenSpec]:
         return load_tokenizer(self.data / "tokenizer", best_device())
+
+    @cached_property
+    def _judge(self) -> tuple[Any, str]:
+        return load_judge(self.data / "judge", best_device())
 
     @cached_property
     def _samples(self) -> tuple[list[Prompt], np.ndarray, TokenSet]:

@@ -165,6 +165,7 @@ def _row(record: Record, config: DatasetConfig, decoding: DecodingConfig) -> dic
     label = {} if record.label is None else {"label": record.label}
     return {
         "id": record.id,
+        "group": record.id if record.group is None else record.group,
         "image": encode_png(fit(image, config.image)),
         "caption": _caption(record, config.caption, label | attributes),
         "label": record.label,

@@ -32,6 +32,8 @@ class Record:
         label: Name of its class, if any.
         attributes: Values of named attributes, such as {"color": "red"}, which the judge learns to
             classify; may be empty.
+        group: Name shared by all pictures that were made from one original, such as copies of one
+            glyph; None for a picture of its own.
     """
 
     id: str
@@ -39,6 +41,7 @@ class Record:
     caption: str | None
     label: str | None
     attributes: Mapping[str, str]
+    group: str | None = None
 
 
 class Source(Protocol):

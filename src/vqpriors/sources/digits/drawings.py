@@ -139,6 +139,7 @@ class Digits:
             caption=f"a {size} {color} {word} on a {background} background",
             label=word,
             attributes=attributes,
+            group=f"{drawing.glyph:04d}",
         )
 
     def _picture(self, drawing: Drawing) -> Image.Image:

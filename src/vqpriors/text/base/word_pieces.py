@@ -1,9 +1,13 @@
-"""WordPiece encoder, for a learned or a pretrained vocabulary."""
+"""WordPiece encoder, for a learned or a pretrained vocabulary.
+
+Reference:
+    Wu et al. 2016, GNMT, arXiv:1609.08144, section 4.1.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
 from vqpriors.data.text_inputs import TextInput, TextShape
@@ -48,7 +52,40 @@ def fit_to_captions(
     return WordPieceText(tokenizer, length=length)
 
 
+def learn_word_pieces(captions: Sequence[str], *, size: int, max_length: int) -> WordPieceText:
+    """Learn a vocabulary from captions.
+
+    Args:
+        captions: The training captions.
+        size: Number of word pieces; more if the captions have more characters than that.
+        max_length: Largest number of tokens of a caption; that of the longest one if it is less.
+    """
+    tokenizer = _tokenizer(_vocabulary(size, captions))
+    return fit_to_captions(tokenizer, captions, max_length=max_length)
+
+
 def load(folder: Path) -> WordPieceText:
     """Load a saved encoder."""
     tokenizer, length = read_tokenizer(folder)
     return WordPieceText(tokenizer, length=length)
+
+
+def _vocabulary(size: int, captions: Sequence[str]) -> dict[str, int]:
+    # Listing the characters fixes their ids; the trainer's own order differs between runs.
+    blank = _tokenizer({})
+    texts = [blank.normalizer.normalize_str(caption) for caption in captions]
+    characters = sorted({c for text in texts for c in text if not c.isspace()})
+    special = [PAD, UNKNOWN, START, *characters, *(f"##{c}" for c in characters)]
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=max(size, len(special)), special_tokens=special, show_progress=False
+    )
+    blank.train_from_iterator(captions, trainer)
+    return blank.get_vocab()
+
+
+def _tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
+    tokenizer = Tokenizer(models.WordPiece(vocab=vocabulary, unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.BertNormalizer()  # pyright: ignore[reportAttributeAccessIssue] no setter in its stubs
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()  # pyright: ignore[reportAttributeAccessIssue]
+    tokenizer.decoder = decoders.WordPiece()  # pyright: ignore[reportAttributeAccessIssue]
+    return tokenizer

@@ -7,9 +7,10 @@ import torch
 from pydantic import ValidationError
 
 from vqpriors.core.artifact import save_model
-from vqpriors.judge.colorless import colorless
-from vqpriors.judge.judging import judge_pixels, load_judge
-from vqpriors.judge.network import Judge, JudgeConfig
+from vqpriors.judge.attributes.model import AttributeJudge, Config, restore
+from vqpriors.judge.base.colorless import colorless
+from vqpriors.judge.base.judge import describe_judge, load_judge
+from vqpriors.judge.base.judging import judge_pixels
 
 CLASSES = {"size": ["large", "small"], "color": ["blue", "green", "red"]}
 
@@ -17,7 +18,7 @@ CLASSES = {"size": ["large", "small"], "color": ["blue", "green", "red"]}
 def judge(**changes):
     torch.manual_seed(0)
     arguments = {"channels": 3, "classes": CLASSES, "width": 8, "depth": 3, "dropout": 0.0}
-    return Judge(**arguments | changes)
+    return AttributeJudge(**arguments | changes)
 
 
 def set_logits(branch, values):
@@ -44,7 +45,7 @@ def test_prediction_columns_are_sorted_by_attribute():
     set_logits(model.branches["color"], [0.0, 0.0, 1.0])
     set_logits(model.branches["shape"], [1.0, 0.0])
     assert list(model.classes) == ["color", "size"]
-    assert model.predict(images(2)).tolist() == [[2, 0], [2, 0]]
+    assert model.predict(model.features(images(2))).tolist() == [[2, 0], [2, 0]]
 
 
 def test_loss_is_averaged_over_known_labels_then_attributes():
@@ -80,22 +81,23 @@ def test_judge_learns_colors_and_sizes_of_squares(color_attributes):
         optimizer.zero_grad()
         model.losses(batch)["classification"].backward()
         optimizer.step()
-    np.testing.assert_array_equal(judge_pixels(model, pixels)[1], labels)
+    np.testing.assert_array_equal(judge_pixels(model, pixels).labels, labels)
 
 
 def test_predictions_do_not_depend_on_the_batch():
     model = judge(dropout=0.5)
     pixels = np.random.default_rng(0).integers(256, size=(7, 3, 28, 28), dtype=np.uint8)
-    features, labels = judge_pixels(model, pixels)
+    features, shape_features, labels = judge_pixels(model, pixels)
+    np.testing.assert_array_equal(shape_features, features)
     assert (features.shape, labels.shape, labels.dtype) == ((7, 32), (7, 2), np.int64)
-    some_features, some_labels = judge_pixels(model, pixels[4:], batch_size=2)
+    some_features, _, some_labels = judge_pixels(model, pixels[4:], batch_size=2)
     np.testing.assert_allclose(some_features, features[4:], atol=1e-5)
     np.testing.assert_array_equal(some_labels, labels[4:])
 
 
 def test_config_builds_an_equal_network():
     model = judge(color_attributes=["color", "not an attribute"])
-    again = Judge(**json.loads(json.dumps(model.config)))
+    again = restore(json.loads(json.dumps(model.settings)))
     again.load_state_dict(model.state_dict())
     torch.testing.assert_close(again.features(images()), model.features(images()))
     assert again.classes == model.classes
@@ -108,7 +110,7 @@ def test_judge_without_attributes_raises():
 
 def test_width_that_is_no_multiple_of_groups_raises():
     with pytest.raises(ValidationError, match="multiple of 8"):
-        JudgeConfig.model_validate({"width": 20, "depth": 3, "dropout": 0.1, "shift": 1})
+        Config.model_validate({"width": 20, "depth": 3, "dropout": 0.1, "shift": 1})
 
 
 def drawing(figure, background):
@@ -141,14 +143,21 @@ def test_only_color_attributes_depend_on_color():
     assert not torch.allclose(logits[0][0], logits[1][0], atol=0.02)
 
 
+def test_shape_features_do_not_depend_on_color():
+    model = judge(color_attributes=["color"]).eval()
+    first, second = (
+        judge_pixels(model, ((drawing(*colors) + 1) * 127.5).to(torch.uint8).numpy())
+        for colors in ((WHITE, BLACK), (RED, GRAY))
+    )
+    assert (model.is_colorless, model.num_shape_features) == (True, 32)
+    np.testing.assert_allclose(first.shape_features, second.shape_features, atol=0.02)
+    assert not np.allclose(first.features[:, 32:], second.features[:, 32:], atol=0.02)
+
+
 def test_loaded_judge_equals_the_saved_one(tmp_path):
     model = judge(color_attributes=["color"]).eval()
-    save_model(tmp_path / "judge", config=model.config, weights=model.state_dict())
-    again = load_judge(tmp_path / "judge", torch.device("cpu"))
-    assert again is not None
+    config = describe_judge("attributes", model)
+    save_model(tmp_path / "judge", config=config, weights=model.state_dict())
+    again, fingerprint = load_judge(tmp_path / "judge", torch.device("cpu"))
+    assert len(fingerprint) == 64
     torch.testing.assert_close(again.features(images()), model.features(images()))
-
-
-def test_judge_without_classes_loads_as_none(tmp_path):
-    save_model(tmp_path / "judge", config={"classes": {}}, weights={})
-    assert load_judge(tmp_path / "judge", torch.device("cpu")) is None

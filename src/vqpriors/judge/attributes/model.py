@@ -1,8 +1,8 @@
-"""The judge: a small convolutional classifier with a head for each attribute.
+"""A classifier of attributes with convolutions and a head for each attribute.
 
-It is trained on real images only, never on reconstructions or samples. Its predictions measure
-adherence, and its penultimate features the distances between sets of pictures: on small pictures,
-features learned from the same data are more informative than those of an ImageNet network.
+Its predictions measure adherence, and its penultimate features the distances between sets of
+pictures: on small pictures, features learned from the same data are more informative than those of
+an ImageNet network.
 
 If some pairs of attributes are missing in the training split, an ordinary classifier learns that
 a seven is never red and misclassifies red sevens. Colour attributes can therefore have a network of
@@ -19,12 +19,16 @@ from torch import Tensor, nn
 
 from vqpriors.core.params import Section
 from vqpriors.core.phases import Phase
-from vqpriors.judge.colorless import colorless
-from vqpriors.judge.labels import UNKNOWN
+from vqpriors.data.images import ImageSet
+from vqpriors.judge.attributes.labels import UNKNOWN, class_lists, label_matrix
+from vqpriors.judge.base.blocks import make_blocks
+from vqpriors.judge.base.colorless import colorless
+
+IS_AUTOMATIC = True
 
 
-class JudgeConfig(Section):
-    """Sizes of the judge's network and its training phases.
+class Config(Section):
+    """`judge.attributes` of params.yaml.
 
     Attributes:
         width: Channels of the first block; every block doubles them.
@@ -44,28 +48,6 @@ class JudgeConfig(Section):
     phases: dict[str, Phase] = Field(min_length=1)
 
 
-class Block(nn.Module):
-    """A strided 3x3 convolution that halves the picture, then a residual 3x3 convolution.
-
-    Group instead of batch normalisation: it has no running statistics, so weights can be averaged
-    and the batch size does not matter.
-    """
-
-    is_fsdp_unit = True
-
-    def __init__(self, *, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.halve = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1, bias=False)
-        self.halve_norm = nn.GroupNorm(8, out_channels)
-        self.refine = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
-        self.refine_norm = nn.GroupNorm(8, out_channels)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Map (B, C, H, W) float to (B, out_channels, ceil(H / 2), ceil(W / 2)) float."""
-        hidden = F.relu(self.halve_norm(self.halve(hidden)))  # (B, out_channels, H/2, W/2)
-        return F.relu(hidden + self.refine_norm(self.refine(hidden)))
-
-
 class Branch(nn.Module):
     """Convolutional blocks, global average pooling, and a linear head for each attribute."""
 
@@ -79,12 +61,10 @@ class Branch(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        widths = [width * 2**level for level in range(depth)]
-        pairs = zip([channels, *widths], widths, strict=False)
-        self.blocks = nn.Sequential(*(Block(in_channels=i, out_channels=o) for i, o in pairs))
+        self.blocks = make_blocks(channels=channels, width=width, depth=depth)
         self.dropout = nn.Dropout(dropout)
         # One matrix for all heads: an attribute's name may contain dots, a module's may not.
-        self.heads = nn.Linear(widths[-1], sum(num_classes.values()))
+        self.heads = nn.Linear(width * 2 ** (depth - 1), sum(num_classes.values()))
         self.num_classes = dict(num_classes)
 
     def features(self, images: Tensor) -> Tensor:
@@ -99,13 +79,10 @@ class Branch(nn.Module):
         )
 
 
-class Judge(nn.Module):
-    """A convolutional classifier of several attributes, for pictures of any size.
+class AttributeJudge(nn.Module):
+    """A classifier of several attributes, for pictures of any size; a `Judge`."""
 
-    Attributes:
-        classes: Class names by attribute, attributes sorted by name.
-        config: The arguments of this network as JSON values: `Judge(**config)` builds it again.
-    """
+    is_matcher = False
 
     def __init__(
         self,
@@ -133,8 +110,8 @@ class Judge(nn.Module):
         """
         super().__init__()
         if not classes:
-            raise ValueError("a judge needs at least one attribute; the training split has none")
-        self.config: dict[str, Any] = {
+            raise ValueError("a judge needs at least one attribute")
+        self.settings: dict[str, Any] = {
             "channels": channels,
             "classes": {name: list(classes[name]) for name in sorted(classes)},
             "width": width,
@@ -142,7 +119,7 @@ class Judge(nn.Module):
             "dropout": dropout,
             "color_attributes": list(color_attributes),
         }
-        self.classes: dict[str, list[str]] = self.config["classes"]
+        self.classes: dict[str, list[str]] = self.settings["classes"]
         sizes = {name: len(names) for name, names in self.classes.items()}
         colors = {name: size for name, size in sizes.items() if name in color_attributes}
         others = {name: size for name, size in sizes.items() if name not in color_attributes}
@@ -158,6 +135,9 @@ class Judge(nn.Module):
             self.branches["color"] = Branch(
                 channels=channels, num_classes=colors, width=quarter, **shared
             )
+        first = next(iter(self._named_branches()))[1]
+        self.num_shape_features = first.heads.in_features
+        self.is_colorless = len(self.branches) == 2
 
     def features(self, images: Tensor) -> Tensor:
         """Compute the penultimate features, averaged over each picture.
@@ -215,19 +195,30 @@ class Judge(nn.Module):
         ]
         return {"classification": torch.stack(terms).mean()}
 
-    @torch.no_grad()
-    def predict(self, images: Tensor) -> Tensor:
-        """Return the most likely class of each attribute.
-
-        Args:
-            images: (B, C, H, W) float32 in -1..1.
-
-        Returns:
-            (B, A) int64.
-        """
-        return most_likely(self(images))
+    def predict(self, features: Tensor) -> Tensor:
+        """Return the most likely class of each attribute, (B, A) int64, from (B, F) features."""
+        return torch.stack([columns.argmax(dim=1) for columns in self.logits(features)], dim=1)
 
 
-def most_likely(logits: list[Tensor]) -> Tensor:
-    """Return the most likely class of each of A attributes, (B, A) int64."""
-    return torch.stack([columns.argmax(dim=1) for columns in logits], dim=1)  # (B, A)
+def can_judge(training: ImageSet) -> bool:
+    """Return whether some attribute has at least two values."""
+    return bool(class_lists(training.attributes))
+
+
+def build(config: Config, *, training: ImageSet) -> AttributeJudge:
+    """Build an untrained judge of the attributes of the training pictures."""
+    return AttributeJudge(
+        channels=training.pixels.shape[1],
+        classes=class_lists(training.attributes),
+        **config.model_dump(exclude={"shift", "phases"}),
+    )
+
+
+def targets(judge: AttributeJudge, images: ImageSet) -> dict[str, Tensor]:
+    """Return "labels", the classes of the pictures' attributes; see `AttributeJudge.losses`."""
+    return {"labels": torch.from_numpy(label_matrix(images.attributes, judge.classes))}
+
+
+def restore(settings: Mapping[str, Any]) -> AttributeJudge:
+    """Build a judge again from its settings."""
+    return AttributeJudge(**settings)

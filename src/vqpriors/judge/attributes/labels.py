@@ -8,19 +8,21 @@ UNKNOWN = -1
 
 
 def class_lists(attributes: Iterable[Mapping[str, str]]) -> dict[str, list[str]]:
-    """Return the sorted values of each attribute, attributes sorted by name.
+    """Return the sorted values of each attribute with at least two, attributes sorted by name.
+
+    An attribute with a single value can't be judged wrong: it is left out.
 
     Args:
         attributes: The attributes of every training picture.
 
     Returns:
-        Class names by attribute; empty if there are no attributes.
+        Class names by attribute; may be empty.
     """
     values: dict[str, set[str]] = {}
     for row in attributes:
         for name, value in row.items():
             values.setdefault(name, set()).add(value)
-    return {name: sorted(values[name]) for name in sorted(values)}
+    return {name: sorted(values[name]) for name in sorted(values) if len(values[name]) > 1}
 
 
 def label_matrix(

@@ -1,6 +1,6 @@
 import numpy as np
 
-from vqpriors.judge.labels import attributes_of, class_lists, label_matrix
+from vqpriors.judge.attributes.labels import attributes_of, class_lists, label_matrix
 
 TRAINING = [{"digit": "7", "color": "red"}, {"color": "blue"}, {}, {"digit": "10", "color": "red"}]
 CLASSES = {"color": ["blue", "red"], "digit": ["10", "7"]}
@@ -10,6 +10,12 @@ def test_classes_are_sorted_by_attribute_and_value():
     classes = class_lists(TRAINING)
     assert classes == CLASSES
     assert list(classes) == ["color", "digit"]
+
+
+def test_attribute_with_one_value_is_left_out():
+    assert class_lists([{"digit": "7", "set": "a"}, {"digit": "1", "set": "a"}]) == {
+        "digit": ["1", "7"]
+    }
 
 
 def test_missing_and_unseen_values_are_minus_one():

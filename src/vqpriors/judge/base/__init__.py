@@ -1,0 +1,1 @@
+"""The contract of judges, their convolutional blocks, and batched inference."""
