@@ -23,7 +23,7 @@ class Prompt:
 
     Attributes:
         caption: Its text.
-        id: Id of the test picture whose caption it is; "" for other prompts.
+        id: Id of the test picture that has this caption; "" for a prompt of the user.
     """
 
     caption: str
@@ -46,7 +46,7 @@ class WrittenCaption(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Samples of fixed prompts with one number of decoding steps, for comparison with others.
+    """Samples of fixed prompts at one number of decoding steps, to compare with other numbers.
 
     Attributes:
         steps: Decoding steps per picture.
@@ -111,7 +111,7 @@ def write_samples(
         codes: (M, N) integers.
         spec: Grid and codebook of the codes.
         written: Captions that the prior generated.
-        compared: Samples with different numbers of decoding steps.
+        compared: Samples at different numbers of decoding steps.
         sheets: Pictures of sheets.
     """
     names = [f"pictures/{row:05d}.png" for row in range(len(prompts))]
@@ -149,7 +149,7 @@ def read_captions(folder: Path) -> list[WrittenCaption]:
 
 
 def read_comparisons(folder: Path) -> list[Comparison]:
-    """Read the samples with different numbers of decoding steps."""
+    """Read the samples at different numbers of decoding steps; empty if there are none."""
     verify(folder)
     rows = pq.read_table(folder / COMPARISONS).to_pylist()
     found = []
