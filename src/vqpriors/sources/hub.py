@@ -121,7 +121,7 @@ def _commit(config: Config, param: str) -> str | None:
     """Resolve the revision to a commit, which provenance records and `_load` loads."""
     from huggingface_hub import HfApi
 
-    with naming_param(param, config.location, config.revision, kind="data set"):
+    with naming_param(param, config.location, config.revision, repo_type="data set"):
         found = HfApi().dataset_info(config.location, revision=config.revision, timeout=_TIMEOUT)
     return found.sha
 

@@ -260,7 +260,7 @@ def _download(config: Config) -> tuple[Path, str | None]:
     prefix = f"{config.subfolder}/" if config.subfolder else ""
     files = ["config.json", f"{WEIGHTS}.safetensors*", f"{WEIGHTS}-*-of-*.safetensors"]
     disable_progress_bars()
-    with naming_param(KEY, config.location, config.revision, kind="model"):
+    with naming_param(KEY, config.location, config.revision, repo_type="model"):
         found = HfApi().model_info(config.location, revision=config.revision, timeout=TIMEOUT)
         patterns = [prefix + file for file in files]
         folder = snapshot_download(config.location, revision=found.sha, allow_patterns=patterns)

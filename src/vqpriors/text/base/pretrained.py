@@ -108,6 +108,6 @@ def _fetch(location: str, revision: str, *, files: Collection[str], param: str) 
 
     if not sys.stderr.isatty():
         disable_progress_bars()
-    with naming_param(param, location, revision, kind="model"):
+    with naming_param(param, location, revision, repo_type="model"):
         found = snapshot_download(location, revision=revision, allow_patterns=list(files))
     return Path(found)
