@@ -88,7 +88,7 @@ def test_flush_of_a_slow_tracker_times_out(monkeypatch):
     tracker = BackgroundTracker("x", slow, warn=warnings.append)
     send_all(tracker)
     release.set()
-    assert warnings == ["runtime.tracking.x: not done 0 s after training; going on without it"]
+    assert warnings == ["runtime.tracking.x: still busy 0 s after training; going on without it"]
 
 
 def test_tracker_with_a_full_queue_is_disabled(monkeypatch):
