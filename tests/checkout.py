@@ -101,7 +101,7 @@ TINY: dict[str, Any] = {
     "sample.captions.num_pictures": 10,
     "sample.captions.steps": 4,
     "evaluate.bound_samples": 2,
-    "runtime.checkpoint_seconds": 0,  # at every log, so that a kill meets many
+    "runtime.checkpoint_seconds": 0,  # at every log, so that killed runs have checkpoints
 }
 
 

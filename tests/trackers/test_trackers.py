@@ -1,4 +1,4 @@
-"""Trackers get everything that a run logs, and cannot stop it."""
+"""Trackers get everything that a run logs, and their errors do not stop it."""
 
 import socket
 import sys
@@ -146,7 +146,7 @@ def test_server_that_is_down_causes_one_warning(tmp_path, monkeypatch, capsys):
 
 
 def test_interrupted_offline_run_has_no_gap_and_no_overlap(tmp_path, monkeypatch):
-    monkeypatch.setattr(background, "FLUSH_SECONDS", 300)  # for a crowded machine
+    monkeypatch.setattr(background, "FLUSH_SECONDS", 300)  # for a busy machine
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)
