@@ -55,7 +55,7 @@ def render_glyph(glyph: np.ndarray, *, size: int, canvas: int) -> Image.Image:
         canvas: Edge of the image, pixels.
 
     Returns:
-        Coverage, 0 to 255; a grey image of `canvas` x `canvas`.
+        Coverage, 0 to 255; a gray image of `canvas` x `canvas`.
     """
     margin = -(-CELLS * (canvas - size) // (2 * size)) + CELLS // 2
     cells = np.pad(glyph, margin)
