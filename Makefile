@@ -125,8 +125,8 @@ FAIL := fail() { echo "error: make: $$1" >&2; exit 1; }
 checkout:
 	@$(FAIL); \
 	command -v git >/dev/null || fail "git is missing; install it"; \
-	git rev-parse --git-dir >/dev/null 2>&1 || fail "this is no git checkout; clone it with git"; \
-	test -f .dvc/config || fail ".dvc/config is missing; bring it back with git checkout .dvc"
+	git rev-parse --git-dir >/dev/null 2>&1 || fail "not a git checkout; clone the repository with git"; \
+	test -f .dvc/config || fail ".dvc/config is missing; restore it with git checkout .dvc"
 
 $(INSTALLED): requirements.lock | checkout
 	@$(FAIL); \
@@ -135,7 +135,7 @@ $(INSTALLED): requirements.lock | checkout
 	done; \
 	test "$$python" != none || fail "no Python 3.11 or newer (python3.11, python3); install one"; \
 	$(BIN)/python -c '' 2>/dev/null || "$$python" -m venv --clear .venv \
-		|| fail "$$python can't make .venv; install its venv module"; \
+		|| fail "$$python can't create .venv; install its venv module"; \
 	echo "installing into .venv; a few minutes, once"; \
 	$(BIN)/python -m pip install --quiet torch==$(TORCH) \
 		&& $(BIN)/python -m pip install --quiet -r requirements.lock \

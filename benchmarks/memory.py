@@ -66,7 +66,7 @@ def write(path: Path, rows: int, *, is_distinct: bool) -> None:
 
 
 def measure(path: Path) -> dict[str, float]:
-    """Load tokens and take batches; return the memory after imports and at the end, in MB."""
+    """Load tokens and take batches; return memory before and at the end, in MB, and a checksum."""
     before = megabytes("RssAnon")
     tokens = read_tokens(path, "train", tokenizer=SPEC.fingerprint)
     config = wordpiece.Config(vocabulary=1000, max_length=16)

@@ -9,7 +9,7 @@ from filelock import FileLock
 
 from tests.checkout import git, make_checkout, run
 
-torch.set_num_threads(1)  # for tensors so small, and beside others, more threads only wait
+torch.set_num_threads(1)  # more threads would slow down operations on such small tensors
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def reproduced(tmp_path_factory, worker_id):
     shared.mkdir(exist_ok=True)
     folder, output = shared / "checkout", shared / "output.json"
     with FileLock(shared / "lock"):
-        if not output.exists():  # the first to come, or the one before has failed
+        if not output.exists():  # this process is the first, or the ones before it failed
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             output.write_text(json.dumps(_reproduce(folder)))

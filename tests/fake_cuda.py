@@ -1,4 +1,4 @@
-"""Tensors that claim to be on a GPU: nothing is computed, dtypes and devices are as there.
+"""Fake tensors on a GPU that need not exist: nothing is computed but shapes and dtypes.
 
 The CPU build of torch has CUDA's autocast rules as well, so no GPU and no CUDA build is needed.
 """
@@ -26,7 +26,7 @@ def fake_cuda():
 
 
 class _Indexing(TorchFunctionMode):
-    """Slice tensors by operators: `x[...]` itself asks for a driver that CPU builds lack."""
+    """Slice tensors by operators: `x[...]` itself needs a driver that CPU builds lack."""
 
     def __torch_function__(self, function, types, arguments=(), keywords=None):
         if function is torch.Tensor.__getitem__:

@@ -1,4 +1,4 @@
-"""What every kind of quantizer, tokenizer, text encoder, prior and sampler keeps to."""
+"""Contracts of quantizers, tokenizers, text encoders, priors and samplers, for every kind."""
 
 import inspect
 
@@ -75,7 +75,7 @@ def test_kind_exports_a_config_and_build(package, kind):
 
 
 @of("vqpriors.quantizers")
-def test_quantizer(kind):
+def test_quantizer_keeps_its_contract(kind):
     torch.manual_seed(0)
     module, config = load("vqpriors.quantizers", kind)
     quantizer = module.build(config)
@@ -99,7 +99,7 @@ def test_quantizer(kind):
 
 
 @of("vqpriors.tokenizer")
-def test_tokenizer(kind, adopted):
+def test_tokenizer_keeps_its_contract(kind, adopted):
     torch.manual_seed(0)
     module, config = load("vqpriors.tokenizer", kind, **adopted)
     model = module.build(config, image_size=8, channels=3, quantizer=ema())
@@ -138,7 +138,7 @@ def test_tokenizer_is_built_again_from_its_description(kind, adopted):
 
 
 @of("vqpriors.text")
-def test_text_encoder(kind, tmp_path):
+def test_text_encoder_keeps_its_contract(kind, tmp_path):
     module, config = load("vqpriors.text", kind)
     if kind in FOLDERS:
         folder = FOLDERS[kind](tmp_path / "hub")
@@ -195,7 +195,7 @@ NEEDS_TEXT = ("cftn2",)
 
 @pytest.mark.parametrize("name", TEXTS)
 @of("vqpriors.priors")
-def test_prior(kind, name):
+def test_prior_keeps_its_contract(kind, name):
     shape, condition = TEXTS[name]
     if shape is NO_TEXT and kind in NEEDS_TEXT:
         with pytest.raises(ValueError, match=r"^text\.encoder: "):

@@ -35,7 +35,7 @@ def words(preset):
 
 @pytest.fixture(params=PRESETS)
 def preset(request, tmp_path):
-    """A preset's name, and params.yaml after DVC has applied it; a key that is not there fails."""
+    """A preset's name, and params.yaml after DVC has applied it; an unknown key is an error."""
     copy = tmp_path / "params.yaml"
     shutil.copy(ROOT / "params.yaml", copy)
     apply_overrides(str(copy), words(request.param)[1::2])
@@ -51,7 +51,7 @@ def test_each_line_sets_one_key(name):
     assert found[1] == f"data.name={name}"
 
 
-def test_every_stage_accepts_it(preset):
+def test_every_stage_accepts_the_preset(preset):
     _, params = preset
     data = section_path(params)
     params.section(data, DatasetConfig)
@@ -72,7 +72,7 @@ def test_every_stage_accepts_it(preset):
     params.section("evaluate", EvaluateConfig)
 
 
-def test_its_models_can_be_built(preset):
+def test_models_of_the_preset_can_be_built(preset):
     name, params = preset
     recipe = params.section(section_path(params), DatasetConfig)
     arch = params.kind("tokenizer.arch", "vqpriors.tokenizer")

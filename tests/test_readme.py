@@ -26,7 +26,7 @@ def read_committed(stage):
 
 
 def test_table_of_metrics_matches_the_metrics():
-    """Committed metrics or those of a new run, which `make readme` writes into the table."""
+    # After a run and before its commit, the table may have the committed metrics or the new ones.
     table = BETWEEN_MARKERS.search(README).group()
     assert table in (numbers(read_committed), numbers(read_metrics))
 

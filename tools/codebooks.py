@@ -68,8 +68,8 @@ def run(experiment: str, changes: list[str]) -> None:
 
 def read_experiment(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the params of an experiment and the metrics of its tokenizer."""
-    place: dict[str, Any] = {"repo": str(ROOT), "rev": name}
-    return dvc.api.params_show(**place), dvc.api.metrics_show(METRICS, **place)
+    source: dict[str, Any] = {"repo": str(ROOT), "rev": name}
+    return dvc.api.params_show(**source), dvc.api.metrics_show(METRICS, **source)
 
 
 def rows(changes: str, params: dict[str, Any], metrics: dict[str, Any]) -> list[Row]:
@@ -87,7 +87,7 @@ def rows(changes: str, params: dict[str, Any], metrics: dict[str, Any]) -> list[
 
 
 def merged(old: list[Row], new: list[Row]) -> list[Row]:
-    """Replace old rows by new ones and sort them like SETTINGS, leaving out other settings."""
+    """Replace old rows by new ones; drop rows of settings not in SETTINGS, and sort like it."""
     replaced = {(row["data"], row["changes"]) for row in new}
     kept = [row for row in old if (row["data"], row["changes"]) not in replaced]
     order = {changes: place for place, changes in enumerate(SETTINGS.values())}

@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def hardware() -> str:
-    """Return the number and name of the GPUs, otherwise of the processor's threads."""
+    """Return number and name of the GPUs, or without one, number of threads and processor."""
     import torch
 
     if count := torch.cuda.device_count():

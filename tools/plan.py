@@ -30,7 +30,7 @@ class Cost:
         flops: FLOPs of the matrix products of an update, forward and backward.
         seconds: Time of an update.
         validation_seconds: Time of a pass over the validation split.
-        epochs: Epochs of the phase, with such a pass after each.
+        epochs: Epochs of the phase, with a pass over the validation split after each.
     """
 
     steps: int
@@ -51,7 +51,9 @@ def main() -> None:
     parser.add_argument("stage", nargs="*", help=f"{', '.join(STAGES)} (default: all)")
     wanted = parser.parse_args().stage or list(STAGES)
     if unknown := set(wanted) - set(STAGES):
-        sys.exit(f"error: plan: {min(unknown)}: no training stage; choose from {', '.join(STAGES)}")
+        sys.exit(
+            f"error: plan: {min(unknown)}: not a training stage; choose from {', '.join(STAGES)}"
+        )
     failed = False
     for stage in wanted:
         try:
@@ -108,7 +110,7 @@ def plan(stage: str) -> Iterator[str]:
 
 
 def measure(run: TrainingRun, task: TrainingTask, phase: Phase) -> Cost:
-    """Measure a few updates of a phase and a validation; they change the model."""
+    """Measure a few updates of a phase, which change the model, and a validation."""
     run.begin(phase)
     run.progress.epoch = run.progress.batch = 0
     batches = _endless_batches(run, task, phase)

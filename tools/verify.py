@@ -62,7 +62,7 @@ def check(repo: Any) -> tuple[dict[str, int], list[Damage]]:
         repo: A `dvc.repo.Repo`.
 
     Returns:
-        The number of artifacts, checkpoints and cache objects, and what is damaged.
+        The numbers of artifacts, checkpoints and cache objects, and the damaged ones.
     """
     root, cache = Path(repo.root_dir), Path(repo.cache.local.path)
     outs = [out for stage in repo.index.stages for out in stage.outs if out.use_cache]

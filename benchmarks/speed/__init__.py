@@ -1,1 +1,1 @@
-"""Speed beside other packages: `python -m benchmarks.speed`, described in docs/speed.md."""
+"""Speed compared with other packages: `python -m benchmarks.speed`, described in docs/speed.md."""

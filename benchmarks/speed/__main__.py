@@ -1,4 +1,4 @@
-"""Measure speed beside other packages; write metrics/reference/speed.csv and docs/speed.md."""
+"""Compare speed with other packages; write metrics/reference/speed.csv and docs/speed.md."""
 
 import argparse
 import os
@@ -40,7 +40,7 @@ WORKS: dict[str, Work] = {
     "start-up": start_up.start_up,
 }
 EXTRA = ("vector-quantize-pytorch", "x-transformers")
-IDLE = 0.5  # highest load of an idle machine
+IDLE = 0.5  # highest load average of an idle machine
 
 
 def main() -> None:
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def run(work: Work, size: Size, options: argparse.Namespace, machine: Row) -> list[Row]:
-    """Run the benchmarks of a work and print their rows."""
+    """Run the benchmarks of a task and print their rows."""
     torch.manual_seed(0)
     found = []
     precisions = [options.precision] if options.precision else _precisions()

@@ -1,4 +1,4 @@
-"""A benchmark: the same work by our implementation and by others, in turn, in one process."""
+"""A benchmark: the same task by our implementation and by others, in turn, in one process."""
 
 import time
 from collections.abc import Callable
@@ -89,11 +89,11 @@ SMALL = replace(FULL, pixels=64, depth=6, masked=4)
 
 @dataclass(frozen=True)
 class Implementation:
-    """An implementation of a benchmark's work.
+    """An implementation of a benchmark's task.
 
     Attributes:
         name: Its name in the table.
-        run: Does the work once; returns the measurement if the benchmark requires it.
+        run: Does the task once; returns the measurement if `Benchmark.returns_value`.
         parameters: Number of parameters including the codebook; 0 if there is no model.
         package: The package that it is part of.
     """
@@ -106,15 +106,15 @@ class Implementation:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A piece of work and its implementations.
+    """A task and its implementations.
 
     Attributes:
         work: Its name on the command line.
-        size: A description of the amount of work.
+        size: Description of the task's size.
         unit: Unit of the measurements. If it ends in "/s", higher is better, otherwise lower.
         ours: Our implementation.
         peers: Implementations of installed packages.
-        amount: Units of work in a run, for a unit that ends in "/s".
+        amount: Items in a run, such as pictures, for a unit that ends in "/s".
         precision: Precision of all implementations; None if nothing is computed.
         returns_value: Whether a run returns its measurement; otherwise its time is measured.
     """
@@ -132,8 +132,8 @@ class Benchmark:
 def measure(benchmark: Benchmark, *, repeats: int) -> list[float]:
     """Return the median measurement of our implementation and of each peer.
 
-    The order rotates from repeat to repeat, so that a slower machine affects all equally. Each
-    implementation runs once before that without being timed.
+    The order rotates from repeat to repeat, so that changes of the machine's speed affect all
+    implementations equally. Each runs once before that without being timed.
     """
     implementations = [benchmark.ours, *benchmark.peers]
     for implementation in implementations if not benchmark.returns_value else []:
@@ -175,7 +175,11 @@ def rows(benchmark: Benchmark, values: list[float], machine: Row) -> list[Row]:
 
 
 def installed(peers: dict[str, Callable[[], Implementation]]) -> list[Implementation]:
-    """Build the peers whose packages are installed, given by package."""
+    """Build the peers whose packages are installed.
+
+    Args:
+        peers: A function that builds the peer, by package.
+    """
     return [build() for package, build in peers.items() if is_installed(package)]
 
 

@@ -1,8 +1,8 @@
-"""Masked priors beside aMUSEd of diffusers: a training step, sampling in 12 steps and in one.
+"""Masked priors against aMUSEd of diffusers: a training step, sampling in 12 steps and in one.
 
 The peer is aMUSEd's network with the sampling loop of its pipeline, without the convolutional
 blocks around its layers, which would only slow it down. Its captions are given as vectors, so it
-has no text tower to train or to compute; ours embeds tokens.
+has no text tower to train or to run; ours embeds tokens.
 """
 
 from collections.abc import Callable, Iterator

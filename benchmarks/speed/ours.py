@@ -79,7 +79,7 @@ def text_shape(size: Size) -> TextShape:
 
 
 def captions(count: int, shape: TextShape, *, is_empty: bool = False) -> TextInput:
-    """Return random captions of full length, or empty ones, which have a single token."""
+    """Return random captions of full length, or empty captions, which have a single token."""
     tokens = torch.randint(max(shape.vocabulary, 1), (count, shape.length))
     text_mask = torch.ones_like(tokens, dtype=torch.bool)
     if is_empty:
@@ -145,8 +145,8 @@ def sampling(
 
     Stepwise priors sample from the whole distribution, as the peers do.
     """
-    whole = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
-    found = params({f"sample.autoregressive.{key}": value for key, value in whole.items()})
+    unrestricted = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    found = params({f"sample.autoregressive.{key}": value for key, value in unrestricted.items()})
     found.values["sample"]["sampler"] = choose_sampler("auto", prior.primitive)
     kind = found.kind("sample.sampler", "vqpriors.sampling")
     sampler = kind.module.build(kind.config)

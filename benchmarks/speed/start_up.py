@@ -1,4 +1,4 @@
-"""Start-up time beside other packages: commands and imports, each in a new process."""
+"""Start-up time against other packages: commands and imports, each in a new process."""
 
 import os
 import subprocess
@@ -38,7 +38,7 @@ def start_up(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
     own = _python(
         "import vqpriors.inference.generator", "-c", "import vqpriors.inference.generator"
     )
-    yield _benchmark("an import of what draws", own, [torch_alone, *importers])
+    yield _benchmark("an import of the generator", own, [torch_alone, *importers])
     with tempfile.TemporaryDirectory() as folder:
         data, out = save_untrained(Path(folder)), Path(folder) / "drawn"
         options = ("--prompt", PROMPT, "--from", str(data), "--out", str(out))

@@ -1,4 +1,4 @@
-"""Stepwise priors beside other packages: a training step, and sampling code by code.
+"""Stepwise priors against other packages: a training step, and sampling code by code.
 
 The peers are GPT-2 of transformers and a decoder of x-transformers for `transformer`, and a loop
 over torch's LSTM cells for `lstm`. Both transformers use torch's fused attention, cache keys and

@@ -1,4 +1,4 @@
-"""The tokenizer beside other packages: a training step, encoding, and the nearest-code search.
+"""The tokenizer against other packages: a training step, encoding, and the nearest-code search.
 
 The peers are diffusers' `VQModel`, with channels for about as many parameters as ours, and
 vector-quantize-pytorch, a quantizer that is benchmarked in our network in torch's default memory

@@ -140,7 +140,7 @@ def _add_source(command: argparse.ArgumentParser) -> None:
         help="folder with a trained model, or a Hub id (default: data)",
     )
     command.add_argument(
-        "--rev", help="commit or DVC experiment of the folder, or revision on the Hub"
+        "--rev", help="commit or DVC experiment of the folder's checkout, or revision on the Hub"
     )
 
 
@@ -155,7 +155,7 @@ def _generate(options: argparse.Namespace) -> None:
         raise ValueError("--prompt: at most one with --inpaint or --vary")
     images = [_open(path) for path in redrawn]
 
-    # After the checks that need no model, since importing torch is slow.
+    # Imported after the checks that need no model, since importing torch is slow.
     from vqpriors.inference.generator import Generator
 
     generator = Generator.load(options.source, options.rev)
@@ -177,7 +177,7 @@ def _generate(options: argparse.Namespace) -> None:
 
 
 def _require_one_batch(count: int, batch_size: int) -> None:
-    """Raise an error for more than one batch, since each is previewed separately."""
+    """Check that all pictures are in one batch, since batches are previewed one after another."""
     if count > batch_size:
         raise ValueError(
             f"--animate: at most {batch_size:,} pictures, which is one batch (sample.batch_size), "

@@ -60,7 +60,7 @@ def test_distinct_strings_always_start_with_the_empty_one():
     assert found.rows.tolist() == [1, 1]
 
 
-def test_empty_string_column():
+def test_column_without_rows_is_empty():
     found = StringColumn(pa.chunked_array([], pa.string()))
     assert len(found) == 0
     assert list(found) == found[:] == []

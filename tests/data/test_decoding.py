@@ -55,7 +55,7 @@ def test_background_color_is_exact():
     assert pixels[:, 4, 4].tolist() == [10, 20, 30]
 
 
-def test_transparent_palette_color():
+def test_transparent_color_of_a_palette_becomes_the_background():
     image = Image.new("P", (8, 8), 0)
     image.putpalette([9, 9, 9, 50, 60, 70])
     image.paste(1, (4, 0, 8, 8))
@@ -77,7 +77,7 @@ def test_cmyk_becomes_rgb():
 
 
 @pytest.mark.parametrize("form", ["JPEG", "WEBP"])
-def test_other_formats(form):
+def test_jpeg_and_webp_are_decoded(form):
     pixels = through(Image.new("RGB", (8, 8), (200, 100, 50)), form)
     np.testing.assert_allclose(pixels[:, 4, 4], [200, 100, 50], atol=4)
 
@@ -86,7 +86,7 @@ def test_exif_orientation_is_applied():
     image = Image.new("RGB", (16, 8))
     image.paste((255, 255, 255), (0, 0, 8, 8))
     exif = Image.Exif()
-    exif[0x0112] = 6  # stored lying on its left side: the viewer turns it clockwise
+    exif[0x0112] = 6  # orientation: the viewer turns the picture by 90 degrees clockwise
     upright = decode(encoded(image, exif=exif), max_pixels=1000)
     assert upright.size == (8, 16)
     assert upright.getpixel((4, 2)) == (255, 255, 255)
@@ -112,7 +112,7 @@ def test_pad_shows_the_background_on_both_sides(channels):
     assert pixels[0, :, 4].tolist() == [64, 64, 255, 255, 255, 255, 64, 64]
 
 
-def test_very_long_picture_is_padded_to_at_least_one_line():
+def test_very_wide_picture_keeps_at_least_one_row_when_padded():
     pixels = through(Image.new("RGB", (900, 1), "white"), resize="pad")
     assert (pixels == 255).any()
 

@@ -145,7 +145,7 @@ def test_drawing_without_picture_or_paint_is_refused():
     with pytest.raises(ValueError, match=r"^Nothing is painted: brush over"):
         split_drawing(blank)
     for nothing in (None, {"background": None, "layers": []}):
-        with pytest.raises(ValueError, match=r"^No picture yet: pick a sample or upload one"):
+        with pytest.raises(ValueError, match=r"^No picture yet: upload one, or use a drawn"):
             split_drawing(nothing)
 
 
@@ -211,7 +211,7 @@ def test_captions_and_reconstructions_are_those_of_the_picture(captioner, tmp_pa
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        (None, "No picture yet: pick a sample or upload one"),
+        (None, "No picture yet: upload one, or use a drawn or a test picture"),
         (b"<svg>", "Picture: not a PNG, JPEG or WebP"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Which codes stand where on the sheets of a run."""
+"""Positions of codes on the sheets of a run."""
 
 import numpy as np
 import pyarrow as pa
@@ -42,7 +42,7 @@ def flat(*levels):
     return decode(np.array([[level, level] for level in levels]))
 
 
-def test_samples_stand_by_caption(drawn):
+def test_samples_are_grouped_by_caption(drawn):
     pixels = np.stack([flat(100, 101), flat(102, 103)])
     assert drawn["samples"] == sheets.captioned_sheet(pixels, ["a", "b"], across=2)
 
@@ -53,7 +53,7 @@ def test_temperatures_are_columns(drawn):
     assert drawn["temperatures"] == sheets.comparison_sheet(pixels, ["a", "b"], headings)
 
 
-def test_edits_show_what_was_given_and_the_result(drawn):
+def test_edits_show_the_given_part_and_the_result(drawn):
     whole = decode(TEST.codes)
     given = decode(np.array([[10, HIDDEN_GRAY], [30, HIDDEN_GRAY]]))
     found = decode(np.array([[10, 200], [30, 210]]))
@@ -64,5 +64,5 @@ def test_edits_show_what_was_given_and_the_result(drawn):
     assert drawn["edits"] == sheets.sheet(blocks)
 
 
-def test_reconstructions_stand_under_their_originals(drawn):
+def test_reconstructions_are_below_their_originals(drawn):
     assert drawn["reconstructions"] == sheets.pair_sheet(ORIGINALS, decode(TEST.codes))

@@ -37,7 +37,9 @@ def test_patches_of_one_pixel_give_the_inverted_mask():
 
 @pytest.mark.parametrize("size", [(5, 6), (4, 5)])
 def test_mask_of_another_size_is_refused(size):
-    with pytest.raises(ValueError, match=f"^mask: .* 3 x 2 pixels.*got {size[1]} x {size[0]};"):
+    with pytest.raises(
+        ValueError, match=f"^mask: .* multiples of 3 and 2 pixels, got {size[1]} x {size[0]};"
+    ):
         codes_to_keep(marked(size=size), 2, 3)
 
 

@@ -38,13 +38,13 @@ def codes_of(rows, sheet, condition):
     return [row.codes for row in rows if (row.sheet, row.condition) == (sheet, condition)]
 
 
-def test_prompts_are_the_first_distinct_ones_each_so_many_times(sampler, rows):
+def test_sheets_repeat_the_first_distinct_prompts(sampler, rows):
     shown = [c for c in CAPTIONS[:2] for _ in range(sampler.config.sheet_per_prompt)]
     assert [row.caption for row in rows if row.sheet == "samples"] == shown
     assert [row.caption for row in rows if row.sheet == "temperatures"] == [*shown, *shown]
 
 
-def test_each_temperature_is_drawn_once_and_as_it_says(sampler, rows):
+def test_codes_are_drawn_at_the_temperature_of_their_condition(sampler, rows):
     shown = [row.caption for row in rows if row.sheet == "samples"]
     own = sampler.generator.sampler.config.temperature
     for sheet, value in (("samples", own), ("temperatures", 0.5), ("temperatures", 9.0)):
@@ -55,7 +55,7 @@ def test_each_temperature_is_drawn_once_and_as_it_says(sampler, rows):
     )
 
 
-def test_edits_keep_what_they_say(sampler, rows, split):
+def test_edits_keep_the_codes_of_their_mask(sampler, rows, split):
     spec, found = sampler.generator.spec, [row for row in rows if row.sheet == "edits"]
     edits = sampler.generator.sampler.module.EDITS
     assert list(dict.fromkeys(row.condition for row in found)) == list(edits)

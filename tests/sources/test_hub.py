@@ -104,7 +104,7 @@ def test_hash_depends_on_content_not_location(folder, tmp_path):
 
 
 def test_folder_may_be_a_symbolic_link(folder, tmp_path):
-    # Files that the card names come back with the link's path, others with their own.
+    # Paths of files that the card names begin with the link, those of other files do not.
     names = "- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*\n"
     (folder / "README.md").write_text(f"---\nconfigs:\n{names}---\n")
     link = tmp_path / "link"
@@ -180,7 +180,7 @@ def test_unreachable_hub_is_one_line_and_quick(environment):
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs the data sets beside the repository")
-def test_real_data_set():
+def test_mnist_has_its_known_sizes_and_labels():
     source = build(REAL / "ylecun_mnist", config="mnist", label_column="label")
     assert source.sizes == {"train": 60_000, "test": 10_000}
     assert [row.label for row in source.records("train", range(5))] == list("50419")

@@ -59,7 +59,7 @@ def test_split_folders_are_splits(tmp_path, validation):
     assert listed(source, "test")[0].label == "dog"
 
 
-def test_jsonl_metadata(tmp_path):
+def test_columns_of_jsonl_metadata_become_fields_of_records(tmp_path):
     paint(tmp_path / "a.png")
     paint(tmp_path / "sub" / "b.png")
     paint(tmp_path / "unlisted.png")
@@ -76,7 +76,7 @@ def test_jsonl_metadata(tmp_path):
     assert second.attributes == {}
 
 
-def test_csv_metadata(tmp_path):
+def test_columns_of_csv_metadata_become_fields_of_records(tmp_path):
     paint(tmp_path / "train" / "a.png")
     (tmp_path / "train" / "metadata.csv").write_text(
         '\ufefffile_name,text\na.png,"one, with a comma"\n', encoding="utf-8"

@@ -69,7 +69,7 @@ def test_split_named_twice_is_refused():
     [
         (
             {"validation_share": 0.01},
-            r"data\.x\.splits\.validation_share: too small for a validation row",
+            r"data\.x\.splits\.validation_share: too small: leaves no row of",
         ),
         ({"validation_share": 0.9}, r"data\.x\.splits\.train: no rows left in 'train'"),
         ({"test": "test"}, r"data\.x\.splits\.test: no rows left in 'test'"),

@@ -1,4 +1,4 @@
-"""Tiny pretrained tokenizers and models, as folders in the hub's layout."""
+"""Tiny pretrained tokenizers and models, as folders in the Hub's layout."""
 
 import json
 

@@ -282,7 +282,7 @@ def test_tokenizer_larger_than_the_tower_is_refused(tmp_path):
     vocabulary = json.loads((made / "vocab.json").read_text())
     extra = {f"extra{i}": len(vocabulary) + i for i in range(600)}
     (made / "vocab.json").write_text(json.dumps(vocabulary | extra))
-    assert "but a tower for 600; take both from the same model" in refusal(made)
+    assert "but its tower is for 600; take both from the same model" in refusal(made)
 
 
 def test_length_beyond_the_tower_is_refused(made):

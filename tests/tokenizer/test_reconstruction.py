@@ -10,7 +10,7 @@ def pictures(*shape, seed=0):
     return np.random.default_rng(seed).integers(256, size=shape, dtype=np.uint8)
 
 
-def test_psnr_of_one_level_everywhere():
+def test_psnr_of_a_difference_of_one_level_is_48_db():
     black = np.zeros((2, 1, 4, 4), np.uint8)
     assert psnr(black, black + 1) == pytest.approx(20 * math.log10(255))
 
@@ -27,7 +27,7 @@ def test_psnr_of_equal_pictures_is_100():
     assert psnr(pixels, pixels) == 100.0
 
 
-def test_the_cap_is_above_the_smallest_difference():
+def test_psnr_of_the_smallest_difference_at_128_px_is_below_the_cap():
     black = np.zeros((1, 3, 128, 128), np.uint8)
     changed = black.copy()
     changed[0, 0, 0, 0] = 1

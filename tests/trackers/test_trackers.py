@@ -1,4 +1,4 @@
-"""Trackers get everything that a run logs, and cannot stop it."""
+"""Trackers get everything that a run logs, and their errors do not stop it."""
 
 import socket
 import sys
@@ -88,7 +88,7 @@ def test_flush_of_a_slow_tracker_times_out(monkeypatch):
     tracker = BackgroundTracker("x", slow, warn=warnings.append)
     send_all(tracker)
     release.set()
-    assert warnings == ["runtime.tracking.x: not done 0 s after training; going on without it"]
+    assert warnings == ["runtime.tracking.x: still busy 0 s after training; going on without it"]
 
 
 def test_tracker_with_a_full_queue_is_disabled(monkeypatch):
@@ -146,7 +146,7 @@ def test_server_that_is_down_causes_one_warning(tmp_path, monkeypatch, capsys):
 
 
 def test_interrupted_offline_run_has_no_gap_and_no_overlap(tmp_path, monkeypatch):
-    monkeypatch.setattr(background, "FLUSH_SECONDS", 300)  # for a crowded machine
+    monkeypatch.setattr(background, "FLUSH_SECONDS", 300)  # for a busy machine
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)

@@ -77,7 +77,7 @@ def require_replaceable(path: Path, *, required: str, allowed: Collection[str]) 
     except (OSError, ValueError, KeyError, TypeError):
         listed = set()
     if required not in listed:
-        listed = set()  # another kind of folder
+        listed = set()  # the manifest of another kind of folder
     others = sorted(found - listed - ({MANIFEST, *allowed} if listed else set()))
     if others:
         raise ValueError(
@@ -113,7 +113,7 @@ def new_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _name_failed_file(path: Path) -> Iterator[None]:
-    """Add a path to storage errors, which name no file if the disk is full."""
+    """Add a path to storage errors, since the error of a full disk names no file."""
     try:
         yield
     except Exception as error:
@@ -154,7 +154,7 @@ class Model:
     """Contents of a model folder.
 
     Attributes:
-        config: What is needed to build the module; JSON values.
+        config: The description from which the module is built; JSON values.
         weights: The module's state by name.
         fingerprint: As `verify` returns it.
     """
@@ -175,7 +175,7 @@ def save_model(
 
     Args:
         path: The folder to create or replace.
-        config: What is needed to build the module; JSON values.
+        config: The description from which the module is built; JSON values.
         weights: The module's best state by name, which `load_model` reads.
         last: Its state after the last update, saved as last.safetensors.
     """

@@ -1,4 +1,7 @@
-"""Collective operations of a quantizer; without a process group they act on this process alone."""
+"""Collective operations on tensors of all processes: sum, broadcast, gather, random rows.
+
+Without a process group, only the tensors of this process take part.
+"""
 
 import torch
 import torch.distributed as dist
@@ -20,7 +23,14 @@ def broadcast_from_first(value: Tensor) -> Tensor:
 
 
 def gather_rows(local: Tensor) -> Tensor:
-    """Concatenate the tensors of all W processes, (M, ...) each, by rank: (W M, ...)."""
+    """Concatenate the tensors of all W processes by rank (all-gather).
+
+    Args:
+        local: Rows of this process, (M, ...); M is the same on all processes.
+
+    Returns:
+        (W * M, ...).
+    """
     if not (dist.is_available() and dist.is_initialized()):
         return local
     gathered = [torch.empty_like(local) for _ in range(dist.get_world_size())]
@@ -32,7 +42,7 @@ def sample_rows(local: Tensor, count: int) -> Tensor:
     """Sample rows of `gather_rows`, the same on all processes, without gathering all of them.
 
     Args:
-        local: Rows of this process, (M, D).
+        local: Rows of this process, (M, D); M is the same on all processes.
         count: Number of rows, drawn with replacement.
 
     Returns:

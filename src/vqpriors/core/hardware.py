@@ -1,4 +1,4 @@
-"""Device, processes, peak memory and mixed precision."""
+"""The device, the processes of a run, peak memory and mixed precision."""
 
 import resource
 import sys
@@ -34,7 +34,7 @@ def processes() -> "PartialState":
 
 
 def peak_memory(device: torch.device) -> int:
-    """Return this process's peak memory in bytes, of the GPU if the device is one."""
+    """Return the peak memory of this process in bytes: on a GPU its own, otherwise main memory."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -77,7 +77,7 @@ def autocast_once(model: nn.Module, precision: Precision) -> Iterator[None]:
 
 
 def working_dtype(like: Tensor) -> torch.dtype:
-    """Return the dtype of products with a tensor: autocast's if enabled, otherwise its own."""
+    """Return the dtype of products with a tensor: that of autocast if enabled, or its own."""
     kind = like.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else like.dtype
 

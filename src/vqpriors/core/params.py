@@ -1,4 +1,4 @@
-"""Params of a stage as DVC records them, validated by frozen pydantic schemas.
+"""Params of a stage, recorded by DVC and validated by frozen pydantic schemas.
 
 A stage gets only the params that dvc.yaml declares for it: reading an undeclared one is an error
 instead of a stale result. All values are in params.yaml: no schema has a default.
@@ -35,7 +35,7 @@ class Kind:
     config: Any
 
     def changed(self, changes: Mapping[str, Any]) -> Any:
-        """Return the config with some values replaced, validated as params.yaml is.
+        """Return the config with some values replaced, validated like params.yaml.
 
         Raises:
             ValueError: As `Params.section`; names the key without its section.
@@ -68,7 +68,15 @@ class Params:
         return value
 
     def value(self, path: str, expected: Any) -> Any:
-        """Return one scalar, validated by its type, such as `Share`, without coercion."""
+        """Return the value at a dotted path, validated by a type without coercion.
+
+        Args:
+            path: Dotted path of the value.
+            expected: Its type, such as `float` or `Share`.
+
+        Raises:
+            ValueError: If the value is missing, of another type or out of range.
+        """
         try:
             return TypeAdapter(expected).validate_python(self.raw(path), strict=True)
         except ValidationError as error:
@@ -82,7 +90,7 @@ class Params:
         Args:
             path: Dotted path of the section.
             schema: Its schema.
-            besides: Keys of the section to ignore, because they are sections themselves.
+            besides: Keys to ignore, because they are sections with schemas of their own.
 
         Raises:
             ValueError: If a key is missing, unknown, of the wrong type or out of range; names the
@@ -99,6 +107,9 @@ class Params:
         Args:
             chooser: Dotted path of the param that names the kind, such as "prior.arch".
             package: The package of kinds, such as "vqpriors.priors".
+
+        Raises:
+            ValueError: If there is no such kind, or as `section`.
         """
         name = self.value(chooser, str)
         module = load_kind(package, name, param=chooser)

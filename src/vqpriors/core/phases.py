@@ -1,4 +1,4 @@
-"""Training phases (a curriculum), as they stand in params.yaml."""
+"""Schema of training phases (a curriculum) in params.yaml."""
 
 from typing import Annotated
 
@@ -11,13 +11,13 @@ StartEnd = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 
 class Phase(Section):
-    """A stage of training with its own learning rate schedule.
+    """A number of training epochs with their own learning rate schedule.
 
     Attributes:
         epochs: Passes over the training split.
         lr: Peak learning rate.
         frozen: Names of submodules that are not trained.
-        weights: Weights of named losses; 1 for losses without one.
+        weights: Weights of losses by name; 1 for a loss that is not listed.
         options: Keyword arguments of the model's `begin_phase`. A pair [start, end] of numbers is
             annealed: interpolated linearly from the first to the last step of the phase.
     """

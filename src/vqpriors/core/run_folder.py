@@ -1,4 +1,4 @@
-"""A locked folder for the partial results of a run, which outlives an interruption."""
+"""A locked folder for the partial results of a run, kept if the run is interrupted."""
 
 import fcntl
 import os

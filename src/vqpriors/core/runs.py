@@ -1,4 +1,4 @@
-"""Run folders: partial results of a stage that was killed, which its next run continues from."""
+"""Run folders: partial results from which a stage resumes after it was killed."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ def run_folder_of(stage: str, params: Params) -> Iterator[Path]:
 
     Args:
         stage: The stage's name in dvc.yaml.
-        params: Its params.
+        params: The stage's params.
 
     Raises:
         ValueError: If another process runs the same stage.

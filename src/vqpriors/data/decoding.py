@@ -13,7 +13,14 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 
 
 class ImageConfig(Section):
-    """Working size in pixels, number of channels, and method of resizing."""
+    """Format of a data set's pictures.
+
+    Attributes:
+        size: Height and width, pixels.
+        channels: 1 for gray, 3 for RGB.
+        resize: "crop" to the middle square, "pad" to a square, or "stretch".
+        background: Opaque colour, a name or "#rrggbb", behind transparency and padding.
+    """
 
     size: int = Field(ge=4, le=4096)
     channels: Literal[1, 3]
@@ -36,7 +43,7 @@ def decode(data: bytes | None, *, max_pixels: int) -> Image.Image:
     """Decode a PNG, JPEG or WebP and apply its EXIF orientation.
 
     Args:
-        data: Encoded bytes; None is refused, and a path is never opened.
+        data: Encoded bytes; None for a row that has no bytes, perhaps only a path.
         max_pixels: Largest width x height that is decoded.
 
     Returns:
@@ -46,7 +53,7 @@ def decode(data: bytes | None, *, max_pixels: int) -> Image.Image:
         BadImageError: If it is missing, of another format, too large, truncated or corrupt.
     """
     if not data:
-        raise BadImageError("no bytes (a path is never opened)")
+        raise BadImageError("no bytes (a path to a file is not opened)")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > max_pixels:
@@ -64,7 +71,9 @@ def decode(data: bytes | None, *, max_pixels: int) -> Image.Image:
 
 
 def fit(image: Image.Image, config: ImageConfig) -> np.ndarray:
-    """Convert a picture to the working size and channels; the right size is not resampled.
+    """Convert a picture to the working size and channels.
+
+    A picture that already has the working size is not resampled.
 
     Args:
         image: A picture of any mode and size; transparency is blended with the background colour.

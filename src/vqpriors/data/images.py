@@ -1,4 +1,4 @@
-"""Image sets: parquet shards of `SCHEMA` by split, and `source.json` with their provenance."""
+"""Image sets: parquet shards of each split, and `source.json` with their provenance."""
 
 import io
 import json
@@ -31,7 +31,7 @@ _FIX = "write it again with `dvc repro`"
 
 @dataclass(frozen=True)
 class ImageSet:
-    """One split in memory.
+    """Pictures, captions, labels and attributes of one split.
 
     Attributes:
         ids: M ids.
@@ -69,7 +69,11 @@ def read_images(folder: Path, split: str) -> ImageSet:
 
 
 def read_image_shard(path: Path) -> ImageSet:
-    """Read one shard of an image set whose folder has been verified; as `read_images`."""
+    """Read one shard of an image set; the caller has verified the folder.
+
+    Raises:
+        ValueError: If a picture is damaged, or the shard is empty or not of `SCHEMA`.
+    """
     return _collect([path], source=path)
 
 
@@ -109,7 +113,7 @@ def _decoded(name: str, data: bytes, source: Path) -> np.ndarray:
 
 
 def read_captions(folder: Path, split: str) -> list[str]:
-    """Read the captions of one split only.
+    """Read the captions of one split, without its pictures.
 
     Raises:
         ValueError: If the folder is damaged or has no captions.

@@ -22,7 +22,7 @@ def upscale_cells(cells: np.ndarray, *, size: tuple[int, ...], grid: tuple[int, 
     """Upsample masks of codes to masks of pixels (nearest neighbour).
 
     Args:
-        cells: (..., rows * columns) bool.
+        cells: (..., rows * columns) bool, M masks in all.
         size: Height and width of the pictures.
         grid: Rows and columns of codes, which divide the size.
 
@@ -48,8 +48,8 @@ def tile(pixels: np.ndarray, *, columns: int, gap: int, scale: int) -> np.ndarra
     large = pixels.repeat(scale, axis=2).repeat(scale, axis=3)
     rows = -(-len(large) // columns)
     height, width = large.shape[2] + gap, large.shape[3] + gap
-    whole = np.full((large.shape[1], rows * height - gap, columns * width - gap), 255, np.uint8)
+    canvas = np.full((large.shape[1], rows * height - gap, columns * width - gap), 255, np.uint8)
     for i, picture in enumerate(large):
         top, left = i // columns * height, i % columns * width
-        whole[:, top : top + height - gap, left : left + width - gap] = picture
-    return whole
+        canvas[:, top : top + height - gap, left : left + width - gap] = picture
+    return canvas

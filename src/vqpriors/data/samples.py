@@ -26,7 +26,7 @@ class Prompt:
 
     Attributes:
         caption: Its text.
-        id: Id of the real picture whose caption it is; "" for other prompts.
+        id: Id of the real picture that has this caption; "" for a prompt of the user.
     """
 
     caption: str
@@ -49,7 +49,7 @@ class WrittenCaption(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Samples of fixed prompts with one number of decoding steps, for comparison with others.
+    """Samples of fixed prompts at one number of decoding steps, to compare with other numbers.
 
     Attributes:
         steps: Decoding steps per picture.
@@ -114,7 +114,7 @@ def write_samples(
         codes: (M, N) integers.
         spec: Grid and codebook of the codes.
         written: Captions that the prior generated.
-        compared: Samples with different numbers of decoding steps.
+        compared: Samples at different numbers of decoding steps.
         sheets: Pictures of sheets.
     """
     names = [f"pictures/{row:05d}.png" for row in range(len(prompts))]
@@ -152,7 +152,7 @@ def read_captions(folder: Path) -> list[WrittenCaption]:
 
 
 def read_comparisons(folder: Path) -> list[Comparison]:
-    """Read the samples with different numbers of decoding steps."""
+    """Read the samples at different numbers of decoding steps; empty if there are none."""
     verify(folder)
     rows = pq.read_table(folder / COMPARISONS).to_pylist()
     found = []

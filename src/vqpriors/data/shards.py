@@ -1,6 +1,6 @@
-"""Parquet shards by split, named as on the Hugging Face hub.
+"""Parquet shards by split, named as on the Hugging Face Hub.
 
-A split is `SPLIT-00000-of-00003.parquet` and so on; its rows are in order over the shards.
+The files of a split are `SPLIT-00000-of-00003.parquet` and so on, with its rows in order.
 """
 
 from collections.abc import Iterator, Sequence
@@ -74,7 +74,7 @@ def count_rows(paths: Sequence[Path]) -> int:
     """Count the rows of shards from their metadata.
 
     Raises:
-        ValueError: If one can't be read.
+        ValueError: If a shard can't be read.
     """
     count = 0
     for path in paths:
@@ -91,12 +91,12 @@ def read_batches(paths: Sequence[Path], *, rows: int) -> Iterator[pa.RecordBatch
         rows: Maximum number of rows per batch.
 
     Raises:
-        ValueError: If one can't be read.
+        ValueError: If a shard can't be read.
     """
     for path in paths:
         with _readable(path), pq.ParquetFile(path) as shard:
             yield from shard.iter_batches(rows)
-        pa.default_memory_pool().release_unused()  # otherwise kept for later shards
+        pa.default_memory_pool().release_unused()  # otherwise pyarrow keeps it for later shards
 
 
 def _read(path: Path, columns: list[str] | None) -> pa.Table:

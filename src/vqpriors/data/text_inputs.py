@@ -12,7 +12,7 @@ class TextShape(NamedTuple):
     Attributes:
         length: Number of tokens L of a caption, padding included; 0 without text.
         vocabulary: Number of token ids V; 0 without text.
-        feature_width: Width of each token's features; 0 where there are only token ids.
+        feature_width: Width D of each token's features; 0 if the encoder returns only token ids.
     """
 
     length: int
@@ -26,7 +26,7 @@ class TextInput(NamedTuple):
     Attributes:
         tokens: (B, L) int64.
         text_mask: False at padding, True at the first token of every caption; (B, L) bool.
-        features: (B, L, D) float, or None where the encoder returns only token ids.
+        features: (B, L, D) float; None if the encoder returns only token ids.
     """
 
     tokens: Tensor

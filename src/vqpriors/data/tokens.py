@@ -46,7 +46,7 @@ class TokenSpec:
 
 @dataclass(frozen=True)
 class TokenSet:
-    """One split.
+    """Codes and captions of one split.
 
     Attributes:
         spec: Grid and codebook of the codes.
@@ -106,7 +106,17 @@ def read_tokens(folder: Path, split: str, *, tokenizer: str) -> TokenSet:
 
 
 def parse_tokens(table: pa.Table, *, source: str, tokenizer: str) -> TokenSet:
-    """Validate a table of tokens; raises as `read_tokens`."""
+    """Convert a table of `token_table` to a token set, with the checks of `read_tokens`.
+
+    Args:
+        table: The table.
+        source: Path of the table, for errors.
+        tokenizer: Fingerprint of the tokenizer that will decode the codes.
+
+    Raises:
+        ValueError: If the codes do not match their spec or lie outside the codebook, or another
+            tokenizer encoded them.
+    """
     batches, count = table.to_batches(), table.num_rows
     return _collect(batches, table.schema, count=count, source=source, tokenizer=tokenizer)
 

@@ -53,7 +53,7 @@ def serve(folders: Sequence[str], port: int | None) -> None:
 
 
 def _require_port(port: int) -> None:
-    """Raise an error if a port is not available, before anything is loaded."""
+    """Check that a port is available, before anything is loaded."""
     if not 1 <= port <= HIGHEST_PORT:
         raise ValueError(f"--port: must be 1 to {HIGHEST_PORT}, got {port}")
     with socket.socket() as trial:

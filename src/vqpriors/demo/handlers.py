@@ -1,4 +1,4 @@
-"""Event handlers of the page's buttons, as generators, so that previews can be shown."""
+"""Event handlers of the page's buttons; they yield each preview, then the result."""
 
 import base64
 import dataclasses
@@ -30,12 +30,16 @@ from vqpriors.inference.pictures import PictureCallback
 
 TILE, SINGLE_TILE, CANVAS = 196, 392, 364  # screen pixels
 Result = tuple[str, int, Pictures]
-"""HTML, the seed, and the pictures."""
+"""HTML of the pictures, the seed, and the pictures."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Handlers:
-    """The handlers, with the generators that the page offers, by name."""
+    """The handlers of a page.
+
+    Attributes:
+        generators: The generators to choose from, by their names on the page.
+    """
 
     generators: Mapping[str, Generator]
 
@@ -91,7 +95,7 @@ def show_errors(handler: Callable[..., Iterator[Any]]) -> Callable[..., Iterator
 
 
 def page_error(reason: str) -> gr.Error:
-    """Return an error that shows a reason on the page as plain text, without a traceback."""
+    """Return an error whose reason appears on the page as plain text, without a traceback."""
     return gr.Error(escape(" ".join(reason.split())), print_exception=False)
 
 
@@ -141,7 +145,7 @@ def parse_settings(
 
 
 def tiles(pictures: Sequence[Image.Image], notes: Sequence[str] = ()) -> str:
-    """Return HTML of pictures side by side, each with its note below, if any."""
+    """Return HTML of pictures side by side, with a note below each if there are notes."""
     edge = SINGLE_TILE if len(pictures) == 1 else TILE
     figures = []
     for i, picture in enumerate(pictures):

@@ -1,4 +1,4 @@
-"""Layout of the page: its controls, and the handlers of their events."""
+"""Layout of the page: its controls, connected to the handlers of their events."""
 
 import secrets
 from collections.abc import Mapping
@@ -24,6 +24,7 @@ NO_REDRAWING = (
     "This prior draws in one order, from the top, and can't redraw parts. Train one that can: "
     "dvc exp run -S prior.arch=cftn"
 )
+# Options of events: those that run a generator wait for each other, others do not wait.
 RUN: dict[str, Any] = {"concurrency_id": "prior", "api_visibility": "private"}
 AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
@@ -32,7 +33,7 @@ def build_page(generators: Mapping[str, Generator]) -> gr.Blocks:
     """Build the page.
 
     Args:
-        generators: By their names on the page; the first one is preselected.
+        generators: Generators by their names on the page; the first one is preselected.
     """
     with gr.Blocks(
         title=TITLE, analytics_enabled=False, delete_cache=(UPLOAD_SECONDS, UPLOAD_SECONDS)
@@ -42,7 +43,7 @@ def build_page(generators: Mapping[str, Generator]) -> gr.Blocks:
 
 
 def controls_for(generator: Generator) -> dict[str, Any]:
-    """Return the controls that depend on the generator, not rendered yet, or as an update."""
+    """Return the controls that depend on the generator, to render or to update rendered ones."""
     defaults, sampler, spec = generator.defaults, generator.sampler.config, generator.spec
     can_redraw = "in-painting" in generator.sampler.module.EDITS
     codes = f"{spec.rows} x {spec.columns} codes, codebook of {spec.codebook_size:,}"

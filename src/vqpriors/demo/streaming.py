@@ -1,4 +1,4 @@
-"""Pictures for the page: previews of a running call, scaling, drawings and examples."""
+"""Pictures of the page: previews of a running call, scaling, painted masks and examples."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -16,22 +16,22 @@ from vqpriors.data.shards import read_batches, shard_paths
 from vqpriors.inference.pictures import PictureCallback, to_pictures
 
 NUM_EXAMPLE_PICTURES = 64  # of the test split
-NO_PICTURE = "No picture yet: pick a sample or upload one."
+NO_PICTURE = "No picture yet: upload one, or use a drawn or a test picture."
 Pictures = list[Image.Image]
 
 
 class ClientGoneError(Exception):
-    """Stops a call whose previews nobody reads any more."""
+    """Raised in a running call to stop it after the client has left."""
 
 
 def stream_previews(draw: Callable[[PictureCallback], Pictures]) -> Iterator[Pictures]:
-    """Yield previews after each decoding step and the result at the end, from another thread.
+    """Run a call in another thread; yield previews after its decoding steps, then its result.
 
-    A slow reader misses previews, but never the result. Closing the iterator stops the thread at
-    its next step.
+    A slow reader misses previews, but never the result. Closing the iterator stops the call at its
+    next step. Exceptions of the call are raised here.
 
     Args:
-        draw: Takes the callback of each step; returns the result.
+        draw: The call; takes the callback of each step and returns the result.
     """
     previews: SimpleQueue[Pictures | None] = SimpleQueue()
     is_closed = Event()
@@ -60,7 +60,7 @@ def _newest(previews: "SimpleQueue[Pictures | None]") -> Pictures | None:
 
 
 def upscale(picture: Image.Image, edge: int) -> Image.Image:
-    """Repeat each pixel by the largest integer factor that keeps the picture within an edge."""
+    """Enlarge by repeating pixels, by the largest integer factor that fits an edge in pixels."""
     factor = max(1, edge // max(picture.size))
     size = (picture.width * factor, picture.height * factor)
     return picture.resize(size, Image.Resampling.NEAREST)
@@ -71,11 +71,11 @@ def downscale(picture: Image.Image, edge: int) -> Image.Image:
 
     Args:
         picture: Of any mode and size.
-        edge: Edge of the picture before `upscale`.
+        edge: Edge of the picture before `upscale`, pixels.
     """
     small = picture.resize((edge, edge), Image.Resampling.NEAREST)
-    again = small.resize(picture.size, Image.Resampling.NEAREST)
-    return small if again.tobytes() == picture.tobytes() else picture
+    enlarged = small.resize(picture.size, Image.Resampling.NEAREST)
+    return small if enlarged.tobytes() == picture.tobytes() else picture
 
 
 def split_drawing(drawing: dict[str, Any] | None) -> tuple[Image.Image, Image.Image]:
@@ -100,12 +100,12 @@ def split_drawing(drawing: dict[str, Any] | None) -> tuple[Image.Image, Image.Im
 
 
 def preprocess(picture: Image.Image, config: ImageConfig) -> Image.Image:
-    """Bring a picture to the size and channels of a tokenizer's input."""
+    """Convert a picture to the size and channels of a tokenizer's input."""
     return to_pictures(fit(picture, config)[None])[0]
 
 
 def example_pictures(folder: Path) -> tuple[Pictures, list[str]]:
-    """Return pictures of the test split beside a generator's parts, and their distinct captions.
+    """Read pictures of the test split beside a generator's parts, and their distinct captions.
 
     Args:
         folder: The folder of the parts; both lists are empty if it has no `images/`.

@@ -11,7 +11,7 @@ FRAME_TIME, LAST_FRAME_TIME = 120, 2000  # milliseconds
 
 
 def save_gif(frames: Sequence[Image.Image], path: Path) -> None:
-    """Write an endless animation that pauses on its last frame.
+    """Write a GIF that loops endlessly and pauses on its last frame.
 
     Args:
         frames: At least one picture, all of the same size.
@@ -22,9 +22,9 @@ def save_gif(frames: Sequence[Image.Image], path: Path) -> None:
     ends.paste(frames[0], (0, 0))
     ends.paste(frames[-1], (frames[0].width, 0))
     palette = ends.quantize(256)
-    drawn = [frame.convert("RGB").quantize(palette=palette) for frame in frames]
-    times = [FRAME_TIME] * (len(drawn) - 1) + [LAST_FRAME_TIME]
+    quantized = [frame.convert("RGB").quantize(palette=palette) for frame in frames]
+    times = [FRAME_TIME] * (len(quantized) - 1) + [LAST_FRAME_TIME]
     with new_file(path) as file:
-        drawn[0].save(
-            file, format="GIF", save_all=True, append_images=drawn[1:], duration=times, loop=0
+        quantized[0].save(
+            file, format="GIF", save_all=True, append_images=quantized[1:], duration=times, loop=0
         )

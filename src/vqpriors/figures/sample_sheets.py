@@ -23,7 +23,7 @@ def draw_sheets(
     """Draw all sheets.
 
     Args:
-        rows: Codes of the pictures that `sample` drew for sheets.
+        rows: Pictures that the `sample` stage drew for sheets, as codes.
         decode: The tokenizer's decoder.
         real: Codes and captions of the evaluated split.
         originals: Pictures of that split, (M, C, H, W) uint8.
@@ -33,8 +33,8 @@ def draw_sheets(
         The sheets by name.
     """
     spec = real.spec
-    noise = np.random.default_rng(derived_seed(seed, "random codes"))
-    random = noise.integers(spec.codebook_size, size=(NUM_PICTURES, spec.length))
+    generator = np.random.default_rng(derived_seed(seed, "random codes"))
+    random_codes = generator.integers(spec.codebook_size, size=(NUM_PICTURES, spec.length))
     by_sheet = {
         name: [row for row in rows if row.sheet == name]
         for name in ("samples", "temperatures", "edits")
@@ -46,7 +46,7 @@ def draw_sheets(
         "reconstructions": sheets.pair_sheet(
             originals[:NUM_PICTURES], decode(real.codes[:NUM_PICTURES])
         ),
-        "random_codes": sheets.grid_sheet(decode(random)),
+        "random_codes": sheets.grid_sheet(decode(random_codes)),
     }
 
 
@@ -66,16 +66,16 @@ def _temperatures(rows: Sequence[SheetRow], decode: Decode) -> Image.Image:
 
 
 def _edits(rows: Sequence[SheetRow], decode: Decode, real: TokenSet) -> Image.Image:
-    """Draw each edit of the first real pictures: the known part, then the result."""
+    """Draw each edit of the first pictures of the split: the given part, then the result."""
     grid = (real.spec.rows, real.spec.columns)
     conditions = list(dict.fromkeys(row.condition for row in rows))
-    whole = decode(real.codes[: len(rows) // max(1, len(conditions))])
-    blocks = [sheets.Block([whole], "the pictures, reconstructed from their codes")]
+    originals = decode(real.codes[: len(rows) // max(1, len(conditions))])
+    blocks = [sheets.Block([originals], "the pictures, reconstructed from their codes")]
     for condition in conditions:
         own = [row for row in rows if row.condition == condition]
         keep = np.array([row.keep for row in own])
-        keep_pixels = upscale_cells(keep, size=whole.shape[2:], grid=grid)
-        given = np.where(keep_pixels, whole, HIDDEN_GRAY).astype(np.uint8)
+        keep_pixels = upscale_cells(keep, size=originals.shape[2:], grid=grid)
+        given = np.where(keep_pixels, originals, HIDDEN_GRAY).astype(np.uint8)
         blocks.append(sheets.Block([given, decode(_codes(own))], condition))
     return sheets.sheet(blocks)
 

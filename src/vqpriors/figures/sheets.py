@@ -1,7 +1,7 @@
 """Contact sheets: grids of pictures with a title, headings and captions.
 
 A sheet is a grid of blocks, and a block is a small grid of pictures with a caption. Text is drawn
-as an image, so a layout consists of images below and beside each other.
+as an image too, so the layout is done by stacking images.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,8 @@ from PIL import Image
 from vqpriors.core.artifact import new_file
 from vqpriors.figures.text_image import INK, PAPER, draw_text, text_width
 
-FRAME = (212, 212, 216)
+FRAME = (212, 212, 216)  # colour
+# Pixels, as are the sizes below.
 MARGIN, BLOCK_GAP, GROUP_GAP, PICTURE_GAP, TEXT_GAP = 24, 20, 12, 4, 6
 TITLE_SIZE, MAX_NAME_WIDTH, SHOWN_EDGE = 18, 160, 112
 NO_CAPTION = "(no caption)"
@@ -28,7 +29,7 @@ class Block:
     Attributes:
         lines: The pictures of each row, (M, C, H, W) uint8 with C = 1 or 3 and M at least 1.
         caption: Text below the pictures; None for none.
-        names: A text to the left of each row; empty for none.
+        names: Text to the left of each row; empty for none.
     """
 
     lines: Sequence[np.ndarray]
@@ -47,7 +48,7 @@ def sheet(
     Args:
         blocks: At least one block.
         title: Text at the top; empty for none.
-        headings: Texts above the top blocks; each spans an equal number of pictures.
+        headings: Texts above each of the top blocks, over equally many pictures each.
         across: Number of blocks side by side.
 
     Returns:
@@ -86,7 +87,7 @@ def captioned_sheet(
 def comparison_sheet(
     pixels: np.ndarray, captions: Sequence[str], headings: Sequence[str], *, title: str = ""
 ) -> Image.Image:
-    """Draw the same prompts under several conditions, such as temperatures, in columns.
+    """Draw a row for each prompt, with a column for each condition, such as a temperature.
 
     Args:
         pixels: S pictures of each of P prompts under each of T conditions;
@@ -112,7 +113,7 @@ def pair_sheet(
 
     Args:
         originals: (M, C, H, W) uint8.
-        reconstructions: Like `originals`.
+        reconstructions: Same shape and dtype as `originals`.
         names: Names of the upper and the lower row.
         title: Text at the top; empty for none.
         columns: Number of pairs side by side.
@@ -133,7 +134,7 @@ def grid_sheet(pixels: np.ndarray, *, title: str = "", columns: int = 8) -> Imag
 
 
 def save_png(image: Image.Image, path: Path) -> None:
-    """Write a PNG file whose bytes depend on the pixels only, atomically.
+    """Write a PNG file atomically; its bytes depend on the pixels only.
 
     Args:
         image: An image in a mode that PNG supports.

@@ -1,4 +1,4 @@
-"""Text as images, wrapped and truncated; any string can be drawn.
+"""Text as images, wrapped and truncated; any string is accepted.
 
 The font is included in Pillow, so sheets look the same on all machines. It has basic Latin only:
 accents are removed, and letters of other scripts appear as boxes.

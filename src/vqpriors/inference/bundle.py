@@ -2,4 +2,4 @@
 
 PARTS = ("tokenizer", "text", "prior")
 CARD, SETTINGS = "README.md", "settings.json"
-CHECKOUT_FILES = ("params.yaml", "dvc.lock", "metrics/evaluate/metrics.json")  # beside its data/
+CHECKOUT_FILES = ("params.yaml", "dvc.lock", "metrics/evaluate/metrics.json")  # beside data/

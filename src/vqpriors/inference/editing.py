@@ -24,7 +24,7 @@ def codes_to_keep(mask: np.ndarray, rows: int, columns: int) -> np.ndarray:
     """
     if mask.ndim != 2 or mask.shape[0] % rows or mask.shape[1] % columns:
         raise ValueError(
-            f"mask: must be of a multiple of {columns} x {rows} pixels, like the picture; "
+            f"mask: width and height must be multiples of {columns} and {rows} pixels, "
             f"got {' x '.join(map(str, mask.shape[::-1]))}; resize it"
         )
     patches = mask.reshape(rows, mask.shape[0] // rows, columns, mask.shape[1] // columns)
@@ -32,7 +32,7 @@ def codes_to_keep(mask: np.ndarray, rows: int, columns: int) -> np.ndarray:
 
 
 def edit_mask(edit: str, rows: int, columns: int, *, count: int, seed: int) -> np.ndarray:
-    """Return the codes that an edit keeps.
+    """Return the mask of the codes that an edit keeps.
 
     Args:
         edit: One of `EDITS`: "in-painting" redraws the middle, "out-painting" all but the middle,

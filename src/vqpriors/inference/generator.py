@@ -38,15 +38,15 @@ class Generator:
     """A trained model that draws pictures from prompts, redraws parts of them and captions them.
 
     Attributes:
-        prior: The distribution of codes, given a caption.
+        prior: The prior: a distribution over codes, given a caption.
         tokenizer: Converts pictures to codes and back.
-        spec: The shape of a picture's codes.
+        spec: Grid and codebook of the codes.
         encoder: The text encoder.
         image: Size and channels of the pictures.
         arch: The kind of prior, such as "cftn2".
         folder: The folder that the parts were loaded from.
         defaults: Defaults of the sampling options.
-        sampler: The kind of sampler, with its settings.
+        sampler: The sampler, with its settings.
     """
 
     prior: Any
@@ -76,7 +76,7 @@ class Generator:
         with ExitStack() as stack:
             parts = load_parts(stack.enter_context(open_source(source, revision)))
             generator = cls(*parts, *read_settings(parts.folder, parts.prior.primitive))
-            # `save` reads the copy of a revision, so it must live as long as the generator.
+            # `save` reads the temporary copy of a revision: keep it as long as the generator.
             weakref.finalize(generator, stack.pop_all().close)
         return generator
 
@@ -151,10 +151,11 @@ class Generator:
         seed: int = 0,
         callback: PictureCallback | None = None,
     ) -> list[Image.Image]:
-        """Redraw the white part of a mask, in whole patches of a code each; as `__call__`.
+        """Redraw the white part of a mask, in whole patches of a code each (masked priors only).
 
         The picture may have any size and mode. It is cropped and resized to the tokenizer's size,
-        and the mask with it. The prompt describes the whole picture.
+        and the mask with it. The prompt describes the whole picture. Other arguments and errors are
+        those of `__call__`; there is also a ValueError if the mask marks nothing.
         """
         marked = fit(mask, self.image.model_copy(update={"channels": 1}))[0] >= 128
         keep = codes_to_keep(marked, *self.spec.grid)
@@ -177,7 +178,7 @@ class Generator:
         seed: int = 0,
         callback: PictureCallback | None = None,
     ) -> list[Image.Image]:
-        """Keep half of a picture's codes, a random half in each sample, and redraw the rest."""
+        """Redraw a random half of a picture's codes, another half in each sample; as `inpaint`."""
         options = SamplingOptions(steps, temperature, guidance, seed)
         prompts, grid = repeat_prompts(prompt, num_samples), self.spec.grid
         keep = edit_mask("variation", *grid, count=num_samples, seed=seed)
@@ -185,16 +186,14 @@ class Generator:
         return self._draw(prompts, options, callback, known)
 
     def caption(self, picture: Image.Image | Sequence[Image.Image], *, seed: int = 0) -> list[str]:
-        """Generate a caption for each picture.
+        """Generate a caption for each picture, of any size and mode.
 
         Raises:
             ValueError: If the prior can't caption.
         """
         if not self.is_captioner:
-            raise ValueError(
-                "prior.arch: this prior writes no captions; train one that does "
-                "(`dvc exp run -S prior.arch=cftn2`)"
-            )
+            fix = "train one that does (`dvc exp run -S prior.arch=cftn2`)"
+            raise ValueError(f"prior.arch: this prior writes no captions; {fix}")
         pictures = [picture] if isinstance(picture, Image.Image) else list(picture)
         return self.caption_codes(self.encode(pictures), seed=seed)
 
@@ -204,7 +203,7 @@ class Generator:
 
     @property
     def has_steps(self) -> bool:
-        """Whether the number of decoding steps is free."""
+        """Whether the number of decoding steps can be chosen."""
         return self.sampler.module.HAS_STEPS
 
     @property
@@ -250,7 +249,7 @@ class Generator:
 
         Args:
             prompts: M texts.
-            options: Sampling options.
+            options: Sampling options; a ValueError names one that is not supported.
             purpose: Part of the seed, so that each purpose has its own random numbers.
             known: Codes, (M, N) integers, and which of them to keep, (M, N) bool.
             callback: Called after each decoding step of a batch.

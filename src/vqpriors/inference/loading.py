@@ -1,4 +1,4 @@
-"""Loading of a generator's parts, from a folder, a DVC revision or the Hub; and saving."""
+"""Loading of a generator's parts from a folder, a DVC revision or the Hub, and saving them."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Parts(NamedTuple):
-    """The trained parts of a generator; see its attributes."""
+    """The trained parts of a generator; fields as the attributes of `Generator`."""
 
     prior: Any
     tokenizer: Any
@@ -36,7 +36,7 @@ class Parts(NamedTuple):
 
 @contextmanager
 def open_source(source: str | Path, revision: str | None) -> Iterator[Path]:
-    """Yield the folder of a source, see `Generator.load`; the copy of a revision is temporary.
+    """Yield the folder of a source of `Generator.load`; for a revision, a temporary copy.
 
     Raises:
         ValueError: If the source or a part is missing.
@@ -57,7 +57,7 @@ def open_source(source: str | Path, revision: str | None) -> Iterator[Path]:
 
 
 def load_parts(folder: Path) -> Parts:
-    """Load the parts in a folder, on the best device.
+    """Load the parts in a folder, on the first GPU or the CPU.
 
     Raises:
         ValueError: If a part is damaged or was trained with other parts.

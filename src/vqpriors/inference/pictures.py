@@ -1,4 +1,4 @@
-"""Pictures from pixels, and previews of partly drawn ones."""
+"""Conversion of pixels to pictures, and previews during sampling."""
 
 from collections.abc import Callable
 
@@ -26,10 +26,10 @@ def preview_callback(
     *,
     grid: tuple[int, int],
 ) -> Callback:
-    """Return a sampler's callback that decodes the codes so far and calls another with pictures.
+    """Return a callback for a sampler, which decodes the codes so far and passes pictures on.
 
     Args:
-        callback: The other; None for none.
+        callback: Is called with the pictures; None for none.
         decode: Decodes codes, (M, N) integers, to (M, C, H, W) uint8.
         grid: Rows and columns of codes.
     """

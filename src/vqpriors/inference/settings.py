@@ -56,10 +56,10 @@ class SamplingOptions:
 
 
 def repeat_prompts(prompt: str | Sequence[str], num_samples: int) -> list[str]:
-    """Repeat each prompt for its samples.
+    """Repeat each prompt `num_samples` times.
 
     Raises:
-        ValueError: If there are no pictures or too many to draw, or a prompt is too long.
+        ValueError: If that gives no pictures or too many, or a prompt is too long.
     """
     prompts = [prompt] if isinstance(prompt, str) else list(prompt)
     if num_samples < 1 or not 1 <= len(prompts) * num_samples <= MAX_PICTURES:
@@ -74,13 +74,13 @@ def repeat_prompts(prompt: str | Sequence[str], num_samples: int) -> list[str]:
 
 
 def settings_as_params(defaults: SamplingDefaults, sampler: Kind) -> dict[str, Any]:
-    """Return the defaults and the sampler's settings, laid out like `sample` in params.yaml."""
+    """Return the defaults and the sampler's settings as a section like `sample` of params.yaml."""
     shared = defaults.model_dump(include=set(SamplingDefaults.model_fields))
     return shared | {sampler.name: sampler.config.model_dump()}
 
 
 def read_settings(folder: Path, primitive: str) -> tuple[SamplingDefaults, Kind]:
-    """Read the defaults and the sampler for a folder's parts.
+    """Read the sampling defaults and the sampler of a folder's parts.
 
     Args:
         folder: A folder with settings.json, or one beside a checkout's params.yaml.

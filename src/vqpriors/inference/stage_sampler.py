@@ -43,7 +43,7 @@ class StageSampler:
     Attributes:
         generator: The generator.
         config: The keys of `sample` that do not belong to one sampler.
-        seed: The run's seed.
+        seed: The seed of params.yaml.
     """
 
     generator: Generator
@@ -85,7 +85,11 @@ class StageSampler:
     def sample_timed(
         self, captions: Sequence[str], *, purpose: str, steps: int | None = None
     ) -> tuple[np.ndarray, np.ndarray, float]:
-        """Draw and decode; return codes, pixels and seconds per picture."""
+        """Draw and decode a picture for each caption, and measure the time.
+
+        Returns:
+            Codes, (M, N) uint16, pixels, (M, C, H, W) uint8, and seconds per picture.
+        """
         began = time.perf_counter()
         codes = self.sample_codes(captions, purpose=purpose, steps=steps)
         pixels = self.generator.decode(codes)
@@ -125,9 +129,14 @@ class StageSampler:
 
 
 def load_stage_sampler(folder: Path, params: Params, *, seed: int) -> StageSampler:
-    """Load the trained parts in a folder and the section `sample` of params.yaml."""
+    """Load the trained parts in a folder, with the section `sample` of params.yaml.
+
+    Raises:
+        ValueError: If a part is missing, damaged or was trained with other parts, or a param of any
+            sampler is missing or out of range.
+    """
     config = params.section("sample", SampleConfig, besides=kind_names(SAMPLERS))
-    # Check all: they are params of the stage, which would otherwise run with a wrong one.
+    # All samplers' sections are params of the stage, so all are checked, not only the chosen one.
     samplers = {kind: _read_sampler(kind, params) for kind in kind_names(SAMPLERS)}
     parts = load_parts(folder)
     sampler = samplers[choose_sampler(config.sampler, parts.prior.primitive)]

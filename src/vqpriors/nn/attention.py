@@ -16,12 +16,12 @@ from vqpriors.core.hardware import working_dtype
 from vqpriors.nn.norm import RMSNorm
 from vqpriors.nn.residual import ResidualLinear
 
-MAX_UNFUSED_KEYS = 256  # up to so many keys, a CPU trains faster without torch's fused attention
+MAX_UNFUSED_KEYS = 256  # up to this many keys, fused attention slows training on a CPU
 MAX_SCORES = 2**26  # attention scores that a CPU may hold at once in half precision: 128 MiB
 
 Context = tuple[tuple[Tensor, Tensor], Tensor]
-"""What cross-attention attends to: keys and values, (B, heads, L, head_width) each, and the padding
-mask, (B, L) bool, False at padding."""
+"""Keys and values of cross-attention, (B, heads, L, head_width) each, and their padding mask,
+(B, L) bool, False at padding."""
 
 
 class KeyValueCache:
@@ -38,7 +38,15 @@ class KeyValueCache:
         self.length = 0
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Store one position's, (B, heads, 1, head_width), and return those of all positions."""
+        """Append the keys and values of one position; return those of all positions so far.
+
+        Args:
+            keys: (B, heads, 1, head_width).
+            values: (B, heads, 1, head_width).
+
+        Returns:
+            Keys and values, (B, heads, length, head_width) each.
+        """
         self.keys[:, :, self.length] = keys[:, :, 0]
         self.values[:, :, self.length] = values[:, :, 0]
         self.length += 1
@@ -46,7 +54,7 @@ class KeyValueCache:
 
 
 def grid_rope(rows: int, columns: int, head_width: int, *, base: float = 1e4) -> Tensor:
-    """Return tables of the rotary positions of a grid in raster order, after a start at angle 0.
+    """Return rotary tables of a start token, at angle 0, and a grid of codes in raster order.
 
     Half of a head's channel pairs are rotated by the row, the other half by the column.
 
@@ -54,7 +62,7 @@ def grid_rope(rows: int, columns: int, head_width: int, *, base: float = 1e4) ->
         rows: Rows of the grid.
         columns: Columns of the grid.
         head_width: Width of a head; a multiple of 4.
-        base: Base of the geometric sequence of frequencies.
+        base: Base of the geometric sequence of frequencies, radians per row or column.
 
     Returns:
         (2, 1 + rows * columns, head_width) float, as `rope_tables`.
@@ -69,7 +77,10 @@ def grid_rope(rows: int, columns: int, head_width: int, *, base: float = 1e4) ->
 
 
 def rope_tables(angles: Tensor) -> Tensor:
-    """Return the cosines and sines by which `rotate` rotates by angles, (N, D / 2) radians.
+    """Return the cosines and sines with which `rotate` rotates pairs of channels.
+
+    Args:
+        angles: Angle of each position and pair, (N, D / 2) float, radians.
 
     Returns:
         (2, N, D) float: for each channel, the cosine that multiplies it, and the signed sine that
@@ -85,6 +96,9 @@ def rotate(x: Tensor, rope: Tensor) -> Tensor:
     Args:
         x: (B, heads, N, D).
         rope: (2, N, D) float, from `rope_tables`.
+
+    Returns:
+        (B, heads, N, D), in the dtype of `x`.
     """
     cos, sin = rope.to(x.dtype).unbind(0)
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
@@ -102,7 +116,7 @@ def attend(
 
     Args:
         query: (B, heads, N, D).
-        key: (B, heads, L, D); its dtype is that of the computation.
+        key: (B, heads, L, D); attention is computed in its dtype.
         value: (B, heads, L, D).
         attention_mask: True where a query may attend to a key, broadcast to (B, heads, N, L) bool;
             None to attend to all.
@@ -113,8 +127,8 @@ def attend(
     """
     query = query.to(key.dtype)
     if not _is_fused_slow(query, key):
-        is_other = key.dtype != working_dtype(key)  # autocast would undo it
-        with torch.autocast(key.device.type, enabled=False) if is_other else nullcontext():
+        is_cast = key.dtype != working_dtype(key)  # autocast would cast back to its own dtype
+        with torch.autocast(key.device.type, enabled=False) if is_cast else nullcontext():
             return F.scaled_dot_product_attention(
                 query, key, value, attn_mask=attention_mask, is_causal=is_causal
             )
@@ -140,7 +154,7 @@ def _is_fused_slow(query: Tensor, key: Tensor) -> bool:
 
 
 def cache_dtype(like: Tensor) -> torch.dtype:
-    """Return the dtype of cached keys and values, for queries that come one at a time.
+    """Return the dtype in which to cache keys and values, for one query at a time.
 
     On CPUs, torch 2.13's attention for one query takes 2 to 5 times as long in bfloat16 as in
     float32.
@@ -177,7 +191,7 @@ class SelfAttention(nn.Module):
             is_causal: Whether a position attends only to itself and those before it.
             rope: Rotary positions, (2, N, head_width), from `rope_tables`.
             padding_mask: False at padding, (B, N) bool.
-            cache: Keys and values of the positions before; those of `x` are appended.
+            cache: Keys and values of earlier positions; those of `x` are appended.
 
         Returns:
             (B, N, D).

@@ -1,6 +1,6 @@
-"""Transformer backbone of a prior: embedded codes, blocks with a caption, norm and head.
+"""Transformer backbone of a prior: code embeddings, blocks, final norm and head.
 
-A prior that derives from `Backbone` adds what it learns and how it draws.
+A prior derives from `Backbone` and adds its losses and the methods that samplers call.
 """
 
 from typing import Literal, cast
@@ -18,7 +18,7 @@ from vqpriors.nn.text_tower import TextTower
 
 
 class BackboneConfig(Section):
-    """The params of a backbone, which are equal in all priors that have one."""
+    """Params that all priors with a `Backbone` share."""
 
     width: int = Field(ge=8)
     depth: int = Field(ge=1)
@@ -33,23 +33,24 @@ class Backbone(nn.Module):
 
     Args:
         name: The prior's name, for error messages.
-        grid: Height and width of the grid of codes.
-        codebook_size: Number of codes K; token K is the prior's own: a start or a mask token.
-        text: Shape of the captions; of length 0 for a prior without captions.
-        start_token: Whether the sequence begins with a token that lies outside the grid.
+        grid: Rows and columns of the grid of codes.
+        codebook_size: Number of codes K; embedding K is for the prior's start or mask token.
+        text: Sizes of the captions; length 0 for an unconditional prior.
+        start_token: Whether the input is a start token and all codes but the last.
         width: Width of the residual stream.
         depth: Number of blocks.
         heads: Number of attention heads.
         text_depth: Number of blocks of the text tower.
-        positions: "rope" or "learned".
-        dropout: Share of values dropped.
+        positions: "rope" for rotary positions, or "learned" embeddings.
+        dropout: Dropout probability.
 
     Attributes:
-        grid: Height and width of the grid of codes.
+        grid: Rows and columns of the grid of codes.
         length: Number of codes N.
 
     Raises:
-        ValueError: If the heads do not fit the width.
+        ValueError: If the heads do not divide the width, or with "rope" their width is not a
+            multiple of 4.
     """
 
     rope: Tensor | None
@@ -72,7 +73,7 @@ class Backbone(nn.Module):
         super().__init__()
         if width % heads or (positions == "rope" and width // heads % 4):
             raise ValueError(
-                f"prior.{name}.heads: must divide width into heads of a multiple of 4, "
+                f"prior.{name}.heads: must divide width, for rope into heads of a multiple of 4, "
                 f"got heads={heads}, width={width}; change one of them in params.yaml"
             )
         self.grid, self.length, self.heads = grid, grid[0] * grid[1], heads
@@ -94,7 +95,15 @@ class Backbone(nn.Module):
         initialise(self, depth=depth)
 
     def embed(self, tokens: Tensor, *, position: int = 0) -> Tensor:
-        """Embed tokens, (B, L) int64, of which the first has a position; (B, L, width) float."""
+        """Embed consecutive tokens of a sequence.
+
+        Args:
+            tokens: (B, L) int64.
+            position: Position of the first of them.
+
+        Returns:
+            (B, L, width) float, in the dtype of matrix products.
+        """
         x = self.embedding(tokens)
         if self.positions is not None:
             x = x + self.positions.weight[position : position + tokens.shape[1]]
@@ -102,7 +111,12 @@ class Backbone(nn.Module):
         return self.dropout(x.to(working_dtype(x)))
 
     def contexts(self, text: TextInput, *, for_cache: bool = False) -> list[Context | None]:
-        """Return the caption's keys and values for each block; None without captions."""
+        """Return the caption's keys and values for each block; None without captions.
+
+        Args:
+            text: The captions.
+            for_cache: As `CrossAttention.keys_values`.
+        """
         if self.text_tower is None:
             return [None] * len(self.blocks)
         vectors = self.text_tower(text)
@@ -118,13 +132,16 @@ class Backbone(nn.Module):
         is_causal: bool,
         caches: list[KeyValueCache] | None = None,
     ) -> Tensor:
-        """Run all blocks over embedded tokens, (B, L, width).
+        """Run all blocks; the final norm and the head are not included.
 
         Args:
-            x: Embedded tokens; those after the cached ones if there are caches.
+            x: Embedded tokens, (B, L, width); with caches, the tokens after the cached ones.
             contexts: The caption for each block.
             is_causal: Whether a token attends only to itself and to tokens before it.
-            caches: Keys and values of the tokens before, for each block; they are extended.
+            caches: Keys and values of earlier tokens for each block; those of `x` are appended.
+
+        Returns:
+            (B, L, width).
         """
         rope = self.rope
         if caches is None:

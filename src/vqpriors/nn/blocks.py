@@ -13,10 +13,10 @@ from vqpriors.nn.residual import ResidualLinear
 
 
 class Head(nn.Linear):
-    """The projection to logits.
+    """Linear projection to logits.
 
     Attributes:
-        uses_adamw: Selects AdamW for the weight where hidden layers are trained by Muon.
+        uses_adamw: The weight is trained by AdamW even if hidden layers are trained by Muon.
     """
 
     uses_adamw = True
@@ -67,11 +67,11 @@ class Block(nn.Module):
         """Map (B, N, D) to (B, N, D).
 
         Args:
-            x: The layer's input.
+            x: The residual stream.
             is_causal: As `SelfAttention.forward`.
             rope: As `SelfAttention.forward`.
             padding_mask: As `SelfAttention.forward`.
-            context: The caption's keys and values for this layer, and its mask.
+            context: The caption's keys and values for this block, and its mask; None for none.
             cache: As `SelfAttention.forward`.
         """
         x = x + self.self_attention(

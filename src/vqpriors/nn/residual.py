@@ -1,4 +1,4 @@
-"""The output projection of a residual branch, initialised apart from other layers.
+"""The output projection of a residual branch, initialised at a smaller scale than other layers.
 
 Reference:
     Radford et al. 2019, GPT-2 (residual layers scaled down by depth).

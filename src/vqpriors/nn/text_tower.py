@@ -1,4 +1,4 @@
-"""The caption encoder of a prior: tokens or features to vectors of the prior's width."""
+"""The caption encoder of a prior: maps tokens or features to vectors of the prior's width."""
 
 from torch import Tensor, nn
 
@@ -23,7 +23,7 @@ class TextTower(nn.Module):
         self.norm = RMSNorm(width)
 
     def forward(self, text: TextInput) -> Tensor:
-        """Encode captions as vectors, (B, L, D)."""
+        """Encode B captions of L tokens as vectors, (B, L, width)."""
         if self.embedding is not None:
             x = self.embedding(text.tokens)
         else:

@@ -1,4 +1,4 @@
-"""Artifacts of another commit or experiment of a checkout, from DVC's cache or its remote."""
+"""Artifacts of another commit or experiment of a checkout, from DVC's cache or remote."""
 
 import os
 from collections.abc import Collection, Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def checkout_revision(
     folder: Path, revision: str, *, parts: Collection[str], besides: Collection[str]
 ) -> Iterator[Path]:
-    """Yield a temporary copy of a folder at a revision, with some files around it.
+    """Yield a temporary copy of a folder at a revision, with some files beside it.
 
     Nothing in the checkout changes, and the folder need not exist in it.
 
@@ -28,8 +28,8 @@ def checkout_revision(
         besides: Optional files, relative to the folder, such as `../params.yaml`.
 
     Raises:
-        ValueError: If there is no such repository or revision, or a part is not in it, not
-            available or damaged.
+        ValueError: If there is no such repository or revision, or a part is not in the revision,
+            neither in the cache nor in the remote, or damaged.
     """
     with TemporaryDirectory(prefix="vqpriors-") as temporary:
         target = Path(temporary)
@@ -56,9 +56,9 @@ def _open(folder: Path, revision: str) -> "tuple[Path, DVCFileSystem]":
     from dvc.scm import RevError, SCMError
 
     absolute = folder.resolve()
-    near = next(path for path in (absolute, *absolute.parents) if path.is_dir())
+    existing = next(path for path in (absolute, *absolute.parents) if path.is_dir())
     try:
-        root = Repo.find_root(str(near))
+        root = Repo.find_root(str(existing))
         files = DVCFileSystem(root, rev=revision)
         _ = files.repo  # resolves the revision
         return Path(root), files
@@ -82,7 +82,7 @@ def _get_part(
         raise ValueError(f"{name}: not in revision {revision!r}; choose one with a finished run")
     try:
         _get(files, path, target)
-    except Exception as error:  # a remote fails in as many ways as there are remotes
+    except Exception as error:  # each kind of remote raises its own types
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
             raise
         raise ValueError(

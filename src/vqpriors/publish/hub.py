@@ -10,7 +10,7 @@ from pathlib import Path
 from vqpriors.core.artifact import MANIFEST
 from vqpriors.publish.integrity import find_damage
 
-KINDS = ("json", "safetensors", "txt")  # of downloaded files: a pickle could run any code
+SUFFIXES = ("json", "safetensors", "txt")  # of downloaded files; a pickle could run any code
 _ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _LOGIN = "log in with `hf auth login` or set HF_TOKEN"
@@ -22,10 +22,10 @@ def is_id(source: str | Path) -> bool:
 
 
 def require_id(repository: str) -> None:
-    """Raise an error unless a text has the form of a Hub id.
+    """Check that a text has the form of a Hub id.
 
     Raises:
-        ValueError: If it has another form.
+        ValueError: If it does not.
     """
     if not is_id(repository):
         raise ValueError(f"{repository}: not a Hub id; give one such as owner/name")
@@ -34,24 +34,24 @@ def require_id(repository: str) -> None:
 def fetch(
     repository: str, revision: str | None, *, parts: Collection[str], besides: Collection[str]
 ) -> Path:
-    """Download a repository to the Hub's cache, where files are missing, and return its folder.
+    """Download the files of a repository that the Hub's cache lacks; return the cached folder.
 
     Args:
         repository: `owner/name`.
         revision: A commit, tag or branch; None for the latest.
         parts: Required folders, each with its manifest.
-        besides: Names of files beside them.
+        besides: Optional files beside them.
 
     Raises:
         ValueError: If the download fails, a part is missing or a file is damaged.
     """
-    files = [MANIFEST, *besides, *(f"{part}/*.{kind}" for part in parts for kind in KINDS)]
+    files = [MANIFEST, *besides, *(f"{part}/*.{suffix}" for part in parts for suffix in SUFFIXES)]
     folder = _download(repository, revision, files)
     for part in parts:
         if not (folder / part / MANIFEST).is_file():
             problem = f"there is no {part}/{MANIFEST} in it"
             raise ValueError(f"{repository}: {problem}; choose one that `push` has written")
-    if _find_damage(folder, parts):  # perhaps only in the cache
+    if _find_damage(folder, parts):  # the repository may be intact, and only the cache damaged
         folder = _download(repository, revision, files, force=True)
     if problem := _find_damage(folder, parts):
         problem = problem.removeprefix(f"{folder}/")
@@ -76,7 +76,7 @@ def push(
         repository: `owner/name`; created if missing.
         is_private: Whether to create it as private; an existing repository is not changed.
         branch: The branch to commit to, created if missing; None for the main one.
-        parts: Folders whose other files are deleted from the repository.
+        parts: Folders to replace: their other files are deleted from the repository.
 
     Returns:
         The repository's address.
@@ -87,7 +87,7 @@ def push(
     require_id(repository)
     from huggingface_hub import HfApi
 
-    _hide_bars()
+    _hide_progress_bars()
     with _rewording_errors(repository, branch, before="", fix="go online"):
         api = HfApi()
         url = api.create_repo(repository, private=is_private, exist_ok=True)
@@ -108,7 +108,7 @@ def _download(
 ) -> Path:
     from huggingface_hub import snapshot_download
 
-    _hide_bars()
+    _hide_progress_bars()
     before, fix = "no such folder, and ", "go online, or download it elsewhere and give that folder"
     with _rewording_errors(repository, revision, before=before, fix=fix):
         found = snapshot_download(
@@ -124,7 +124,7 @@ def _find_damage(folder: Path, parts: Collection[str]) -> str | None:
     return next(filter(None, (find_damage(folder / part) for part in parts)), None)
 
 
-def _hide_bars() -> None:
+def _hide_progress_bars() -> None:
     from huggingface_hub.utils import disable_progress_bars
 
     if not sys.stderr.isatty():
@@ -158,7 +158,7 @@ def _rewording_errors(
     except errors.RepositoryNotFoundError:
         problem = f"{before}no such repository on the Hub, or a private one"
         raise ValueError(f"{repository}: {problem}; correct the id, or {_LOGIN}") from None
-    except Exception as error:  # the network fails in as many ways as there are client libraries
+    except Exception as error:  # each HTTP library raises its own types
         if getattr(error, "errno", None) in _FULL:
             raise
         response = getattr(error, "response", None)

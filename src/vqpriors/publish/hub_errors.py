@@ -1,4 +1,4 @@
-"""Errors of the Hugging Face Hub as one line that names the param and the fix."""
+"""Errors of the Hugging Face Hub as one-line messages that name the param and the fix."""
 
 import errno
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @contextmanager
-def naming_param(param: str, location: str, revision: str, *, kind: str) -> Iterator[None]:
+def naming_param(param: str, location: str, revision: str, *, repo_type: str) -> Iterator[None]:
     """Turn errors of a block that downloads from the Hub into errors of params.yaml.
 
     Args:
         param: Dotted path of the section with `location` and `revision`.
         location: The repository; not a local folder.
         revision: Commit, tag or branch.
-        kind: Type of the repository, such as "model".
+        repo_type: "model" or "data set".
 
     Raises:
         ValueError: If the Hub can't be reached or has no such repository or revision.
@@ -33,8 +33,8 @@ def naming_param(param: str, location: str, revision: str, *, kind: str) -> Iter
     except errors.RevisionNotFoundError:
         key, problem = f"{param}.revision", f"{name} has no revision {revision!r}"
     except errors.RepositoryNotFoundError:
-        problem = f"no folder {name}, and no such {kind} on the Hub; correct it, or {local}"
-    except Exception as error:  # the network fails in as many ways as there are client libraries
+        problem = f"no folder {name}, and no such {repo_type} on the Hub; correct it, or {local}"
+    except Exception as error:  # each HTTP library raises its own types
         if getattr(error, "errno", None) in _FULL:
             raise
         problem = f"could not reach the Hub for {name}, and there is no such folder; {local}"

@@ -1,7 +1,7 @@
 """Integrity of model folders, checkpoints and DVC's cache, by checksum.
 
-DVC trusts an object of its cache if it is read-only, so that `dvc status` and `dvc checkout` do
-not notice a flipped bit.
+DVC does not check read-only objects of its cache, so `dvc status` and `dvc checkout` do not notice
+a flipped bit.
 """
 
 import hashlib
@@ -11,14 +11,14 @@ from pathlib import Path
 
 from vqpriors.core.artifact import verify
 
-_LISTING = ".dir"  # suffix of an object that lists the files of a folder
+_LISTING = ".dir"  # suffix of objects that list the files of a folder
 
 
 def find_damage(folder: Path) -> str | None:
-    """Check a folder against its manifest; None means that it is intact.
+    """Check a folder against its manifest.
 
     Returns:
-        `<file>: <problem>`.
+        `<file>: <problem>`, or None if the folder is intact.
     """
     try:
         verify(folder)
@@ -44,14 +44,25 @@ def is_intact(cached: Path) -> bool:
 
 
 def cache_path(cache: Path, digest: str) -> Path:
-    """Return the path of an object, which need not exist; its MD5 may end with `.dir`."""
+    """Return the path of an object, whether it exists or not.
+
+    Args:
+        cache: As `cache_objects`.
+        digest: The object's MD5, followed by `.dir` if it lists the files of a folder.
+    """
     return cache / digest[:2] / digest[2:]
 
 
 def list_files(cache: Path, digest: str) -> list[tuple[str, str]]:
-    """List the path and the MD5 of each file of an output; the path is empty if it is one file.
+    """List the files of an output of a stage.
 
-    Returns an empty list for a folder whose listing is missing or unreadable.
+    Args:
+        cache: As `cache_objects`.
+        digest: The output's MD5, as in dvc.lock.
+
+    Returns:
+        Pairs of path and MD5. An output that is a file has the path "". Empty for a folder whose
+        listing is missing or unreadable.
     """
     if not digest.endswith(_LISTING):
         return [("", digest)]

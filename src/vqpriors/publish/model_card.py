@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class Provenance(Section):
-    """The data set of trained parts and their metrics, if known.
+    """The data set and the metrics of trained parts, if known.
 
     Attributes:
-        data: The data set's name in params.yaml.
-        metrics: Metrics on its test split, by name.
+        data: The data set's name in params.yaml; None if unknown.
+        metrics: Metrics on its test split, by name; empty if unknown.
     """
 
     data: str | None
@@ -30,7 +30,7 @@ UNKNOWN = Provenance(data=None, metrics={})
 
 
 def read_provenance(folder: Path) -> Provenance:
-    """Read the provenance of a folder's parts, from its settings.json or the checkout around it.
+    """Read the provenance of a folder's parts, from its settings.json or from its checkout.
 
     It is unknown if the checkout's params or parts have changed since `evaluate` ran.
     """
@@ -49,12 +49,12 @@ def read_provenance(folder: Path) -> Provenance:
 
 
 def write_card(generator: "Generator", name: str, provenance: Provenance) -> str:
-    """Return the text of the card, with the Hub's metadata at its head.
+    """Return the card as Markdown, with the metadata for the Hub at its head.
 
     Args:
         generator: The generator.
         name: Its name: a Hub id, or a folder's name.
-        provenance: Where its parts come from.
+        provenance: The data set and the metrics of its parts.
     """
     kind = "text-to-image" if generator.reads_text else "unconditional-image-generation"
     metadata = ["license: mit", "library_name: vqpriors", f"pipeline_tag: {kind}", "tags:"]
@@ -155,12 +155,14 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _is_current(lock: dict[str, Any], params: dict[str, Any]) -> bool:
     """Return whether `evaluate` ran with the current params and parts of a checkout."""
     stages = lock["stages"]
-    made = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
+    outputs = {
+        out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])
+    }
     deps = [dep for stage in stages.values() for dep in stage.get("deps", [])]
     read = [stage.get("params", {}).get("params.yaml", {}) for stage in stages.values()]
     return (
         "evaluate" in stages
-        and all(made.get(dep["path"], dep["md5"]) == dep["md5"] for dep in deps)
+        and all(outputs.get(dep["path"], dep["md5"]) == dep["md5"] for dep in deps)
         and all(_at(params, key) == value for own in read for key, value in own.items())
     )
 

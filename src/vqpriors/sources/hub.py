@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub, or local folders in the hub's layout."""
+"""Data sets of the Hugging Face Hub, or local folders in the Hub's layout."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from vqpriors.sources.base.source import Record
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_TIMEOUT = 10  # seconds to wait for the hub
+_TIMEOUT = 10  # seconds to wait for the Hub
 _BATCH = 1000  # rows read at a time
 
 
@@ -47,7 +47,7 @@ class HubDataset:
     def records(self, split: str, rows: Sequence[int]) -> Iterator[Record]:
         """Yield the records at the given rows of a split."""
         chosen = self._splits[split].select(rows)
-        features = chosen.features  # every access copies it
+        features = chosen.features  # once, since every access copies them
         position = 0
         for batch in chosen.iter(batch_size=_BATCH):
             columns: dict[str, list[Any]] = dict(batch)
@@ -73,7 +73,7 @@ class HubDataset:
 
 
 def build(config: Config, *, seed: int, param: str) -> HubDataset:
-    """Load a data set from the hub or a folder.
+    """Load a data set from the Hub or a folder.
 
     Args:
         config: Location and columns.
@@ -81,7 +81,7 @@ def build(config: Config, *, seed: int, param: str) -> HubDataset:
         param: The config's dotted path, such as "data.mnist.hub", for errors.
 
     Raises:
-        ValueError: If the hub can't be reached, or the folder, data set, revision, configuration
+        ValueError: If the Hub can't be reached, or the folder, data set, revision, configuration
             or a column does not exist.
     """
     splits, provenance = _load(config, param)
@@ -118,10 +118,10 @@ def _hash_folder(folder: Path, config: Config) -> str:
 
 
 def _commit(config: Config, param: str) -> str | None:
-    """Resolve the revision to a commit, so that provenance records the data that is loaded."""
+    """Resolve the revision to a commit, which provenance records and `_load` loads."""
     from huggingface_hub import HfApi
 
-    with naming_param(param, config.location, config.revision, kind="data set"):
+    with naming_param(param, config.location, config.revision, repo_type="data set"):
         found = HfApi().dataset_info(config.location, revision=config.revision, timeout=_TIMEOUT)
     return found.sha
 
@@ -131,7 +131,7 @@ def _load_error(error: Exception, config: Config, param: str) -> str:
     if "BuilderConfig" in reason or "Config name is missing" in reason:
         return f"{param}.config: no configuration {config.config!r} ({reason})"
     problem = f"{param}.location: {config.location!r} can't be loaded ({reason})"
-    return f"{problem}; check that it is complete and in the hub's layout"
+    return f"{problem}; check that it is complete and in the Hub's layout"
 
 
 def _select_columns(data: "Dataset", config: Config, param: str) -> "Dataset":
@@ -144,9 +144,11 @@ def _select_columns(data: "Dataset", config: Config, param: str) -> "Dataset":
             raise ValueError(f"{param}.{key}: no column {column!r}; choose one of {known}")
         feature = data.features[column]
         is_picture = isinstance(feature, datasets.Image) or feature == datasets.Value("binary")
-        is_name = isinstance(feature, datasets.ClassLabel | datasets.Value)
-        if not (is_picture if key == "image_column" else is_name):
-            raise ValueError(f"{param}.{key}: column {column!r} has type {feature}; choose another")
+        is_text = isinstance(feature, datasets.ClassLabel | datasets.Value)
+        if not (is_picture if key == "image_column" else is_text):
+            raise ValueError(
+                f"{param}.{key}: column {column!r} has type {feature}; choose another column"
+            )
     used = data.select_columns(list(dict.fromkeys(column for _, column in _columns(config))))
     return used.cast_column(config.image_column, datasets.Image(decode=False))
 
@@ -160,7 +162,7 @@ def _columns(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _text(feature: Any, value: Any) -> str | None:
-    """Return a class by name and other values as strings; class -1 means no label on the hub."""
+    """Return a class as its name and other values as strings; class -1 means no label."""
     if value is None or value == "":
         return None
     if hasattr(feature, "int2str"):

@@ -1,4 +1,4 @@
-"""Folders of pictures: with metadata.jsonl or metadata.csv, one folder per class, or plain."""
+"""Folders of picture files: with metadata.jsonl or metadata.csv, a folder per class, or plain."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ _SPLIT_FOLDERS = {"train": "train", "validation": "validation", "val": "validati
 
 
 class Config(Section):
-    """The folder and the columns of its metadata; captions are optional."""
+    """Location of the folder, and the columns of its metadata."""
 
     location: str
     caption_column: str | None
@@ -163,7 +163,7 @@ def _listed_path(root: Path, name: Any, where: str) -> Path:
 
 
 def _rows(metadata: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Yield line numbers, from 1, with their rows."""
+    """Yield the number of each row's line, from 1, and the row."""
     try:
         with metadata.open(encoding="utf-8-sig", newline="") as file:
             if metadata.suffix == ".csv":

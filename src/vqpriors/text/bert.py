@@ -31,7 +31,7 @@ def build(config: Config, *, captions: Sequence[str]) -> WordPieceText:
     """Fetch the vocabulary; the length is that of the longest caption, at most `max_length`.
 
     Raises:
-        ValueError: If the hub can't be reached, or `location` is not a BERT tokenizer.
+        ValueError: If the Hub can't be reached, or `location` is not a BERT tokenizer.
     """
     files = ("config.json", *TOKENIZER_FILES)
     source = Pretrained(config.location, config.revision, files=files, param="text.bert")

@@ -1,4 +1,4 @@
-"""CLIP's frozen text encoder: tokens with the hidden states of its last layer as features.
+"""CLIP's frozen text encoder: token ids, with the hidden states of its last layer as features.
 
 Reference:
     Radford et al. 2021, CLIP, arXiv:2103.00020.
@@ -66,8 +66,8 @@ class FeatureCache:
 class ClipText:
     """Encodes captions as CLIP's tokens and the tower's last hidden states, 0 at padding.
 
-    Every caption ends with the end token, whose features represent the whole caption; it is also
-    the padding token.
+    Every caption ends with the end token, whose features represent the whole caption. The same
+    token is the padding, so the text mask tells the end of a caption from padding.
 
     Args:
         rows: CLIP's tokenizer.
@@ -82,7 +82,11 @@ class ClipText:
         self._cache = FeatureCache(CACHE_SIZE)
 
     def encode(self, captions: Sequence[str]) -> TextInput:
-        """Encode B captions; features, (B, L, D) float32, are computed once per caption."""
+        """Encode B captions; the tower is run once per distinct caption that is not cached.
+
+        Returns:
+            Tokens, the text mask and features, (B, L, D) float32 on the CPU.
+        """
         tokens, text_mask = self.rows.encode(captions)
         features = torch.zeros(*tokens.shape, self.shape.feature_width)
         rows: dict[str, list[int]] = {}
@@ -122,9 +126,9 @@ class ClipText:
         device = best_device()
         self.tower.to(device)  # pyright: ignore[reportArgumentType] hidden by its decorator
         with torch.inference_mode():
-            # No padding mask is needed: attention is causal and padding is on the right.
+            # Needs no padding mask: attention is causal and padding is on the right.
             hidden = self.tower(input_ids=tokens.to(device)).last_hidden_state.cpu()
-        # Outside inference mode, since a prior is trained on these tensors.
+        # Outside inference mode, since training a prior needs ordinary tensors.
         return torch.where(text_mask[..., None], hidden, 0.0)
 
 
@@ -132,7 +136,7 @@ def build(config: Config, *, captions: Sequence[str]) -> ClipText:
     """Fetch tokenizer and tower; the length is that of the longest caption, at most `max_length`.
 
     Raises:
-        ValueError: If the hub can't be reached, `location` is not a CLIP model or has no
+        ValueError: If the Hub can't be reached, `location` is not a CLIP model or has no
             safetensors, or `max_length` exceeds the tower's positions.
     """
     files = ("config.json", *TOKENIZER_FILES, *WEIGHTS, "model-*.safetensors")
@@ -144,7 +148,7 @@ def build(config: Config, *, captions: Sequence[str]) -> ClipText:
         raise ValueError(f"text.clip.max_length: {problem}, got {config.max_length}")
     rows = _rows(tokenizer, min(config.max_length, max_pieces(tokenizer, captions) + 2))
     if rows.vocabulary > tower.config.vocab_size:
-        problem = f"has {rows.vocabulary} tokens but a tower for {tower.config.vocab_size}"
+        problem = f"has {rows.vocabulary} tokens, but its tower is for {tower.config.vocab_size}"
         raise source.location_error(problem, "take both from the same model")
     return ClipText(rows, tower)
 

@@ -1,7 +1,7 @@
 """A pretrained `VQModel` of diffusers, used unchanged or fine-tuned.
 
-It has its own codebook, so `tokenizer.quantizer` is ignored. `build` reads it from the hub or a
-folder once; the saved tokenizer is complete, and `restore` builds it again without the source.
+It has its own codebook, so `tokenizer.quantizer` is ignored. `build` reads it from the Hub or a
+folder once; a saved tokenizer has all weights, and `restore` builds it without that source.
 
 Reference:
     Rombach et al. 2022, Latent Diffusion Models, arXiv:2112.10752 (its VQ-regularised autoencoder).
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 WEIGHTS = "diffusion_pytorch_model"  # diffusers' name of weight files
 MAX_CODES = 65536  # codes are stored as uint16
 CHUNK = 16384  # vectors compared with the codebook at a time, to bound memory
-TIMEOUT = 10  # seconds to wait for the hub
+TIMEOUT = 10  # seconds to wait for the Hub
 KEY = "tokenizer.pretrained"
 
 
@@ -50,7 +50,7 @@ class Config(Section):
 
 
 class PretrainedVQ(nn.Module):
-    """A `VQModel` for pictures in -1..1, with codes in raster order.
+    """A `VQModel` of diffusers as a tokenizer: pictures in -1..1, codes in raster order.
 
     Attributes:
         rows: Rows of the code grid.
@@ -68,7 +68,7 @@ class PretrainedVQ(nn.Module):
         commit: str | None,
     ):
         super().__init__()
-        # Otherwise `decode` would expect codes in some models and vectors in others.
+        # Otherwise `network.decode` would expect codes in some models and vectors in others.
         network.register_to_config(lookup_from_codebook=False)
         self.network: Any = network
         self.rows = self.columns = image_size // _stride(network)
@@ -85,8 +85,8 @@ class PretrainedVQ(nn.Module):
             batch: "images": (B, C, H, W) float in -1..1.
 
         Returns:
-            "reconstruction": mean squared error; "commitment": distance between vectors and codes,
-            with gradients for both.
+            "reconstruction": mean squared error; "commitment": squared distance between vectors and
+            their codes' vectors, with gradients for both.
         """
         images = batch["images"]
         vectors, commitment, _ = self._quantize(self._encode_images(images))
@@ -132,7 +132,7 @@ class PretrainedVQ(nn.Module):
 
 
 def build(config: Config, *, image_size: int, channels: int, quantizer: Quantizer) -> PretrainedVQ:
-    """Load the model that a config names, from the hub or a folder.
+    """Load the model at the config's `location`, from the Hub or a folder.
 
     Args:
         config: Location of the model.
@@ -141,7 +141,7 @@ def build(config: Config, *, image_size: int, channels: int, quantizer: Quantize
         quantizer: Unused; the model has its own.
 
     Raises:
-        ValueError: If the hub can't be reached, there is no such model or it has no safetensors, or
+        ValueError: If the Hub can't be reached, there is no such model or it has no safetensors, or
             it does not fit the pictures.
     """
     folder, commit = _folder(config)
@@ -155,7 +155,14 @@ def build(config: Config, *, image_size: int, channels: int, quantizer: Quantize
 def restore(
     config: Config, *, adopted: dict[str, Any], image_size: int, channels: int
 ) -> PretrainedVQ:
-    """Build the tokenizer from `adopted`, with random weights; reads nothing from the source."""
+    """Build a saved tokenizer with random weights, without the source that it came from.
+
+    Args:
+        config: For `value_range`.
+        adopted: As `PretrainedVQ.adopted`.
+        image_size: Edge of a picture, pixels.
+        channels: Unused; the network's config has it.
+    """
     from diffusers import VQModel  # pyright: ignore[reportPrivateImportUsage]
 
     return PretrainedVQ(
@@ -239,7 +246,7 @@ def _location_error(config: Config, problem: str, fix: str) -> ValueError:
 
 
 def _folder(config: Config) -> tuple[Path, str | None]:
-    """Return the model's folder and, from the hub, the commit of the revision."""
+    """Return the model's folder and, from the Hub, the commit of the revision."""
     folder, commit = Path(config.location).expanduser(), None
     if not folder.is_dir():
         folder, commit = _download(config)
@@ -253,7 +260,7 @@ def _download(config: Config) -> tuple[Path, str | None]:
     prefix = f"{config.subfolder}/" if config.subfolder else ""
     files = ["config.json", f"{WEIGHTS}.safetensors*", f"{WEIGHTS}-*-of-*.safetensors"]
     disable_progress_bars()
-    with naming_param(KEY, config.location, config.revision, kind="model"):
+    with naming_param(KEY, config.location, config.revision, repo_type="model"):
         found = HfApi().model_info(config.location, revision=config.revision, timeout=TIMEOUT)
         patterns = [prefix + file for file in files]
         folder = snapshot_download(config.location, revision=found.sha, allow_patterns=patterns)

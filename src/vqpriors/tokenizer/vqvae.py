@@ -41,7 +41,7 @@ class ResidualBlock(nn.Module):
 
 
 def residual_stack(*, width: int, blocks: int, residual_width: int) -> nn.Sequential:
-    """Stack pre-activation residual blocks, followed by the final activation."""
+    """Stack pre-activation residual blocks, then a ReLU, since the last block ends without one."""
     stack = [ResidualBlock(width=width, residual_width=residual_width) for _ in range(blocks)]
     return nn.Sequential(*stack, nn.ReLU())
 
@@ -70,7 +70,7 @@ class Encoder(nn.Module):
         self.project = nn.Conv2d(width, dim, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map (B, C, H, W) to (B, D, H / stride, W / stride)."""
+        """Map images, (B, C, H, W), to a grid of vectors, (B, D, H / stride, W / stride)."""
         return self.project(self.refine(self.down(images)))
 
 
@@ -99,7 +99,7 @@ class Decoder(nn.Module):
         self.up = nn.Sequential(*layers)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """Map (B, D, h, w) to (B, C, h * stride, w * stride)."""
+        """Map a grid of vectors, (B, D, h, w), to images, (B, C, h * stride, w * stride)."""
         return self.up(self.refine(self.project(vectors)))
 
 
@@ -147,18 +147,22 @@ class VQVAE(nn.Module):
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def begin_phase(self, *, quantize: bool = True) -> None:
-        """Enable the quantizer, or disable it to pretrain the autoencoder."""
+        """Begin a phase of training.
+
+        Args:
+            quantize: False trains the autoencoder without the quantizer.
+        """
         self.is_quantizing = quantize
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the reconstruction loss and the losses of the quantizer.
+        """Return the reconstruction loss and, if `is_quantizing`, the losses of the quantizer.
 
         Args:
             batch: "images": (B, C, H, W) float in -1..1.
 
         Returns:
-            "reconstruction": weighted sum of mean squared and mean absolute error; and the losses
-            of the quantizer.
+            "reconstruction": weighted sum of mean squared and mean absolute error; the losses of
+            the quantizer by their names.
         """
         images = batch["images"].contiguous(memory_format=torch.channels_last)
         vectors = self.encoder(images)
@@ -211,7 +215,8 @@ def build(config: Config, *, image_size: int, channels: int, quantizer: Quantize
     """Build the tokenizer from its config.
 
     Raises:
-        ValueError: If the stride does not fit the image size.
+        ValueError: If the stride is not a power of 2 that divides the image size, or the weights of
+            both reconstruction losses are 0.
     """
     return VQVAE(
         image_size=image_size,

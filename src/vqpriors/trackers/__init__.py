@@ -1,1 +1,1 @@
-"""Experiment trackers beside DVC, each a kind; they change no result."""
+"""Experiment trackers, one kind per module; they observe a run and change no result."""

@@ -11,19 +11,19 @@ from vqpriors.trackers.base.background import RunInfo
 
 PACKAGE = "mlflow-skinny"
 TIMEOUTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
-MAX_METRICS = 900  # in a request; the server accepts 1,000
+MAX_METRICS = 900  # per request; the server accepts 1,000
 MAX_PARAM_LENGTH = 500  # characters
 
 
 class MLflowRun:
-    """A run in MLflow; continued by its id, which is stored in the run's folder."""
+    """A run in MLflow; resumed by its id, which is stored in the run's folder."""
 
     def __init__(self, client: Any, run_id: str, *, is_new: bool):
         self.client, self.run_id, self.is_new = client, run_id, is_new
         self.last_steps: dict[str, int] = {}
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Add a point to the curve of each name that does not have it yet."""
+        """Add a point to the curve of each name, unless the curve has it already."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)

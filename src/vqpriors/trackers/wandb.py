@@ -14,9 +14,9 @@ PACKAGE = "wandb"
 
 
 class WandbRun:
-    """A run in Weights & Biases; continued by its id, after the last point that it has.
+    """A run in Weights & Biases; resumed by its id, after its last point.
 
-    The number of its points is stored beside the id, since an offline run has no server.
+    The number of its points is stored beside the id, since an offline run can't ask a server.
     """
 
     def __init__(self, run: Any, id_file: Path):

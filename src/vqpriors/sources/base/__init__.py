@@ -1,1 +1,1 @@
-"""The contract of sources, splits, caption templates and conversion to the image schema."""
+"""Code of all sources: their contract, splits, caption templates, writing of image sets."""

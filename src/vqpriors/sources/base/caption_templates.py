@@ -14,7 +14,8 @@ def parse(template: str) -> list[tuple[str, str | None]]:
     Fields are looked up, never evaluated: `{label.__class__}` is the field named "label.__class__".
 
     Raises:
-        ValueError: If braces don't match, or a field is empty or has a format or conversion.
+        ValueError: If braces don't match, or a field is empty or has a format or conversion; the
+            message is to follow the params key.
     """
     try:
         pieces = list(Formatter().parse(template))

@@ -1,4 +1,4 @@
-"""Content hash of a local data set, the counterpart of a commit on the hub."""
+"""Content hash of a local data set: its version, as the commit is for a data set of the Hub."""
 
 import hashlib
 from collections.abc import Iterable
@@ -11,9 +11,9 @@ def content_hash(folder: Path, paths: Iterable[Path]) -> str:
     Returns:
         64 hex digits, independent of the order of `paths` and the location of the folder.
     """
-    whole = hashlib.sha256()
+    total = hashlib.sha256()
     for name, path in sorted((path.relative_to(folder).as_posix(), path) for path in set(paths)):
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        whole.update(f"{digest}  {name}\n".encode())
-    return whole.hexdigest()
+        total.update(f"{digest}  {name}\n".encode())
+    return total.hexdigest()

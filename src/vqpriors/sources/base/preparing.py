@@ -1,4 +1,4 @@
-"""Conversion of a source to the image schema: select, decode, caption and write rows."""
+"""Conversion of a source to an image set: rows are selected, decoded, captioned and written."""
 
 import json
 from collections import Counter
@@ -24,7 +24,13 @@ QUARANTINE = "quarantine.jsonl"
 
 
 class DecodingConfig(Section):
-    """Settings of all data sets: limits for bad input, and the size of shards."""
+    """`data.decoding` of params.yaml, for all data sets.
+
+    Attributes:
+        max_pixels: Largest width x height of a picture that is decoded.
+        max_bad_share: Largest share of bad rows in a split, 0 to 1.
+        rows_per_shard: Rows of a shard.
+    """
 
     max_pixels: int = Field(ge=1, le=Image.MAX_IMAGE_PIXELS or 89_478_485)
     max_bad_share: float = Field(ge=0, le=1)
@@ -32,7 +38,7 @@ class DecodingConfig(Section):
 
 
 class DatasetConfig(Section):
-    """A data set's section, without the config of its source, which the source validates."""
+    """A data set's section of params.yaml, without the section of its source."""
 
     source: str
     image: ImageConfig
@@ -57,7 +63,14 @@ class DatasetConfig(Section):
 
 @dataclass(frozen=True)
 class BadRow:
-    """A rejected row: our split, its index in the source's split, its id, and the reason."""
+    """A rejected row, as written to quarantine.jsonl.
+
+    Attributes:
+        split: Split of the image set.
+        index: Index in the source's split.
+        id: Id of the record.
+        reason: Why it was rejected.
+    """
 
     split: str
     index: int
@@ -67,7 +80,13 @@ class BadRow:
 
 @dataclass(frozen=True)
 class Summary:
-    """Numbers of written and rejected rows per split, and the shape (C, H, W) of pictures."""
+    """Contents of a written image set.
+
+    Attributes:
+        rows: Number of written rows of each split.
+        quarantined: Number of rejected rows of each split.
+        shape: Shape (C, H, W) of each picture.
+    """
 
     rows: dict[str, int]
     quarantined: dict[str, int]
@@ -80,7 +99,7 @@ class Summary:
 
 
 def section_path(params: Params) -> str:
-    """Return the dotted path of the section that `data.name` names.
+    """Return the dotted path of the chosen data set's section, such as "data.mnist".
 
     Raises:
         ValueError: If there is no such section; lists the available ones.
@@ -116,7 +135,7 @@ def prepare(
         folder: An existing folder, usually the temporary one of `artifact.new_folder`.
 
     Raises:
-        ValueError: If a split is missing or empty, or too many of its rows are bad.
+        ValueError: If the source lacks a split, or a split is empty or has too many bad rows.
     """
     selections = select(source.sizes, config.splits, limit=config.limit, seed=seed, param=param)
     rows, bad = {}, []

@@ -9,7 +9,7 @@ uses it: a section `data.<name>` with `source: <module>` and the source's own pa
         `<param>.<key>: <problem>; <fix>` if the data is missing or unusable. `seed` is the seed of
         all random choices, `param` the dotted path of the config.
 
-A source yields pictures as they are. Decoding, resizing, splits, caption templates and the
+A source yields pictures unchanged. Decoding, resizing, splits, caption templates and the
 quarantine of bad rows are the same for all sources (`preparing.py`).
 """
 
@@ -58,5 +58,5 @@ class Source(Protocol):
         ...
 
     def records(self, split: str, rows: Sequence[int]) -> Iterator[Record]:
-        """Yield the records of one split at the given rows, which are ascending."""
+        """Yield the records at the given rows of a split; row numbers are from 0 and ascending."""
         ...

@@ -10,7 +10,15 @@ from vqpriors.core.params import Section
 
 
 class Splits(Section):
-    """The source's split for each of ours; None takes a share of the source's train split."""
+    """The source's split from which each split is taken.
+
+    Attributes:
+        train: Name of the source's split.
+        validation: Name of the source's split; None for a share of `train`.
+        test: Name of the source's split; None for a share of `train`.
+        validation_share: Share of `train` if `validation` is None, 0 to 1.
+        test_share: Share of `train` if `test` is None, 0 to 1.
+    """
 
     train: str
     validation: str | None
@@ -30,7 +38,7 @@ class Splits(Section):
 
 @dataclass(frozen=True)
 class Selection:
-    """Rows of one of the source's splits: its name and ascending row indices."""
+    """Rows of one of the source's splits: its name and row numbers from 0."""
 
     source_split: str
     rows: list[int]
@@ -43,13 +51,16 @@ def select(
 
     Args:
         sizes: Number of rows of each of the source's splits.
-        splits: The source's split for each of ours.
+        splits: The source's split from which each split is taken.
         limit: Maximum number of rows of each split, a random subset; None for all.
         seed: Seed of all random choices.
         param: The data set's section, such as "data.mnist", for errors.
 
+    Returns:
+        The selection of each split, rows ascending.
+
     Raises:
-        ValueError: If the source lacks a split, or one of ours is empty.
+        ValueError: If the source lacks a split, or a selection is empty.
     """
     pools = _pools(sizes, splits, seed, param)
     return {
@@ -59,7 +70,7 @@ def select(
 
 
 def _pools(sizes: Mapping[str, int], splits: Splits, seed: int, param: str) -> dict[str, Selection]:
-    """Return all rows of each split, in random order; a limit takes the first ones."""
+    """Return all rows of each split in random order, so that a limit can take the first ones."""
     rest = _shuffled(_size(sizes, splits.train, f"{param}.splits.train"), splits.train, seed)
     cuts = {
         split: round(share * len(rest))
@@ -92,7 +103,7 @@ def _refuse_empty(split: str, pool: Selection, named: str | None, param: str) ->
         return
     if named is None:
         key = f"{param}.splits.{split}_share"
-        raise ValueError(f"{key}: too small for a {split} row of {pool.source_split!r}")
+        raise ValueError(f"{key}: too small: leaves no row of {pool.source_split!r} for {split}")
     raise ValueError(
         f"{param}.splits.{split}: no rows left in {named!r} of the source; "
         "name another split, or lower validation_share or test_share"

@@ -36,7 +36,17 @@ _UNSEEN_EVERY = 3  # every third test drawing of a digit has an unseen pair
 
 
 class Config(Section):
-    """Number of drawings of each glyph, and their sizes in pixels."""
+    """Params of the drawings.
+
+    Attributes:
+        canvas: Edge of a picture, pixels.
+        copies: Drawings of each glyph for train.
+        test_copies: Drawings of each glyph for validation and test.
+        shift: Largest shift from the centre along each axis, pixels.
+        small: Edge of a small glyph, pixels.
+        large: Edge of a large glyph, pixels.
+        unseen_pairs: Number of pairs of colour and digit that occur in test only.
+    """
 
     canvas: int = Field(ge=8, le=1024)
     copies: int = Field(ge=1)
@@ -66,7 +76,14 @@ class Attributes(NamedTuple):
 
 @dataclass(frozen=True)
 class Drawing:
-    """The plan of one picture: its glyph, its attributes and its shift from the centre, pixels."""
+    """The plan of one picture.
+
+    Attributes:
+        glyph: Number of the glyph.
+        copy: Number of this drawing among those of the glyph.
+        attributes: Size, colour and background.
+        shift: Shift (x, y) from the centre, pixels.
+    """
 
     glyph: int
     copy: int
@@ -92,7 +109,7 @@ class Digits:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Version and hash of the handwriting, and the pairs that occur in test only."""
+        """Version and hash of scikit-learn's digits, and the pairs that occur in test only."""
         return {
             "scikit_learn": self._handwriting.version,
             "sha256": self._handwriting.sha256,
@@ -100,7 +117,7 @@ class Digits:
         }
 
     def records(self, split: str, rows: Sequence[int]) -> Iterator[Record]:
-        """Yield the drawings at some rows of a split."""
+        """Yield the drawings at the given rows of a split."""
         for row in rows:
             yield self._draw(self._plans[split][row])
 
@@ -111,23 +128,23 @@ class Digits:
         for digit in range(len(WORDS)):
             own = glyphs[self._handwriting.digits[glyphs] == digit]
             attributes = self._attributes(WORDS[digit], split, generator)
-            for (glyph, copy), drawn in zip(product(own, range(copies)), attributes, strict=False):
+            for (glyph, copy), chosen in zip(product(own, range(copies)), attributes, strict=False):
                 x, y = generator.integers(-self._config.shift, self._config.shift, 2, endpoint=True)
-                drawings.append(Drawing(int(glyph), copy, drawn, (int(x), int(y))))
+                drawings.append(Drawing(int(glyph), copy, chosen, (int(x), int(y))))
         return [drawings[row] for row in generator.permutation(len(drawings))]
 
     def _attributes(
         self, word: str, split: str, generator: np.random.Generator
     ) -> Iterator[Attributes]:
-        every = [Attributes(*values) for values in product(SIZES, COLORS, BACKGROUNDS)]
-        visible = [a for a in every if a.color != a.background]
+        combinations = [Attributes(*values) for values in product(SIZES, COLORS, BACKGROUNDS)]
+        visible = [a for a in combinations if a.color != a.background]
         seen = _cycle([a for a in visible if (a.color, word) not in self._unseen], generator)
         unseen = _cycle([a for a in visible if (a.color, word) in self._unseen], generator)
         position = 0
         while True:
             position += 1
-            is_turn = split == "test" and position % _UNSEEN_EVERY == 0
-            yield (next(unseen, None) if is_turn else None) or next(seen)
+            is_unseen = split == "test" and position % _UNSEEN_EVERY == 0
+            yield (next(unseen, None) if is_unseen else None) or next(seen)
 
     def _draw(self, drawing: Drawing) -> Record:
         size, color, background = drawing.attributes

@@ -1,4 +1,4 @@
-"""Scikit-learn's handwritten digits, 8x8 cells each, enlarged with strokes of even weight."""
+"""Scikit-learn's handwritten digits of 8x8 cells, enlarged with strokes of even thickness."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from PIL import Image
 CELLS = 8
 _OVERSAMPLING = 4
 _NEIGHBOURHOOD = 1.5  # standard deviation of the blur in cells, about the width of a stroke
+# Threshold of the ink: _FLOOR + _SLOPE * local average; edges are _SOFTNESS wide, all in ink.
 _FLOOR, _SLOPE, _SOFTNESS = 0.2, 0.75, 0.35
 
 
@@ -43,10 +44,10 @@ def load() -> Handwriting:
 
 
 def render_glyph(glyph: np.ndarray, *, size: int, canvas: int) -> Image.Image:
-    """Enlarge a glyph to the middle of a canvas, by antialiased adaptive thresholding.
+    """Draw an enlarged glyph in the middle of a canvas, by antialiased adaptive thresholding.
 
-    The threshold rises with the local average of the ink: a global one would break faint strokes or
-    fill the loops of heavy ones.
+    The threshold rises with the local average of the ink: a global threshold would break faint
+    strokes or fill the loops of thick ones.
 
     Args:
         glyph: Ink, 0 to 1; (8, 8) float32.
@@ -54,7 +55,7 @@ def render_glyph(glyph: np.ndarray, *, size: int, canvas: int) -> Image.Image:
         canvas: Edge of the image, pixels.
 
     Returns:
-        Coverage, 0 to 255; a grey image of `canvas` x `canvas`.
+        Coverage, 0 to 255; a gray image of `canvas` x `canvas`.
     """
     margin = -(-CELLS * (canvas - size) // (2 * size)) + CELLS // 2
     cells = np.pad(glyph, margin)

@@ -1,1 +1,1 @@
-"""The contract of text encoders, token rows and pretrained models."""
+"""Code of several text encoders: their contract, rows of token ids, pretrained models."""

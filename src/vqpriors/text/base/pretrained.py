@@ -1,4 +1,4 @@
-"""Pretrained tokenizers and models from the hub or a local folder; never runs their code."""
+"""Pretrained tokenizers and models from the Hub or a local folder, without running their code."""
 
 import json
 import sys
@@ -21,16 +21,16 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 
 class Pretrained:
-    """The folder of a pretrained model, fetched from the hub if `location` is not a folder.
+    """The folder of a pretrained model, fetched from the Hub if `location` is not a folder.
 
     Args:
-        location: A local folder or a hub id.
-        revision: Commit, tag or branch on the hub.
+        location: A local folder or a Hub id.
+        revision: Commit, tag or branch on the Hub.
         files: Patterns of the files to fetch.
         param: Dotted path of the section with `location`, for errors.
 
     Raises:
-        ValueError: If there is no such folder, and the hub can't be reached or has no such model.
+        ValueError: If there is no such folder, and the Hub can't be reached or has no such model.
     """
 
     def __init__(self, location: str, revision: str, *, files: Collection[str], param: str):
@@ -40,18 +40,18 @@ class Pretrained:
             self.folder = _fetch(location, revision, files=files, param=param)
 
     def location_error(self, problem: str, fix: str) -> ValueError:
-        """Return an error that names `location`."""
+        """Return an error that names the params key `location`, a problem and its fix."""
         return ValueError(f"{self.param}.location: {self.location!r} {problem}; {fix}")
 
     def has(self, *names: str) -> bool:
-        """Return whether all given files exist."""
+        """Return whether the folder has all the given files."""
         return all((self.folder / name).is_file() for name in names)
 
     def check_type(self, *types: str) -> None:
-        """Check the type of model in config.json, if there is one.
+        """Check the model type in config.json; a folder without that file is accepted.
 
         Raises:
-            ValueError: If it is none of the types.
+            ValueError: If the file can't be read, or its type is none of the given ones.
         """
         if not self.has("config.json"):
             return
@@ -67,18 +67,22 @@ class Pretrained:
                 f"is a model of type {found!r}", f"choose one of type {expected}"
             )
 
-    def read(self, kind: Any, **options: Any) -> Any:
-        """Load a tokenizer or model by its class in `transformers`, from disk only.
+    def read(self, model_class: Any, **options: Any) -> Any:
+        """Load a tokenizer or model from disk, without network access.
+
+        Args:
+            model_class: Its class in `transformers`.
+            options: Keyword arguments of the class's `from_pretrained`.
 
         Raises:
             ValueError: If its files are damaged or of another class.
         """
         try:
             with quiet():
-                return kind.from_pretrained(self.folder, local_files_only=True, **options)
+                return model_class.from_pretrained(self.folder, local_files_only=True, **options)
         except Exception as error:  # damaged files raise many types
             reason = " ".join(str(error).split()) or type(error).__name__
-            fix = "check that it is complete and in the hub's layout"
+            fix = "check that it is complete and in the Hub's layout"
             raise self.location_error(f"can't be loaded ({reason})", fix) from None
 
 
@@ -104,6 +108,6 @@ def _fetch(location: str, revision: str, *, files: Collection[str], param: str) 
 
     if not sys.stderr.isatty():
         disable_progress_bars()
-    with naming_param(param, location, revision, kind="model"):
+    with naming_param(param, location, revision, repo_type="model"):
         found = snapshot_download(location, revision=revision, allow_patterns=list(files))
     return Path(found)

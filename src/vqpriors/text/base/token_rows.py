@@ -11,7 +11,7 @@ from torch import Tensor
 
 FILE = "tokenizer.json"
 
-# Spaces around punctuation after decoding: "seven , big" "t - shirt" "man ' s" "man 's".
+# Spaces that decoding leaves at punctuation, as in "seven , big", "t - shirt" and "man ' s".
 _GAPS = (
     (re.compile(r" (?=[.,:;!?)])|(?<=\() "), ""),
     (re.compile(r"(?<=\w) - (?=\w)"), "-"),
@@ -20,7 +20,7 @@ _GAPS = (
 
 
 class TokenRows:
-    """Encodes a caption as start token, word pieces, end token if there is one, and padding.
+    """Encodes captions as rows of token ids: start, word pieces, end if there is one, padding.
 
     The name of a special token in a caption is encoded as ordinary text.
 
@@ -31,6 +31,13 @@ class TokenRows:
         pad: Name of the padding token; a caption ends at the first one.
         end: Name of the end token; "" for none.
         special: Names of all special tokens.
+
+    Attributes:
+        start: Id of the start token.
+        pad: Id of the padding token.
+        end: Id of the end token, as a list; empty without one.
+        vocabulary: Number of token ids V.
+        words: Ids that are not special tokens.
     """
 
     def __init__(
@@ -66,7 +73,7 @@ class TokenRows:
         return tokens, text_mask
 
     def decode(self, tokens: Tensor) -> list[str]:
-        """Return the captions of B rows, each up to the first padding; any ids are allowed.
+        """Return the captions of B rows, each up to its first padding; any ids are allowed.
 
         Args:
             tokens: (B, L) int64.
@@ -81,8 +88,8 @@ class TokenRows:
         self.tokenizer.no_truncation()
 
     def _text_ids(self, row: list[int]) -> list[int]:
-        written = takewhile(lambda token: token != self.pad, row)
-        return [token for token in written if token in self.words]
+        caption = takewhile(lambda token: token != self.pad, row)
+        return [token for token in caption if token in self.words]
 
 
 def read_tokenizer(folder: Path) -> tuple[Tokenizer, int]:
@@ -102,11 +109,11 @@ def without_special_tokens(tokenizer: Tokenizer) -> Tokenizer:
 
 
 def max_pieces(tokenizer: Tokenizer, captions: Sequence[str]) -> int:
-    """Return the word pieces of the longest caption, without start and end; at least 1."""
+    """Return the largest number of word pieces of a caption, without start and end; at least 1."""
     return max(1, *(len(e.ids) for e in tokenizer.encode_batch(["", *captions])))
 
 
 def _close_gaps(text: str) -> str:
-    for gap, written in _GAPS:
-        text = gap.sub(written, text)
+    for gap, replacement in _GAPS:
+        text = gap.sub(replacement, text)
     return text.strip()

@@ -71,7 +71,7 @@ def load(folder: Path) -> WordPieceText:
 
 
 def _vocabulary(size: int, captions: Sequence[str]) -> dict[str, int]:
-    # Listing the characters fixes their ids; the trainer's own order differs between runs.
+    # Characters are listed to fix their ids: the trainer's own order differs between runs.
     blank = _tokenizer({})
     texts = [blank.normalizer.normalize_str(caption) for caption in captions]
     characters = sorted({c for text in texts for c in text if not c.isspace()})

@@ -1,1 +1,1 @@
-"""The contracts of tokenizers and quantizers, encoding and decoding, and quality metrics."""
+"""Contracts of tokenizers and quantizers, encoding and decoding, and metrics."""

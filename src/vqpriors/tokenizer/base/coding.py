@@ -19,7 +19,7 @@ def encode_pixels(
         tokenizer: A `Tokenizer` in evaluation mode.
         pixels: (M, C, H, W) uint8.
         batch_size: Pictures per batch.
-        precision: Precision of the network; the quantizer computes in float32.
+        precision: Precision of the network; the quantizer always computes in float32.
 
     Returns:
         (M, N) uint16 codes, raster order.
@@ -37,11 +37,11 @@ def encode_pixels(
 def decode_codes(
     tokenizer: Any, codes: np.ndarray, *, batch_size: int, precision: Precision
 ) -> np.ndarray:
-    """Decode codes to pictures in batches; the inverse of `encode_pixels`.
+    """Decode codes to pictures in batches.
 
     Args:
         tokenizer: A `Tokenizer` in evaluation mode.
-        codes: (M, N) integers.
+        codes: (M, N) integers, raster order.
         batch_size: Pictures per batch.
         precision: Precision of the network.
 

@@ -1,4 +1,4 @@
-"""Descriptions of tokenizers as JSON, and loading a saved tokenizer for inference."""
+"""Descriptions from which tokenizers are built, as JSON; loading a saved one for inference."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,15 @@ from vqpriors.tokenizer.base.tokenizer import Tokenizer
 def describe_tokenizer(
     *, arch: str, config: Section, quantizer: str, quantizer_config: Section, **shape: int
 ) -> dict[str, Any]:
-    """Return the JSON config that is saved with a tokenizer and read by `load_tokenizer`."""
+    """Return the description of a tokenizer, which is saved with it; JSON values.
+
+    Args:
+        arch: The kind of tokenizer.
+        config: Its params.
+        quantizer: The kind of quantizer.
+        quantizer_config: The quantizer's params.
+        shape: `image_size` in pixels, and `channels`.
+    """
     return {
         "arch": arch,
         "config": config.model_dump(),
@@ -26,7 +34,7 @@ def describe_tokenizer(
 
 
 def complete_description(description: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
-    """Add to a description the network config of a pretrained tokenizer, if it is one."""
+    """Add the network's config of a pretrained tokenizer to its description, as "adopted"."""
     adopted = getattr(tokenizer, "adopted", None)
     return description if adopted is None else {**description, "adopted": adopted}
 
@@ -34,8 +42,9 @@ def complete_description(description: dict[str, Any], tokenizer: Tokenizer) -> d
 def build_tokenizer(description: dict[str, Any]) -> Any:
     """Build a tokenizer from its description.
 
-    A pretrained one comes with its weights if the description is of `describe_tokenizer`; with
-    "adopted", of `complete_description`, the weights are random and nothing is fetched.
+    From a description of `describe_tokenizer`, a pretrained tokenizer is fetched with its weights.
+    From one with "adopted", see `complete_description`, it is built with random weights and nothing
+    is fetched.
     """
     quantizer = load_kind(
         "vqpriors.quantizers", description["quantizer"], param="tokenizer.quantizer"

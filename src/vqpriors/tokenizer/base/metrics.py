@@ -5,13 +5,13 @@ import numpy as np
 from vqpriors.tokenizer.base.codebook import perplexity, usage
 from vqpriors.tokenizer.base.reconstruction import psnr, ssim
 
-COLLAPSED = 0.5  # a codebook with a smaller share of codes in use counts as collapsed
+COLLAPSED = 0.5  # codebook usage below which the codebook counts as collapsed
 
 
 def measure_tokenization(
     originals: np.ndarray, reconstructions: np.ndarray, codes: np.ndarray, *, codebook_size: int
 ) -> dict[str, float]:
-    """Compute the metrics of a split.
+    """Compute the reconstruction and codebook metrics of a split.
 
     Args:
         originals: (M, C, H, W) uint8.
@@ -31,7 +31,12 @@ def measure_tokenization(
 
 
 def collapse_warning(quality: dict[str, float], *, codebook_size: int) -> str | None:
-    """Return a warning with remedies if too few codes are in use, otherwise None."""
+    """Return a warning with remedies if the codebook has collapsed, otherwise None.
+
+    Args:
+        quality: Metrics of `measure_tokenization`.
+        codebook_size: Number of codes K.
+    """
     share = quality["codebook_usage"]
     if share >= COLLAPSED:
         return None

@@ -7,8 +7,8 @@ To add a quantizer, add one module to `vqpriors.quantizers` and its params as th
     build(config) -> Quantizer: an `nn.Module`, randomly initialised.
 
 A quantizer computes in float32 even under autocast. Its state, such as a codebook, is in parameters
-or buffers. With several processes, each gets its part of a batch, and updates of the state must be
-the same on all of them (see `core/distributed.py`).
+or buffers. With several processes, each quantizes its part of a batch, and updates of the state
+must be the same on all of them (see `core/distributed.py`).
 """
 
 from typing import NamedTuple, Protocol
@@ -22,7 +22,7 @@ class Quantized(NamedTuple):
     Attributes:
         vectors: Quantized vectors, with a straight-through gradient; (M, D) float32.
         codes: (M,) int64.
-        losses: Named scalar losses, added to the reconstruction loss; may be empty.
+        losses: Scalar losses by name, added to the reconstruction loss; may be empty.
     """
 
     vectors: Tensor
@@ -39,7 +39,7 @@ class Quantizer(Protocol):
     """Width D of a vector."""
 
     def __call__(self, vectors: Tensor) -> Quantized:
-        """Quantize (M, D) vectors; in training mode, may update the codebook."""
+        """Quantize (M, D) float vectors; in training mode, may update the codebook."""
         ...
 
     def encode(self, vectors: Tensor) -> Tensor:
@@ -47,5 +47,5 @@ class Quantizer(Protocol):
         ...
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Return the vectors, (..., D) float32, of (...) codes."""
+        """Return the vectors, (..., D) float32, of codes, (...) int64."""
         ...

@@ -1,7 +1,7 @@
 """Peak signal-to-noise ratio and structural similarity of reconstructions.
 
 Both are computed per picture and averaged over pictures, so they depend on neither the batch size
-nor the order. Pictures are compared as they are saved: uint8, range 255.
+nor the order. Pictures are compared as uint8, 0 to 255, as they are saved.
 """
 
 import numpy as np

@@ -6,10 +6,10 @@ To add a tokenizer, add one module or folder to `vqpriors.tokenizer` and its par
     Config: a `Section` with the keys of that section. It has a field `phases: dict[str, Phase]`,
         the phases of training; if it is empty, the tokenizer is not trained.
     build(config, *, image_size, channels, quantizer) -> Tokenizer: an `nn.Module`, for square
-        pictures of `image_size` pixels. `quantizer` is a `Quantizer` to use or to ignore.
+        pictures of `image_size` pixels. A tokenizer with its own codebook ignores `quantizer`.
 
 If `build` fetches a pretrained network, the tokenizer also has an attribute `adopted`, JSON values
-that are saved with it, and the module exports:
+which are saved with it, and the module exports:
 
     restore(config, *, adopted, image_size, channels) -> Tokenizer: builds the same network without
         fetching it; the saved weights are loaded afterwards.
@@ -33,7 +33,7 @@ class Tokenizer(Protocol):
     """Codebook size K, at most 65536."""
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return named scalar losses of `batch["images"]`, (B, C, H, W) float in -1..1."""
+        """Return scalar losses by name for `batch["images"]`, (B, C, H, W) float in -1..1."""
         ...
 
     def encode(self, images: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""Shared by trackers: the background thread and the progress bar."""
+"""Calls of trackers from a background thread, and the progress bar."""

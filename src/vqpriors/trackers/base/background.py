@@ -1,8 +1,8 @@
-"""Experiment trackers beside DVC's files, called from a background thread.
+"""Experiment trackers, called from a background thread.
 
-A tracker module exports `open_run(info: RunInfo) -> TrackedRun`, and as `PACKAGE` the package to
-install. A tracker that is down, slow or missing causes one warning and a delay of seconds, and
-training goes on. DVC's files in `metrics/` are complete with any tracker.
+A tracker's module exports `open_run(info: RunInfo) -> TrackedRun`, and as `PACKAGE` the package to
+install. Training goes on if a tracker is down, slow or not installed: there is one warning, and the
+stage ends up to `FLUSH_SECONDS` later. The files in `metrics/` do not depend on trackers.
 """
 
 import queue
@@ -20,7 +20,7 @@ from vqpriors.core.params import Section
 from vqpriors.core.registry import load_kind
 
 MAX_QUEUED = 10_000  # calls that may wait for a slow tracker; beyond that it is disabled
-FLUSH_SECONDS = 15.0  # longest wait for a tracker at the end of a stage
+FLUSH_SECONDS = 15.0  # maximum wait for a tracker at the end of a stage
 
 
 class TrackingConfig(Section):
@@ -55,10 +55,10 @@ class RunInfo:
 
 
 class TrackedRun(Protocol):
-    """A run in a tracker; points that it already has are not added again."""
+    """A run in a tracker; it ignores points that it has from before an interruption."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Add a point to the curve of each name."""
+        """Add a point to the curve of each name; `step` is the number of updates so far."""
         ...
 
     def log_image(self, step: int, name: str, image: Image) -> None:
@@ -103,7 +103,7 @@ class BackgroundTracker:
         if not self._is_disabled:
             self._thread.join(FLUSH_SECONDS)
             if self._thread.is_alive():
-                self._disable(f"not done {FLUSH_SECONDS:.0f} s after training")
+                self._disable(f"still busy {FLUSH_SECONDS:.0f} s after training")
 
     def _put(self, call: Callable[[TrackedRun], None] | None) -> None:
         if self._is_disabled:

@@ -6,13 +6,19 @@ from collections.abc import Mapping
 
 from tqdm import tqdm
 
-LINE_SECONDS = 60.0  # least time between lines of slow steps
+LINE_SECONDS = 60.0  # minimum time between lines that are not at a multiple of 10%
 
 
 class ProgressBar:
     """A bar on a terminal; elsewhere a line every 10%, and every minute if 10% takes longer.
 
     Both show the loss, the speed and the remaining time.
+
+    Args:
+        name: Name of the phase.
+        total: Updates of the phase.
+        done: Updates before an interruption.
+        is_shown: False for no output, as on all processes but the first.
     """
 
     def __init__(self, name: str, *, total: int, done: int, is_shown: bool = True):
@@ -25,7 +31,7 @@ class ProgressBar:
         self.bar = tqdm(desc=name, total=total, initial=done, disable=not has_bar)
 
     def advance(self, values: Mapping[str, float]) -> None:
-        """Count one update; show its loss, if given."""
+        """Count one update; show `values["loss"]`, unless `values` is empty."""
         self.bar.update()
         before, self.done = self.done, self.done + 1
         if values:
