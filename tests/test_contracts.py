@@ -1,6 +1,7 @@
-"""Contracts of quantizers, tokenizers, text encoders, priors and samplers, for every kind."""
+"""Contracts of quantizers, tokenizers, text encoders, priors, samplers and judges: every kind."""
 
 import inspect
+import json
 
 import numpy as np
 import pytest
@@ -14,7 +15,10 @@ from tests.tiny import NO_TEXT, TEXT, captions, codes, ema, no_captions, prior_b
 from vqpriors.core.artifact import save_model
 from vqpriors.core.params import Section, check
 from vqpriors.core.registry import kind_names, load_kind
+from vqpriors.data.images import ImageSet
+from vqpriors.data.pixels import to_unit_range
 from vqpriors.data.text_inputs import TextShape
+from vqpriors.judge.base.judging import judge_pixels
 from vqpriors.priors.base.loading import build_prior, describe_prior, load_prior
 from vqpriors.sampling.base.choosing import choose_sampler
 from vqpriors.sampling.base.sampler import KnownCodes, PictureRandom
@@ -31,13 +35,14 @@ from vqpriors.training.phase_setup import set_options, set_train_mode
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 SMALL = {"width": 16, "depth": 2, "heads": 2, "text_depth": 1, "num_codes": 12, "dim": 3}
 SMALL |= {"levels": [3, 4], "residual_width": 4, "vocabulary": 60, "max_length": 8}
-SMALL |= {"dropout": 0.0, "latent_width": 3, "latent_depth": 1}
+SMALL |= {"text_width": 8, "embedding": 4, "dropout": 0.0, "latent_width": 3, "latent_depth": 1}
 PACKAGES = {
     "vqpriors.quantizers": "tokenizer",
     "vqpriors.tokenizer": "tokenizer",
     "vqpriors.text": "text",
     "vqpriors.priors": "prior",
     "vqpriors.sampling": "sample",
+    "vqpriors.judge": "judge",
 }
 CAPTIONS = ["a red three", "", "two green sevens and more than fit in the length"]
 
@@ -289,3 +294,36 @@ def test_prior_of_another_tokenizer_or_encoder_is_refused(kind, tmp_path):
         load_prior(folder, cpu, tokenizer="e" * 64, encoder="d" * 64)
     with pytest.raises(ValueError, match="with encoder dddddddddddd, not with eeeeeeeeeeee"):
         load_prior(folder, cpu, tokenizer="f" * 64, encoder="e" * 64)
+
+
+@of("vqpriors.judge")
+def test_judge_learns_from_its_targets_and_is_built_again(kind):
+    generator = np.random.default_rng(0)
+    images = ImageSet(
+        ids=list("abcd"),
+        groups=list("abcd"),
+        pixels=generator.integers(256, size=(4, 3, 16, 16), dtype=np.uint8),
+        captions=["a red one", "a blue one", "a red two", "a blue two"],
+        labels=[None] * 4,
+        attributes=[{"digit": d, "color": c} for d in ("one", "two") for c in ("red", "blue")],
+    )
+    module, config = load("vqpriors.judge", kind, width=8)
+    assert module.can_judge(images)
+    judge = module.build(config, training=images)
+    pixels = torch.from_numpy(images.pixels)
+    batch = {"images": to_unit_range(pixels), **module.targets(judge, images)}
+    assert all(len(value) == 4 for value in batch.values())
+    loss = weighted_sum(judge.losses(batch), {})
+    loss.backward()
+    assert loss > 0
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in judge.parameters())
+    again = module.restore(json.loads(json.dumps(judge.settings)))
+    again.load_state_dict(judge.state_dict())
+    found, one = judge_pixels(judge, images.pixels), judge_pixels(again, images.pixels[2:3])
+    np.testing.assert_allclose(found.features[2:3], one.features, atol=1e-5)
+    assert found.labels.shape == (4, len(judge.classes))
+    assert found.shape_features.shape == (4, judge.num_shape_features)
+    if judge.is_matcher:
+        scores = judge.match(torch.from_numpy(found.features), ["a red one", ""])
+        assert scores.shape == (4, 2)
+        assert scores.isfinite().all()

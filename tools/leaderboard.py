@@ -16,14 +16,26 @@ MEASURED = {
     "psnr": ("evaluate", 2),
     "codebook_usage": ("evaluate", 4),
     "nats_per_token": ("evaluate", 4),
+    "nats_per_token_se": ("evaluate", 4),
     "judge_accuracy": ("evaluate", 4),
     "adherence": ("evaluate", 4),
+    "adherence_se": ("evaluate", 4),
+    "conformity": ("evaluate", 4),
+    "conformity_se": ("evaluate", 4),
+    "conformity_real": ("evaluate", 4),
+    "conformity_worst": ("evaluate", 4),
+    "coverage": ("evaluate", 4),
+    "coverage_se": ("evaluate", 4),
+    "coverage_real": ("evaluate", 4),
     "frechet_distance": ("evaluate", 3),
+    "frechet_distance_se": ("evaluate", 3),
+    "frechet_distance_real": ("evaluate", 3),
+    "num_compared": ("evaluate", 0),
     "images_per_second": ("sample", 1),
     "train_minutes": ("train_prior", 1),
     "peak_memory_gb": ("train_prior", 2),
 }
-COLUMNS = ["data", "prior", "text", *MEASURED, "hardware", "commit"]
+COLUMNS = ["data", "prior", "text", *MEASURED, "judge", "hardware", "commit"]
 
 Row = dict[str, str]
 
@@ -52,6 +64,8 @@ def _row(folder: Path) -> Row:
         for column, (stage, decimals) in MEASURED.items()
         if column in metrics[stage]
     }
+    if "judge" in metrics["evaluate"]:  # distances compare only between runs of one judge
+        found["judge"] = metrics["evaluate"]["judge"]
     return {"data": folder.parent.name, "prior": folder.name, **found, **_read(folder / RUN)}
 
 

@@ -24,89 +24,75 @@ DATA = ("digits", "mnist", "fashion_mnist")
 Metrics = dict[str, Any]
 Read = Callable[[str], Metrics]
 
-# Metric, its format, its meaning.
+# Metric, its format, its meaning. A standard error (NAME_se) and the value of real pictures via the
+# tokenizer (NAME_real) stand in the same cell.
 ROWS = [
-    (
-        "psnr",
-        "{:.2f} dB",
-        "peak signal-to-noise ratio of the tokenizer's reconstructions; higher is better",
-    ),
-    ("ssim", "{:.3f}", "structural similarity of the tokenizer's reconstructions; 1 is identical"),
+    ("psnr", "{:.2f} dB", "peak signal-to-noise ratio of the tokenizer's reconstructions"),
+    ("ssim", "{:.3f}", "structural similarity of the reconstructions; 1 is identical"),
     (
         "codebook_usage",
         "{:.1%}",
-        "share of the codebook that occurs in the test split; near 0 is a collapse",
+        "share of the codebook that occurs in the split, so it depends on the split's size",
     ),
+    ("codebook_perplexity", "{:.1f}", "effective number of codes: exponential of their entropy"),
+    ("nats_per_token", "{:.3f}", "negative log-likelihood per code; lower is better"),
+    ("perplexity", "{:.2f}", "exponential of `nats_per_token`"),
     (
-        "codebook_perplexity",
-        "{:.1f}",
-        "exponential of the code frequencies' entropy: effective number of codes",
-    ),
-    (
-        "nats_per_token",
-        "{:.3f}",
-        "negative log-likelihood of the test split per code; lower is better",
-    ),
-    ("nats_standard_error", "{:.4f}", "standard error of `nats_per_token`; 0 if it is exact"),
-    ("perplexity", "{:.2f}", "exponential of `nats_per_token`; lower is better"),
-    (
-        "bits_per_dim",
-        "{:.4f}",
-        "negative log-likelihood in bits per pixel value; compares priors of one tokenizer",
-    ),
-    (
-        "adherence",
+        "conformity",
         "{:.1%}",
-        "drawn pictures in which the judge recognises every attribute of the caption",
+        "drawn pictures that are as near to real ones of their class as 9 of 10 real pictures are",
     ),
-    ("adherence_seen", "{:.1%}", "adherence for attribute combinations of training pictures"),
+    ("conformity_worst", "{:.1%}", "conformity of the worst class"),
+    (
+        "coverage",
+        "{:.1%}",
+        "real pictures with a drawn one among their nearest neighbours",
+    ),
+    ("recall", "{:.1%}", "real pictures that lie among the drawn ones"),
+    ("frechet_distance", "{:.3f}", "Frechet distance of drawn to real pictures; lower is better"),
+    ("kernel_distance", "{:.4f}", "kernel distance (MMD), unbiased; 0 for equal distributions"),
+    ("adherence", "{:.1%}", "drawn pictures in which the judge finds every attribute asked for"),
+    ("adherence_worst", "{:.1%}", "adherence of the worst class"),
     (
         "adherence_unseen",
         "{:.1%}",
-        "adherence for attribute combinations that no training picture has",
+        "adherence for pairs of attributes that no training picture has",
     ),
-    (
-        "judge_accuracy",
-        "{:.1%}",
-        "real test pictures in which the judge recognises every attribute",
-    ),
-    (
-        "judge_accuracy_unseen",
-        "{:.1%}",
-        "judge accuracy for attribute combinations that no training picture has",
-    ),
+    ("judge_accuracy", "{:.1%}", "real pictures in which the judge is right about every attribute"),
+    ("r_precision", "{:.1%}", "drawn pictures that fit their own caption best of 100"),
+    ("variety", "{:.3f}", "pixel distance of two drawn pictures of one caption"),
+    ("distinct_grids", "{:.1%}", "pairs of drawn pictures of one caption whose codes differ"),
     ("caption_accuracy", "{:.1%}", "captions written by the prior with every attribute right"),
     ("caption_exact", "{:.1%}", "captions written by the prior that equal the true caption"),
     (
-        "frechet_distance",
-        "{:.3f}",
-        "Frechet distance of drawn to real pictures in the judge's features; lower is better",
-    ),
-    (
-        "kernel_distance",
-        "{:.4f}",
-        "kernel distance (MMD) of drawn to real pictures in the judge's features; lower is better",
-    ),
-    (
         "nearest_train_distance",
         "{:.4f}",
-        "pixel distance of drawn pictures to the nearest training picture; 0 is a copy",
+        "pixel distance to the nearest training picture, via the tokenizer; 0 is a copy",
     ),
-    (
-        "nearest_train_distance_real",
-        "{:.4f}",
-        "pixel distance of real test pictures to the nearest training picture",
-    ),
+    ("nearest_train_distance_low", "{:.4f}", "the same, 5% quantile"),
     ("images_per_second", "{:.1f}", "pictures drawn per second on the machine of the run"),
 ]
+
+# Metrics that say nothing without the value of real pictures: not shown where it is missing.
+NEED_FLOOR = (
+    "conformity",
+    "coverage",
+    "recall",
+    "frechet_distance",
+    "kernel_distance",
+    "nearest_train_distance",
+)
 
 # Metric, its column's title, its format.
 COLUMNS = [
     ("nats_per_token", "nats per token", "{:.3f}"),
+    ("frechet_distance", "Frechet distance", "{:.2f}"),
+    ("conformity", "conformity", "{:.1%}"),
+    ("conformity_worst", "worst class", "{:.1%}"),
+    ("coverage", "coverage", "{:.1%}"),
     ("adherence", "adherence", "{:.1%}"),
     ("adherence_unseen", "unseen pairs", "{:.1%}"),
     ("caption_accuracy", "captions right", "{:.1%}"),
-    ("frechet_distance", "Frechet distance", "{:.2f}"),
     ("images_per_second", "pictures per second", "{:.0f}"),
 ]
 
@@ -136,7 +122,7 @@ def numbers(read: Read) -> str:
         "| --- |" + " --- |" * (len(runs) + 1),
     ]
     for name, form, meaning in ROWS:
-        values = [form.format(found[name]) if name in found else "-" for found in runs.values()]
+        values = [_cell(found, name, form) for found in runs.values()]
         if set(values) != {"-"}:
             lines.append(f"| `{name}` | {' | '.join(values)} | {meaning} |")
     runs_text = [_run(name, found, read) for name, found in runs.items()]
@@ -162,30 +148,66 @@ def leaderboard(read: Read) -> str:
 
 def _ranked(found: Mapping[str, Metrics], training: Mapping[str, Metrics]) -> list[str]:
     # No column for a metric that the data set does not have, such as unseen pairs.
-    columns = [column for column in COLUMNS if any(column[0] in found[name] for name in found)]
+    columns = [
+        column for column in COLUMNS if any(_is_shown(found[name], column[0]) for name in found)
+    ]
     lines = [
-        f"| prior | parameters | minutes | {' | '.join(title for _, title, _ in columns)} |",
-        "| --- |" + " --- |" * (len(columns) + 2),
+        f"| prior | rank | parameters | minutes | {' | '.join(title for _, title, _ in columns)} |",
+        "| --- |" + " --- |" * (len(columns) + 3),
     ]
     for name in sorted(found, key=lambda name: found[name].get("frechet_distance", math.inf)):
-        cells = [f"`{name}`", f"{training[name]['parameters'] / 1e6:.1f} M"]
+        cells = [f"`{name}`", _rank(found[name], list(found.values()))]
+        cells.append(f"{training[name]['parameters'] / 1e6:.1f} M")
         cells.append(f"{training[name]['train_minutes']:.1f}")
         for metric, _, form in columns:
-            bound = "<= " if metric == "nats_per_token" and _is_bound(found[name]) else ""
-            value = found[name].get(metric)
-            cells.append("-" if value is None else bound + form.format(value))
+            bound = "<= " if metric == "nats_per_token" and "nats_bound_se" in found[name] else ""
+            cells.append(bound + _cell(found[name], metric, form))
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _rank(own: Metrics, others: list[Metrics]) -> str:
+    """Return 1 + the number of runs whose Frechet distance is lower by more than its error.
+
+    Runs are compared if the same judge has measured them, on as many pictures.
+    """
+    if not _is_shown(own, "frechet_distance"):
+        return "-"
+    rivals = [
+        other
+        for other in others
+        if all(other.get(key) == own.get(key) for key in ("judge", "num_compared"))
+    ]
+    better = sum(
+        own["frechet_distance"] - other["frechet_distance"]
+        > 2 * math.hypot(own["frechet_distance_se"], other["frechet_distance_se"])
+        for other in rivals
+    )
+    return str(1 + better)
+
+
+def _is_shown(metrics: Metrics, name: str) -> bool:
+    return name in metrics and (name not in NEED_FLOOR or f"{name}_real" in metrics)
+
+
+def _cell(metrics: Metrics, name: str, form: str) -> str:
+    """Return a value with its standard error and the value of real pictures; "-" if missing."""
+    if not _is_shown(metrics, name):
+        return "-"
+    text = form.format(metrics[name])
+    if name.endswith("_worst"):
+        text += f" ({metrics[f'{name}_class']})"
+    if f"{name}_se" in metrics:
+        text += f" ± {form.format(metrics[f'{name}_se'])}"
+    if f"{name}_real" in metrics:
+        text += f" (real: {form.format(metrics[f'{name}_real'])})"
+    return text
 
 
 def _measured(folder: str, read: Read) -> Metrics:
     """Return the metrics of an evaluated run, with its sampling speed; {} if there is none."""
     found = read(f"{folder}evaluate")
     return {**found, **read(f"{folder}sample")} if found else {}
-
-
-def _is_bound(metrics: Metrics) -> bool:
-    return metrics.get("nats_standard_error", 0) > 0
 
 
 def read_metrics(stage: str) -> Metrics:

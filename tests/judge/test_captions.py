@@ -15,6 +15,7 @@ from vqpriors.judge.base.judging import judge_pixels
 COLORS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255,) * 3}
 PLACES = {"left": 0, "right": 8, "top": 4}
 SETTINGS = {
+    "max_size": 64,
     "width": 8,
     "depth": 2,
     "text_width": 16,
@@ -113,6 +114,13 @@ def test_padding_does_not_change_a_caption(trained):
     short = "a red square"
     scores = trained.match(features, [short, "a red square at the left"])[:, 0]
     torch.testing.assert_close(trained.match(features, [short])[:, 0], scores)
+
+
+def test_larger_pictures_are_averaged_down(trained):
+    pixels = squares(3).pixels
+    enlarged = pixels.repeat(8, axis=2).repeat(8, axis=3)  # 128 px, read as 64 px
+    expected = judge_pixels(trained, pixels.repeat(4, axis=2).repeat(4, axis=3)).features
+    np.testing.assert_allclose(judge_pixels(trained, enlarged).features, expected, atol=1e-5)
 
 
 def test_settings_build_an_equal_judge(trained):

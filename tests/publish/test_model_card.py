@@ -12,8 +12,17 @@ from vqpriors.inference.generator import Generator
 from vqpriors.inference.settings import settings_as_params
 from vqpriors.publish.model_card import UNKNOWN, Provenance, read_provenance
 
-METRICS = {"frechet_distance": 1.25, "num_samples": 24, "kernel_distance": float("nan")}
-MEASURED = Provenance(data="digits", metrics={"frechet_distance": 1.25, "num_samples": 24})
+METRICS = {
+    "frechet_distance": 1.25,
+    "num_samples": 24,
+    "kernel_distance": float("nan"),
+    "adherence_worst_class": "eight",
+}
+MEASURED = Provenance(
+    data="digits",
+    split="test",
+    metrics={"frechet_distance": 1.25, "num_samples": 24, "adherence_worst_class": "eight"},
+)
 
 
 @pytest.fixture
@@ -48,6 +57,7 @@ def test_card_has_description_usage_and_metrics(checkout, tmp_path):
     assert rows["text encoder"] == "`wordpiece`, captions of up to 4 tokens"
     assert rows["trained on"] == "`digits`"
     assert rows["`frechet_distance`"] == "1.25"
+    assert rows["`adherence_worst_class`"] == "eight"
     assert "`kernel_distance`" not in rows
     assert "\n# my-digits\n" in text
     assert 'generator = Generator.load("my-digits")' in text

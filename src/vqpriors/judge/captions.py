@@ -37,6 +37,7 @@ class Config(Section):
     """`judge.captions` of params.yaml.
 
     Attributes:
+        max_size: Largest edge of a picture, pixels; larger ones are averaged down to it.
         width: Channels of the first block of the image encoder; every block doubles them.
         depth: Number of its blocks, each of which halves the picture's edge.
         text_width: Width of the embeddings of word pieces and, for both directions together, of
@@ -49,6 +50,7 @@ class Config(Section):
         phases: Training phases, in order.
     """
 
+    max_size: int = Field(ge=16)
     width: int = Field(ge=8, multiple_of=8)
     depth: int = Field(ge=1, le=7)
     text_width: int = Field(ge=8, multiple_of=2)
@@ -67,7 +69,7 @@ class CaptionJudge(nn.Module):
         channels: Channels C of the pictures, 1 or 3.
         tokenizer: A word-piece tokenizer as JSON text.
         length: Number of tokens L of a caption.
-        width: See `Config`; likewise the following.
+        max_size: See `Config`; likewise the following.
     """
 
     is_matcher = True
@@ -79,6 +81,7 @@ class CaptionJudge(nn.Module):
         channels: int,
         tokenizer: str,
         length: int,
+        max_size: int,
         width: int,
         depth: int,
         text_width: int,
@@ -90,6 +93,7 @@ class CaptionJudge(nn.Module):
             "channels": channels,
             "tokenizer": tokenizer,
             "length": length,
+            "max_size": max_size,
             "width": width,
             "depth": depth,
             "text_width": text_width,
@@ -98,6 +102,7 @@ class CaptionJudge(nn.Module):
         }
         self.classes: dict[str, list[str]] = {}
         self.encoder = WordPieceText(Tokenizer.from_str(tokenizer), length=length)
+        self.max_size = max_size
         self.num_shape_features = width * 2 ** (depth - 1)
         self.blocks = make_blocks(channels=channels, width=width, depth=depth)
         self.dropout = nn.Dropout(dropout)
@@ -109,6 +114,9 @@ class CaptionJudge(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Map pictures, (B, C, H, W) float32 in -1..1, to (B, F) float32 features."""
+        size = max(images.shape[2:])
+        if size > self.max_size:
+            images = F.interpolate(images, scale_factor=self.max_size / size, mode="area")
         return self.blocks(images).float().mean(dim=(2, 3))
 
     def predict(self, features: Tensor) -> Tensor:

@@ -19,14 +19,16 @@ class Provenance(Section):
 
     Attributes:
         data: The data set's name in params.yaml; None if unknown.
-        metrics: Metrics on its test split, by name; empty if unknown.
+        split: The split that the metrics are of; None if unknown.
+        metrics: Metrics on its evaluated split, by name; empty if unknown.
     """
 
     data: str | None
-    metrics: dict[str, float]
+    split: str | None
+    metrics: dict[str, float | str]
 
 
-UNKNOWN = Provenance(data=None, metrics={})
+UNKNOWN = Provenance(data=None, split=None, metrics={})
 
 
 def read_provenance(folder: Path) -> Provenance:
@@ -36,7 +38,8 @@ def read_provenance(folder: Path) -> Provenance:
     """
     if (folder / SETTINGS).is_file():
         saved = json.loads((folder / SETTINGS).read_text()).get("provenance")
-        return check("provenance", saved, Provenance) if saved else UNKNOWN
+        # saved models of earlier versions do not name the split
+        return check("provenance", {"split": None} | saved, Provenance) if saved else UNKNOWN
     params_file, lock_file, metrics_file = (
         folder.absolute().parent / name for name in CHECKOUT_FILES
     )
@@ -44,8 +47,12 @@ def read_provenance(folder: Path) -> Provenance:
     if lock and not _is_current(lock, params):
         return UNKNOWN
     metrics = json.loads(metrics_file.read_text()) if metrics_file.is_file() else {}
-    numbers = {key: each for key, each in metrics.items() if math.isfinite(each)}
-    return Provenance(data=_at(params, "data.name"), metrics=numbers)
+    known = {
+        key: each for key, each in metrics.items() if isinstance(each, str) or math.isfinite(each)
+    }
+    return Provenance(
+        data=_at(params, "data.name"), split=_at(params, "evaluate.split"), metrics=known
+    )
 
 
 def write_card(generator: "Generator", name: str, provenance: Provenance) -> str:
@@ -72,10 +79,13 @@ def write_card(generator: "Generator", name: str, provenance: Provenance) -> str
     ]
     if provenance.metrics:
         of = f" of `{provenance.data}`" if provenance.data else ""
-        rows = [(f"`{key}`", f"{value:.4g}") for key, value in provenance.metrics.items()]
+        rows = [
+            (f"`{key}`", value if isinstance(value, str) else f"{value:.4g}")
+            for key, value in provenance.metrics.items()
+        ]
         parts += [
             "## Metrics",
-            f"On the test split{of}:",
+            f"On the {provenance.split or 'test'} split{of}:",
             _table(["metric", "value"], rows),
         ]
     return "\n\n".join(parts) + "\n"
