@@ -10,7 +10,7 @@ import yaml
 from torch.testing import assert_close
 
 from tests.imports import ROOT
-from tests.text.folders import FOLDERS
+from tests.text.folders import FOLDERS, clip_folder
 from tests.tiny import NO_TEXT, TEXT, captions, codes, ema, no_captions, prior_batch, vq_model
 from vqpriors.core.artifact import save_model
 from vqpriors.core.params import Section, check
@@ -297,7 +297,7 @@ def test_prior_of_another_tokenizer_or_encoder_is_refused(kind, tmp_path):
 
 
 @of("vqpriors.judge")
-def test_judge_learns_from_its_targets_and_is_built_again(kind):
+def test_judge_learns_from_its_targets_and_is_built_again(kind, tmp_path):
     generator = np.random.default_rng(0)
     images = ImageSet(
         ids=list("abcd"),
@@ -307,7 +307,10 @@ def test_judge_learns_from_its_targets_and_is_built_again(kind):
         labels=[None] * 4,
         attributes=[{"digit": d, "color": c} for d in ("one", "two") for c in ("red", "blue")],
     )
-    module, config = load("vqpriors.judge", kind, width=8)
+    changes = {"width": 8}
+    if kind == "clip":
+        changes["location"] = str(clip_folder(tmp_path / "clip", has_vision=True))
+    module, config = load("vqpriors.judge", kind, **changes)
     assert module.can_judge(images)
     judge = module.build(config, training=images)
     pixels = torch.from_numpy(images.pixels)

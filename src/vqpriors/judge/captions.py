@@ -25,12 +25,12 @@ from vqpriors.core.params import Section
 from vqpriors.core.phases import Phase
 from vqpriors.data.images import ImageSet
 from vqpriors.judge.base.blocks import make_blocks
+from vqpriors.judge.base.contrastive import contrastive_loss
 from vqpriors.text.base.word_pieces import WordPieceText, learn_word_pieces
 
 IS_AUTOMATIC = True
 
 INITIAL_TEMPERATURE = 0.07
-MAX_SCALE = 100.0  # of similarities, as in CLIP
 
 
 class Config(Section):
@@ -136,16 +136,12 @@ class CaptionJudge(nn.Module):
                 "text_mask", (B, L) bool.
 
         Returns:
-            "contrastive": cross-entropy in nats of the own caption among those of the batch, and of
-            the own picture, averaged; pictures with equal captions share the probability.
+            "contrastive"; see `contrastive_loss`.
         """
         pictures = self._embed_pictures(self.features(batch["images"]))
         captions = self._embed_captions(batch["tokens"], batch["text_mask"])
-        logits = pictures @ captions.T * self.log_scale.exp().clamp(max=MAX_SCALE)  # (B, B)
-        is_own = (batch["tokens"][:, None] == batch["tokens"][None]).all(dim=2)
-        targets = is_own / is_own.sum(dim=1, keepdim=True)
-        both = F.cross_entropy(logits, targets), F.cross_entropy(logits.T, targets)
-        return {"contrastive": torch.stack(both).mean()}
+        scale = self.log_scale.exp()
+        return {"contrastive": contrastive_loss(pictures, captions, batch["tokens"], scale)}
 
     def _embed_pictures(self, features: Tensor) -> Tensor:
         return F.normalize(self.project_picture(self.dropout(features)).float(), dim=1)
