@@ -7,15 +7,18 @@ from PIL import ImageCms, ImageStat
 
 from vqpriors.core.params import check
 from vqpriors.sources.digits import drawings as digits
-from vqpriors.sources.digits.handwriting import load, render_glyph
+from vqpriors.sources.digits.handwriting import UNCHANGED, Warp, load, render_glyph
 
 VALUES = {
-    "canvas": 28,
-    "copies": 8,
-    "test_copies": 3,
+    "canvas": 32,
+    "copies": 3,
+    "test_copies": 1,
     "shift": 1,
-    "small": 16,
-    "large": 24,
+    "small": 20,
+    "large": 28,
+    "rotation": 10.0,
+    "shear": 0.1,
+    "zoom": 0.08,
     "unseen_pairs": 6,
 }
 
@@ -41,7 +44,7 @@ def test_every_glyph_is_in_exactly_one_split():
     content = {
         split: {handwriting.glyphs[i].tobytes() for i in part} for split, part in parts.items()
     }
-    assert sorted(np.concatenate(list(parts.values()))) == list(range(1797))
+    assert sorted(np.concatenate(list(parts.values()))) == list(range(5000))
     assert not content["train"] & content["validation"]
     assert not content["train"] & content["test"]
     assert not content["validation"] & content["test"]
@@ -58,27 +61,27 @@ def test_splits_are_stratified_by_digit():
 
 def test_drawings_use_the_glyphs_of_their_split(drawn):
     parts = digits.split_glyphs(load().digits, seed=0)
-    for split, copies in (("train", 8), ("validation", 3), ("test", 3)):
+    for split, copies in (("train", 3), ("validation", 1), ("test", 1)):
         glyphs = Counter(int(record.id.partition("-")[0]) for record in drawn[split])
         assert glyphs == dict.fromkeys(parts[split].tolist(), copies)
 
 
 def test_ids_are_unique(drawn):
     ids = [record.id for split in drawn.values() for record in split]
-    assert len(set(ids)) == len(ids) == 10_776 + 543 + 807
+    assert len(set(ids)) == len(ids) == 11_250 + 500 + 750
 
 
-def test_unseen_pairs_occur_in_test_only(drawn):
+def test_unseen_pairs_occur_in_held_out_splits_only(drawn):
     unseen = {tuple(pair) for pair in build().provenance["unseen_pairs"]}
     found = {
         split: Counter((r.attributes["color"], r.attributes["digit"]) for r in drawn[split])
         for split in drawn
     }
     assert not unseen & found["train"].keys()
-    assert not unseen & found["validation"].keys()
-    assert unseen < found["test"].keys()
-    share = sum(found["test"][pair] for pair in unseen) / len(drawn["test"])
-    assert 0.15 < share < 0.25
+    for split in ("validation", "test"):
+        assert unseen < found[split].keys()
+        share = sum(found[split][pair] for pair in unseen) / len(drawn[split])
+        assert 0.15 < share < 0.25
 
 
 def test_other_pairs_are_evenly_frequent_in_train(drawn):
@@ -110,17 +113,20 @@ def test_caption_lists_the_attributes(drawn):
 
 
 def test_picture_shows_its_caption(drawn):
+    heights = {}
     for record in drawn["validation"]:
         facts = record.attributes
         picture = record.image
         background = digits.BACKGROUNDS[facts["background"]]
-        assert picture.size == (28, 28)
+        assert picture.size == (32, 32)
         assert picture.getpixel((0, 0)) == background
         assert digits.COLORS[facts["color"]] in set(picture.get_flattened_data())
         pixels = np.asarray(picture)
         ink = np.argwhere((pixels != background).any(-1))
         height = np.ptp(ink[:, 0]) + 1
-        assert (12 <= height <= 18) if facts["size"] == "small" else (20 <= height <= 28)
+        heights.setdefault(facts["size"], []).append(height)
+    assert np.quantile(heights["small"], 0.99) < np.quantile(heights["large"], 0.01)
+    assert max(heights["large"]) < 32  # nothing is cut off
 
 
 def test_same_seed_draws_the_same_bytes():
@@ -147,14 +153,45 @@ def test_shift_is_at_most_the_param():
     assert {value for drawing in plan for value in drawing.shift} == {-2, -1, 0, 1, 2}
 
 
+def square(**warp):
+    """Draw a filled square of the middle 22 px of a glyph, 22 px on a canvas of 44."""
+    glyph = np.zeros((28, 28), np.uint8)
+    glyph[3:25, 3:25] = 255
+    return np.asarray(render_glyph(glyph, size=22, canvas=44, warp=Warp(**warp)))
+
+
 def test_rendered_glyph_is_255_inside_and_0_outside():
-    cells = np.zeros((8, 8), np.float32)
-    cells[:, 3:5] = 1
-    coverage = np.asarray(render_glyph(cells, size=16, canvas=28))
-    assert coverage[14, 13:15].tolist() == [255, 255]
-    assert not coverage[:, :8].any()
-    assert not coverage[:4].any()
-    np.testing.assert_array_equal(coverage, coverage[::-1, ::-1])
+    coverage = square()
+    expected = np.zeros((44, 44), np.uint8)
+    expected[11:33, 11:33] = 255
+    np.testing.assert_array_equal(coverage, expected)
+
+
+def test_zoom_changes_the_edge():
+    rows = np.flatnonzero(square(zoom=1.5)[22] > 127)
+    assert (rows.min(), rows.max()) == (22 - 33 // 2, 22 + 33 // 2 - 1)
+
+
+def test_rotation_is_counter_clockwise():
+    glyph = np.zeros((28, 28), np.uint8)
+    glyph[12:16, 14:25] = 255  # from the middle to the right
+    turned = np.asarray(render_glyph(glyph, size=22, canvas=44, warp=Warp(rotation=90.0)))
+    assert turned[14:20, 20:24].min() == 255  # from the middle to the top
+    assert not turned[26:, :].any()
+
+
+def test_shear_moves_rows_in_opposite_directions():
+    upper, lower = (np.flatnonzero(row > 127).mean() for row in square(shear=0.5)[[14, 30]])
+    assert upper - lower == pytest.approx(-8, abs=1)
+
+
+def test_only_training_glyphs_are_warped():
+    source = build()
+    warps = {split: [d.warp for d in plan] for split, plan in source._plans.items()}
+    assert set(warps["validation"] + warps["test"]) == {UNCHANGED}
+    for name, limit, middle in (("rotation", 10, 0), ("shear", 0.1, 0), ("zoom", 0.08, 1)):
+        values = np.array([getattr(warp, name) for warp in warps["train"]]) - middle
+        assert 0.95 * limit < np.abs(values).max() <= limit
 
 
 def lab(color):
@@ -180,10 +217,10 @@ def test_colors_are_far_from_backgrounds_in_lab_space():
 
 
 def test_glyph_that_would_leave_the_canvas_is_refused():
-    with pytest.raises(ValueError, match=r"^data\.digits\.digits: canvas must hold large=27 with"):
-        build(large=27)
+    with pytest.raises(ValueError, match=r"^data\.digits\.digits: canvas must hold large=31 with"):
+        build(large=31)
 
 
 def test_small_not_below_large_is_refused():
-    with pytest.raises(ValueError, match="small must be below large, got 24 and 24"):
-        build(small=24)
+    with pytest.raises(ValueError, match="small must be below large, got 28 and 28"):
+        build(small=28)

