@@ -16,6 +16,7 @@ from vqpriors.data.text_inputs import TextInput, TextShape
 from vqpriors.sampling.base.choosing import choose_sampler
 from vqpriors.sampling.base.sampler import PictureRandom
 from vqpriors.training.config import StageTrainConfig
+from vqpriors.training.gradients import end_update
 from vqpriors.training.losses import Objective, weighted_sum
 from vqpriors.training.optimizers import make_optimizer
 
@@ -106,7 +107,13 @@ def training(
     config = params({"prior.train.optimizer": "adamw"}).section("prior.train", StageTrainConfig)
     objective = Objective(model.train())
     optimizer = make_optimizer(model, lr=LR, config=config)
-    return step(lambda: weighted_sum(objective(batch), {}), optimizer, precision)
+    update = step(lambda: weighted_sum(objective(batch), {}), optimizer, precision)
+
+    def run() -> None:
+        update()
+        end_update(model)
+
+    return run
 
 
 def peer_training(

@@ -24,6 +24,7 @@ def trained(**changes):
     for parameter in model.parameters():
         parameter.data *= 2
     model.losses({"images": torch.rand(16, 1, 8, 8) * 2 - 1})
+    model.quantizer.end_update()
     return model.eval()
 
 
@@ -102,12 +103,14 @@ def test_phase_without_quantizing_has_no_commitment_and_keeps_the_codebook():
     before = model.quantizer.codebook.clone()
     model.begin_phase(quantize=False)
     assert set(model.losses({"images": torch.rand(2, 1, 8, 8)})) == {"reconstruction"}
+    model.quantizer.end_update()
     assert torch.equal(model.quantizer.codebook, before)
     model.begin_phase()
     assert set(model.losses({"images": torch.rand(2, 1, 8, 8)})) == {
         "reconstruction",
         "commitment",
     }
+    model.quantizer.end_update()
     assert not torch.equal(model.quantizer.codebook, before)
 
 

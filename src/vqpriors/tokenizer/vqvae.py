@@ -5,6 +5,9 @@ References:
     Razavi et al. 2019, VQ-VAE-2, arXiv:1906.00446 (the network, with one level).
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -150,6 +153,15 @@ class VQVAE(nn.Module):
         """Enable the quantizer, or disable it to pretrain the autoencoder."""
         self.is_quantizing = quantize
 
+    @torch.no_grad()
+    def begin_update(self, parts: Sequence[dict[str, Tensor]]) -> None:
+        """Initialise the codebook from a batch in several parts, as from the whole batch."""
+        quantizer: Any = self.quantizer
+        is_learned = quantizer.training and hasattr(quantizer, "initialise")
+        if self.is_quantizing and is_learned and not quantizer.is_initialised:
+            rows = [_to_rows(self._encode(part["images"])) for part in parts]
+            quantizer.initialise(torch.cat(rows))
+
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the reconstruction loss and the losses of the quantizer.
 
@@ -160,8 +172,8 @@ class VQVAE(nn.Module):
             "reconstruction": weighted sum of mean squared and mean absolute error; and the losses
             of the quantizer.
         """
-        images = batch["images"].contiguous(memory_format=torch.channels_last)
-        vectors = self.encoder(images)
+        images = batch["images"]
+        vectors = self._encode(images)
         if not self.is_quantizing:
             return {"reconstruction": self._distance(self.decoder(vectors), images)}
         quantized = self._quantize(vectors)
@@ -170,7 +182,7 @@ class VQVAE(nn.Module):
 
     def encode(self, images: Tensor) -> Tensor:
         """Return the codes, (B, N) int64, of (B, C, H, W) float images in -1..1."""
-        vectors = self.encoder(images.contiguous(memory_format=torch.channels_last))
+        vectors = self._encode(images)
         return self.quantizer.encode(_to_rows(vectors)).view(len(images), self.rows * self.columns)
 
     def decode(self, codes: Tensor) -> Tensor:
@@ -185,6 +197,9 @@ class VQVAE(nn.Module):
         """Return the codebook, (K, V) float32: the vector of each code."""
         device = next(self.parameters()).device
         return self.quantizer.decode(torch.arange(self.num_codes, device=device)).float()
+
+    def _encode(self, images: Tensor) -> Tensor:
+        return self.encoder(images.contiguous(memory_format=torch.channels_last))
 
     def _quantize(self, vectors: Tensor) -> Quantized:
         return self.quantizer(_to_rows(vectors))

@@ -1,7 +1,8 @@
 """Gradient accumulation and the check that losses and gradients are finite."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -11,11 +12,13 @@ from vqpriors.training.batch_size import is_out_of_memory
 from vqpriors.training.config import TrainConfig
 from vqpriors.training.losses import extra_metrics, weighted_sum
 
+Batch = dict[str, Tensor]
+
 
 def accumulate_gradients(
     objective: nn.Module,
     model: nn.Module,
-    batch: dict[str, Tensor],
+    batch: Batch,
     *,
     loss_weights: Mapping[str, float],
     config: TrainConfig,
@@ -38,12 +41,15 @@ def accumulate_gradients(
         ValueError: If memory runs out; names the param to lower.
     """
     count = len(next(iter(batch.values())))
-    parts = torch.arange(count).tensor_split(config.stage.grad_accum_steps)
+    parts = _split(batch, config.stage.grad_accum_steps)
+    if len(parts) > 1:
+        with accelerator.autocast():
+            begin_update(model, parts)
     means: dict[str, Tensor] = {}
     total = torch.zeros((), device=accelerator.device)
-    for i, rows in enumerate(parts):
-        part = {name: value[rows[0] : rows[-1] + 1] for name, value in batch.items()}
-        is_last, fraction = i == len(parts) - 1, len(rows) / count
+    for i, part in enumerate(parts):
+        size = len(next(iter(part.values())))
+        is_last, fraction = i == len(parts) - 1, size / count
         with nullcontext() if is_last else accelerator.no_sync(objective):
             try:
                 losses = objective(part)
@@ -53,7 +59,7 @@ def accumulate_gradients(
                 if is_out_of_memory(error):
                     raise ValueError(
                         f"{config.section}.batch_size: out of memory on {accelerator.device} at "
-                        f"{len(rows)} examples at a time; lower it, or raise "
+                        f"{size} examples at a time; lower it, or raise "
                         f"{config.section}.grad_accum_steps"
                     ) from error
                 raise
@@ -61,6 +67,26 @@ def accumulate_gradients(
         for name, value in {**losses, **extra_metrics(model)}.items():
             means[name] = means.get(name, 0.0) + value.detach() * fraction
     return means, total
+
+
+def _split(batch: Batch, count: int) -> list[Batch]:
+    rows = torch.arange(len(next(iter(batch.values())))).tensor_split(count)
+    return [{name: value[r[0] : r[-1] + 1] for name, value in batch.items()} for r in rows]
+
+
+def begin_update(model: nn.Module, parts: Sequence[Batch]) -> None:
+    """Call a model's `begin_update`, if it has one, with the parts of this process's batch."""
+    method: Any = getattr(model, "begin_update", None)
+    if method is not None:
+        method(parts)
+
+
+def end_update(model: nn.Module) -> None:
+    """Call `end_update` of each module that has one, such as a quantizer with averages."""
+    for module in model.modules():
+        method: Any = getattr(module, "end_update", None)
+        if method is not None:
+            method()
 
 
 def require_finite(

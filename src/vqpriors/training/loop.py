@@ -53,8 +53,10 @@ def train(
     The model has `losses(batch) -> {name: scalar}`. It may also have:
         `begin_phase(**options)`: Called at the start of each phase, and before each step of a phase
             with annealed options; its defaults apply to options that a phase does not name.
+        `begin_update(parts)`: Called before an update whose batch comes in several parts.
         `set_progress(fraction)`: Called before each step with the fraction of all updates that are
             done.
+        `end_update()`, also of a submodule: Called once after the gradients of an update.
         `measured`: Further scalars by name that the last `losses` left there; they are logged.
 
     Args:

@@ -16,7 +16,7 @@ from vqpriors.training.batch_size import choose_batch_size, require_full_parts
 from vqpriors.training.checkpoint import Checkpoint, Progress, StateDict
 from vqpriors.training.config import TrainConfig
 from vqpriors.training.examples import Examples, to_device
-from vqpriors.training.gradients import accumulate_gradients, require_finite
+from vqpriors.training.gradients import accumulate_gradients, end_update, require_finite
 from vqpriors.training.losses import Objective, extra_metrics, weighted_sum
 from vqpriors.training.lr_schedule import lr_factor
 from vqpriors.training.means import RunningMeans
@@ -182,6 +182,7 @@ class TrainingRun:
             lr=lr,
             accelerator=self.accelerator,
         )
+        end_update(self.model)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.averaged.update_parameters(self.model)
