@@ -147,6 +147,10 @@ def prior_batch(prior, codes, text, *, draws=None, seed=0):
         draws = torch.rand(len(codes), prior.num_draws, generator=generator)
     batch = {"codes": codes, "draws": draws, "text_tokens": text.tokens}
     batch |= {"text_mask": text.text_mask, "text_is_empty": text.text_mask.sum(1) <= 1}
+    batch |= {
+        "place": torch.arange(len(codes)),
+        "batch_size": torch.full((len(codes),), len(codes)),
+    }
     return batch if text.features is None else batch | {"text_features": text.features}
 
 

@@ -97,6 +97,8 @@ def prior_batch(prior: Any, size: Size, shape: TextShape) -> dict[str, Tensor]:
         "text_tokens": text.tokens,
         "text_mask": text.text_mask,
         "text_is_empty": torch.zeros(size.batch, dtype=torch.bool),
+        "place": torch.arange(size.batch),
+        "batch_size": torch.full((size.batch,), size.batch),
     }
 
 

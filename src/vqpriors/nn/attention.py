@@ -154,7 +154,7 @@ class SelfAttention(nn.Module):
 
     def __init__(self, *, width: int, heads: int, dropout: float):
         super().__init__()
-        self.heads = heads
+        self.heads, self.head_width = heads, width // heads
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = ResidualLinear(width, width, bias=False)
         self.query_norm = RMSNorm(width // heads)
@@ -183,7 +183,7 @@ class SelfAttention(nn.Module):
             (B, N, D).
         """
         batch, length, width = x.shape
-        qkv = self.qkv(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        qkv = self.qkv(x).view(batch, length, 3, self.heads, self.head_width).permute(2, 0, 3, 1, 4)
         query, key, value = qkv.unbind(0)  # (B, heads, N, head_width) each
         query, key = self.query_norm(query), self.key_norm(key)
         if rope is not None:
@@ -204,7 +204,7 @@ class CrossAttention(nn.Module):
 
     def __init__(self, *, width: int, heads: int, dropout: float):
         super().__init__()
-        self.heads = heads
+        self.heads, self.head_width = heads, width // heads
         self.query = nn.Linear(width, width, bias=False)
         self.key_value = nn.Linear(width, 2 * width, bias=False)
         self.out = ResidualLinear(width, width, bias=False)
@@ -218,7 +218,11 @@ class CrossAttention(nn.Module):
         With `for_cache` their dtype is `cache_dtype`.
         """
         batch, length, _ = context.shape
-        pair = self.key_value(context).view(batch, length, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+        pair = (
+            self.key_value(context)
+            .view(batch, length, 2, self.heads, self.head_width)
+            .permute(2, 0, 3, 1, 4)
+        )
         key, value = pair.unbind(0)
         key = self.key_norm(key)
         if not for_cache:
@@ -240,7 +244,7 @@ class CrossAttention(nn.Module):
         """
         batch, length, width = x.shape
         key, value = keys_values
-        query = self.query(x).view(batch, length, self.heads, -1).transpose(1, 2)
+        query = self.query(x).view(batch, length, self.heads, self.head_width).transpose(1, 2)
         query = self.query_norm(query)
         mixed = attend(query, key, value, attention_mask=padding_mask[:, None, None, :])
         return self.dropout(self.out(mixed.transpose(1, 2).reshape(batch, length, width)))

@@ -90,7 +90,7 @@ class TrainingRun:
         """Set the batch size, unless a checkpoint already has.
 
         Raises:
-            ValueError: If a process would have no example.
+            ValueError: If processes get unequal shares of a batch, or a part has no example.
         """
         if not self.progress.batch_size:
             size = choose_batch_size(

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -187,10 +188,28 @@ def test_prior_without_text_is_refused():
 )
 def test_each_example_of_a_training_batch_is_in_one_task(batch, shares, expected):
     shares = task_shares(**dict(zip(("caption", "joint", "latent"), shares, strict=True)))
-    parts = split_batch(batch, shares, is_training=True)
+    parts = split_batch(places(0, batch, batch), shares, is_training=True)
     rows = {name: list(range(batch)[part]) for name, part in parts.items()}
     assert {name: len(found) for name, found in rows.items()} == expected
     assert sorted(row for found in rows.values() for row in found) == list(range(batch))
+
+
+def places(start, end, batch_size):
+    """Return a part of a batch, from one place to another, for `split_batch`."""
+    place = torch.arange(start, end)
+    return {"place": place, "batch_size": torch.full_like(place, batch_size)}
+
+
+@pytest.mark.parametrize("ends", [(0, 4, 8), (0, 1, 2, 8), (0, 3, 6, 8)])
+def test_parts_of_a_batch_are_divided_as_the_batch_is(ends):
+    shares = task_shares(caption=0.25, joint=0.1, latent=0.4)
+    whole = split_batch(places(0, 8, 8), shares, is_training=True)
+    expected = {name: list(range(8)[rows]) for name, rows in whole.items()}
+    found = {name: [] for name in whole}
+    for start, end in itertools.pairwise(ends):
+        for name, rows in split_batch(places(start, end, 8), shares, is_training=True).items():
+            found[name] += list(range(start, end)[rows])
+    assert found == expected
 
 
 def test_in_evaluation_all_examples_are_in_each_active_task():
@@ -200,7 +219,7 @@ def test_in_evaluation_all_examples_are_in_each_active_task():
         ((0.7, 0.2, 0.1), {"caption", "joint", "latent"}),
     ):
         shares = task_shares(**dict(zip(("caption", "joint", "latent"), shares, strict=True)))
-        rows = split_batch(3, shares, is_training=False)
+        rows = split_batch(places(0, 3, 3), shares, is_training=False)
         assert rows.keys() == names
         assert all(list(range(3)[part]) == [0, 1, 2] for part in rows.values())
 
@@ -208,7 +227,7 @@ def test_in_evaluation_all_examples_are_in_each_active_task():
 def test_batch_with_fewer_examples_than_tasks_is_refused():
     prior = cftn2().train()
     batch = prior_batch(prior, codes(3), captions(*CAPTIONS))
-    with pytest.raises(ValueError, match=r"prior.train.batch_size: must be at least 4 .* got 3"):
+    with pytest.raises(ValueError, match=r"prior.train.batch_size: must be at least 4, .* got 3"):
         prior.losses(batch)
 
 
@@ -221,7 +240,7 @@ def test_shares_that_do_not_fit_a_batch_are_refused(shares):
 NAMES = {
     "generate": {"masked_nats"},
     "caption": {"caption_nats"},
-    "joint": {"joint_nats"},
+    "joint": {"joint_code_nats", "joint_caption_nats"},
     "latent": {"one_step_nats", "latent_nats"},
 }
 
@@ -296,10 +315,11 @@ def test_joint_loss_by_hand():
         )
     of_codes = prior.image.predict(image, code_mask).log_softmax(1)
     of_tokens = prior.text.predict(words, token_mask).log_softmax(1)
-    by_hand = of_codes.gather(1, drawn[code_mask][:, None]).mean()
-    by_hand = by_hand + of_tokens.gather(1, text.tokens[token_mask][:, None]).mean()
+    code_nats = -of_codes.gather(1, drawn[code_mask][:, None]).mean().item()
+    caption_nats = -of_tokens.gather(1, text.tokens[token_mask][:, None]).mean().item()
     found = prior.losses(prior_batch(prior, drawn, text, draws=draws))
-    assert found["joint_nats"].item() == pytest.approx(-by_hand.item(), rel=1e-5)
+    assert found["joint_code_nats"].item() == pytest.approx(code_nats, rel=1e-5)
+    assert found["joint_caption_nats"].item() == pytest.approx(caption_nats, rel=1e-5)
 
 
 @pytest.mark.parametrize(("pictures", "texts"), [(0.0, 0.3), (0.3, 0.0), (0.3, 0.6), (1.0, 1.0)])

@@ -8,6 +8,7 @@ References:
     Chang et al. 2022, MaskGIT, arXiv:2202.04200.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,29 +22,20 @@ from vqpriors.data.text_inputs import TextInput, TextShape
 from vqpriors.nn.attention import Context, grid_rope
 from vqpriors.nn.blocks import initialise
 from vqpriors.priors.base.masked import estimate_bound, fill
-from vqpriors.priors.base.masking import MaskSchedule, masked_cross_entropy
-from vqpriors.priors.base.prior import Batch, text_of
+from vqpriors.priors.base.masking import MaskSchedule
+from vqpriors.priors.base.prior import Batch
 from vqpriors.priors.cftn2.code_stem import CodeStem
-from vqpriors.priors.cftn2.latent import Latent, standard_normal
-from vqpriors.priors.cftn2.tasks import (
-    Draws,
-    caption_mask,
-    code_mask,
-    draw_sizes,
-    split_batch,
-    task_shares,
-)
+from vqpriors.priors.cftn2.latent import Latent
+from vqpriors.priors.cftn2.losses import TASKS, Scalars, Task
+from vqpriors.priors.cftn2.tasks import Draws, draw_sizes, split_batch, task_shares
 from vqpriors.priors.cftn2.towers import (
     Tower,
     cache_context,
-    forward_joint,
     forward_with_context,
     init_bridge_outputs,
     make_bridges,
     mean_gates,
 )
-
-Losses = dict[str, Tensor]
 
 
 class Config(Section):
@@ -155,31 +147,33 @@ class CFTN2(nn.Module):
         """
         self.shares = task_shares(caption=caption_share, joint=joint_share, latent=latent_share)
 
-    def losses(self, batch: Batch) -> Losses:
+    def losses(self, batch: Batch) -> Scalars:
         """Return the losses of each training task of the phase, in nats.
 
         Returns:
             "masked_nats": mean cross-entropy at masked codes, given the caption; "caption_nats": at
-            masked caption tokens, given the picture; "joint_nats": the sum of both, each given what
-            is left of the two; "one_step_nats": at all codes, given the caption and the latent;
-            "latent_nats": an estimate of the KL divergence of the latent's posterior from its
-            prior, per code.
+            masked caption tokens, given the picture; "joint_code_nats" and "joint_caption_nats":
+            at masked codes and tokens, given what is left of both; "one_step_nats": at all codes,
+            given the caption and the latent; "latent_nats": an estimate of the KL divergence of
+            the latent's posterior from its prior, per code.
         """
         self.measured = {}
-        tasks = {
-            "generate": self._code_losses,
-            "caption": self._caption_losses,
-            "joint": self._joint_losses,
-            "latent": self._one_step_losses,
-        }
-        losses: Losses = {}
-        rows = split_batch(len(batch["codes"]), self.shares, is_training=self.training)
-        for name, task_rows in rows.items():
-            part = {key: value[task_rows] for key, value in batch.items()}
-            losses |= tasks[name](part, Draws(*part["draws"].split(self.draw_sizes, dim=1)))
+        losses: Scalars = {}
+        for task, part, draws in self._tasks(batch):
+            found, metrics = task.losses(self, part, draws)
+            losses |= found
+            self.measured |= metrics
         self.measured |= mean_gates(self.to_image, "gate_to_image")
         self.measured |= mean_gates(self.to_text, "gate_to_text")
         return losses
+
+    @torch.no_grad()
+    def num_targets(self, batch: Batch) -> Scalars:
+        """Return the number of targets that each loss and each accuracy is a mean over."""
+        counts: Scalars = {}
+        for task, part, draws in self._tasks(batch):
+            counts |= task.num_targets(self, part, draws)
+        return counts
 
     def nats(self, codes: Tensor, text: TextInput, noise: Tensor) -> Tensor:
         """Estimate an upper bound on the negative log-likelihood; see `Prior.nats`."""
@@ -191,11 +185,25 @@ class CFTN2(nn.Module):
 
     def start(self, text: TextInput, latent: Tensor | None = None) -> DecodingState:
         """Encode the captions, once, and sample the latent; see `MaskedPrior.start`."""
-        states, vector = self._text_states(text), None
-        if latent is not None:
-            own = slice(len(latent))
-            sampled = self.latent.flow.rsample(latent, states[-1][own], text.text_mask[own])
-            vector = self.latent(sampled).repeat(len(text.tokens) // len(latent), 1, 1)
+        states = self.text_states(text)
+        if latent is None:
+            return self.drawing_state(states, text)
+        own = slice(len(latent))
+        sampled = self.latent.flow.rsample(latent, states[-1][own], text.text_mask[own])
+        return self.drawing_state(states, text, sampled.repeat(len(text.tokens) // len(latent), 1))
+
+    def text_states(self, text: TextInput) -> list[Tensor]:
+        """Return the hidden states of captions in the text tower, (B, L, D) for each block."""
+        extra = None
+        if self.project is not None and text.features is not None:
+            extra = self.project(text.features)
+        return self.text.hidden_states(self.text.embed(text.tokens, extra), text.text_mask)
+
+    def drawing_state(
+        self, states: list[Tensor], text: TextInput, latent: Tensor | None = None
+    ) -> DecodingState:
+        """Return the state of `start`, given hidden states of captions and latents of each."""
+        vector = None if latent is None else self.latent(latent)
         return DecodingState(cache_context(self.to_image, states, text.text_mask), vector)
 
     def logits(self, tokens: Tensor, state: DecodingState, mask: Tensor) -> Tensor:
@@ -220,61 +228,12 @@ class CFTN2(nn.Module):
         x = forward_with_context(self.text, x, self.to_text, state.contexts)
         return self.text.predict(x, mask)
 
-    def _text_states(self, text: TextInput) -> list[Tensor]:
-        extra = None
-        if self.project is not None and text.features is not None:
-            extra = self.project(text.features)
-        return self.text.hidden_states(self.text.embed(text.tokens, extra), text.text_mask)
-
-    def _code_losses(self, batch: Batch, draws: Draws) -> Losses:
-        codes, mask = batch["codes"], self._code_mask(draws)
-        tokens = codes.masked_fill(mask, self.mask_token)
-        logits = self.logits(tokens, self.start(text_of(batch)), mask)
-        loss, self.measured["visual_accuracy"] = self._cross_entropy(logits, codes[mask])
-        return {"masked_nats": loss}
-
-    def _caption_losses(self, batch: Batch, draws: Draws) -> Losses:
-        targets, mask = batch["text_tokens"], self._caption_mask(batch, draws)
-        tokens = targets.masked_fill(mask, self.text_mask_token)
-        logits = self.caption_logits(tokens, self.start_caption(batch["codes"]), mask)
-        loss, self.measured["caption_accuracy"] = self._cross_entropy(logits, targets[mask])
-        return {"caption_nats": loss}
-
-    def _joint_losses(self, batch: Batch, draws: Draws) -> Losses:
-        codes, code_mask = batch["codes"], self._code_mask(draws)
-        tokens, token_mask = batch["text_tokens"], self._caption_mask(batch, draws)
-        image = self.image.embed(codes.masked_fill(code_mask, self.mask_token))
-        words = self.text.embed(tokens.masked_fill(token_mask, self.text_mask_token))
-        towers, bridges = (self.image, self.text), (self.to_image, self.to_text)
-        image, words = forward_joint(towers, (image, words), bridges)
-        code_loss, _ = self._cross_entropy(self.image.predict(image, code_mask), codes[code_mask])
-        text_loss, _ = self._cross_entropy(self.text.predict(words, token_mask), tokens[token_mask])
-        return {"joint_nats": code_loss + text_loss}
-
-    def _one_step_losses(self, batch: Batch, draws: Draws) -> Losses:
-        codes, text = batch["codes"], text_of(batch)
-        mask = torch.ones_like(codes, dtype=torch.bool)
-        states = self._text_states(text)
-        posterior = self.latent.encode(self.image.embed(codes), rope=self.image.rope)
-        latent = posterior.rsample(standard_normal(draws.latent))
-        prior_nll = self.latent.flow.nll(latent, states[-1], text.text_mask)
-        divergence = (prior_nll - posterior.entropy()).mean()
-        contexts = cache_context(self.to_image, states, text.text_mask)
-        state = DecodingState(contexts, self.latent(latent))
-        logits = self.logits(codes.masked_fill(mask, self.mask_token), state, mask)
-        loss, self.measured["one_step_accuracy"] = self._cross_entropy(logits, codes.flatten())
-        return {"one_step_nats": loss, "latent_nats": divergence / self.length}
-
-    def _code_mask(self, draws: Draws) -> Tensor:
-        return code_mask(draws, self.mask_schedule, full_mask_prob=self.full_mask_prob)
-
-    def _caption_mask(self, batch: Batch, draws: Draws) -> Tensor:
-        prob, is_empty = self.full_caption_mask_prob, batch["text_is_empty"]
-        return caption_mask(draws, self.mask_schedule, full_mask_prob=prob, is_empty=is_empty)
-
-    def _cross_entropy(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        smoothing = self.label_smoothing if self.training else 0.0
-        return masked_cross_entropy(logits, targets, smoothing=smoothing)
+    def _tasks(self, batch: Batch) -> Iterator[tuple[Task, Batch, Draws]]:
+        """Yield each task of the phase, its part of the batch, and the draws of this part."""
+        rows = split_batch(batch, self.shares, is_training=self.training)
+        for name, task_rows in rows.items():
+            part = {key: value[task_rows] for key, value in batch.items()}
+            yield TASKS[name], part, Draws(*part["draws"].split(self.draw_sizes, dim=1))
 
 
 def _check(*, width: int, heads: int, positions: str, text: TextShape) -> None:
