@@ -170,6 +170,13 @@ def test_normalised_codes_depend_on_direction_only():
     assert quantizer.encode(vectors).tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("is_normalised", [True, False])
+def test_only_normalised_vectors_are_bounded(is_normalised):
+    vectors = torch.tensor([[3.0, 4.0], [0.0, 0.5]])
+    found = ema(is_normalised=is_normalised).bound(vectors)
+    assert_close(found, torch.tensor([[0.6, 0.8], [0.0, 1.0]]) if is_normalised else vectors)
+
+
 def test_state_dict_is_complete():
     torch.manual_seed(0)
     first, second = ema(), ema()

@@ -114,6 +114,27 @@ def test_phase_without_quantizing_has_no_commitment_and_keeps_the_codebook():
     assert not torch.equal(model.quantizer.codebook, before)
 
 
+QUANTIZERS = {
+    "fsq": lambda: FiniteScalarQuantizer(levels=[3, 4]),
+    "normalised": lambda: ema(is_normalised=True),
+}
+
+
+@pytest.mark.parametrize("kind", QUANTIZERS)
+def test_decoder_gets_bounded_vectors_with_and_without_quantizing(kind):
+    torch.manual_seed(0)
+    model, seen = vqvae(QUANTIZERS[kind]()), []
+    model.encoder.project.weight.data *= 1000
+    model.decoder.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    for quantize in (False, True):
+        model.begin_phase(quantize=quantize)
+        model.losses({"images": torch.rand(4, 1, 8, 8) * 2 - 1})["reconstruction"].backward()
+    for vectors in seen:
+        assert vectors.shape == (4, 2, 2, 2)
+        assert vectors.abs().max() <= 1.01
+    assert not torch.equal(*seen)
+
+
 def test_encoder_learns_through_the_quantizer():
     model = trained().train()
     model.losses({"images": torch.rand(4, 1, 8, 8)})["reconstruction"].backward()

@@ -85,6 +85,10 @@ class VectorQuantizerEMA(nn.Module):
                 self._seen.append((vectors.detach(), codes))
             return Quantized(vectors + (chosen - vectors).detach(), codes, {"commitment": loss})
 
+    def bound(self, vectors: Tensor) -> Tensor:
+        """Return (M, D) vectors, of length 1 if codes are normalised."""
+        return self._normalise(vectors)
+
     def encode(self, vectors: Tensor) -> Tensor:
         """Return the codes, (M,) int64, of (M, D) vectors."""
         with torch.autocast(vectors.device.type, enabled=False):

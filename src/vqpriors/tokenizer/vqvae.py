@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vqpriors.core.params import Section
 from vqpriors.core.phases import Phase
-from vqpriors.tokenizer.base.quantizer import Quantized, Quantizer
+from vqpriors.tokenizer.base.quantizer import Quantizer
 
 
 class Config(Section):
@@ -150,7 +150,7 @@ class VQVAE(nn.Module):
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def begin_phase(self, *, quantize: bool = True) -> None:
-        """Enable the quantizer, or disable it to pretrain the autoencoder."""
+        """Enable the quantizer, or only bound vectors to pretrain the autoencoder."""
         self.is_quantizing = quantize
 
     @torch.no_grad()
@@ -175,8 +175,10 @@ class VQVAE(nn.Module):
         images = batch["images"]
         vectors = self._encode(images)
         if not self.is_quantizing:
-            return {"reconstruction": self._distance(self.decoder(vectors), images)}
-        quantized = self._quantize(vectors)
+            bounded = self.quantizer.bound(_to_rows(vectors))
+            restored = self.decoder(_to_grid(bounded, vectors))
+            return {"reconstruction": self._distance(restored, images)}
+        quantized = self.quantizer(_to_rows(vectors))
         restored = self.decoder(_to_grid(quantized.vectors, vectors))
         return {"reconstruction": self._distance(restored, images), **quantized.losses}
 
@@ -200,9 +202,6 @@ class VQVAE(nn.Module):
 
     def _encode(self, images: Tensor) -> Tensor:
         return self.encoder(images.contiguous(memory_format=torch.channels_last))
-
-    def _quantize(self, vectors: Tensor) -> Quantized:
-        return self.quantizer(_to_rows(vectors))
 
     def _distance(self, restored: Tensor, images: Tensor) -> Tensor:
         error = restored.float() - images

@@ -45,6 +45,10 @@ class Quantizer(Protocol):
         """Quantize (M, D) vectors; in training mode, may keep them for `end_update`."""
         ...
 
+    def bound(self, vectors: Tensor) -> Tensor:
+        """Return (M, D) vectors in the range of the codes' vectors, not yet quantized."""
+        ...
+
     def encode(self, vectors: Tensor) -> Tensor:
         """Return the codes, (M,) int64, of (M, D) vectors; never updates the codebook."""
         ...
