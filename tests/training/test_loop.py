@@ -134,6 +134,18 @@ def test_losses_are_weighted(tmp_path):
             assert values[f"{group}/loss"] == pytest.approx(expected, rel=1e-6)
 
 
+def test_annealed_weights_rise_over_the_phase_and_validation_has_the_last(tmp_path):
+    trained = run(tmp_path, Slope(), phase(epochs=3, weights={"size": [0.0, 5.0]}), log_steps=1)
+    points = named(trained, "train")
+    for step, values in enumerate(points):
+        expected = values["train/error"] + step * values["train/size"]  # 0, 1, ... 5
+        assert values["train/loss"] == pytest.approx(expected, rel=1e-5)
+    assert len(points) == 6
+    for values in named(trained, "validation"):
+        expected = values["validation/error"] + 5 * values["validation/size"]
+        assert values["validation/loss"] == pytest.approx(expected, rel=1e-5)
+
+
 def test_loss_of_weight_0_does_not_train(tmp_path):
     model = Slope()
     run(tmp_path, model, phase(weights={"error": 0.0, "size": 0.0}), weight_decay=0.0)

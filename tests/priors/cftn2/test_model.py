@@ -260,6 +260,7 @@ def test_losses_without_options_are_those_of_every_task():
     assert losses.keys() == set().union(*NAMES.values())
     accuracies = {name for name in prior.measured if name.endswith("_accuracy")}
     assert accuracies == {"visual_accuracy", "caption_accuracy", "one_step_accuracy"}
+    assert "latent_kl" in prior.measured
 
 
 def test_caption_loss_is_minus_the_log_probability_by_hand():
@@ -459,6 +460,62 @@ def test_one_step_losses_by_hand():
     prior_nll = prior.latent.flow.nll(latent, states[-1], text.text_mask)
     divergence = (prior_nll - posterior.entropy()).mean()
     assert found["latent_nats"].item() == pytest.approx(divergence.item() / 6, rel=1e-6)
+
+
+def with_posterior(prior, mean, log_variance):
+    """Give every picture the same posterior of its latent, and the prior a standard normal."""
+    prior.latent.flow.init_identity()
+    torch.nn.init.zeros_(prior.latent.posterior.weight)
+    with torch.no_grad():
+        prior.latent.posterior.bias.copy_(torch.tensor([*mean, *log_variance]))
+    return prior
+
+
+def kl_of(mean, log_variance):
+    """Return the KL divergence of a normal distribution from the standard one, by its formula."""
+    pairs = zip(mean, log_variance, strict=True)
+    return 0.5 * sum(math.exp(lv) + m * m - 1 - lv for m, lv in pairs)
+
+
+@pytest.mark.parametrize(
+    ("mean", "log_variance"),
+    [((0.0, 0.0, 0.0), (0.0, 0.0, 0.0)), ((2.0, -1.0, 0.0), (-3.0, 0.5, -1.0))],
+)
+def test_latent_kl_is_that_of_a_known_posterior(mean, log_variance):
+    prior = with_posterior(prior_of(only="latent"), mean, log_variance)
+    batch = prior_batch(prior, codes(4000), captions(*[[2, 3]] * 4000))
+    losses = prior.losses(batch)
+    assert prior.measured["latent_kl"].item() == pytest.approx(kl_of(mean, log_variance), abs=0.1)
+    assert losses["latent_nats"].item() == pytest.approx(prior.measured["latent_kl"].item() / 6)
+
+
+def test_free_nats_are_the_least_cost_of_a_picture():
+    prior, drawn = with_posterior(prior_of(only="latent"), [2.0, 0, 0], [-9.0] * 3), codes(4)
+    batch = prior_batch(prior, drawn, captions(*[[2, 3]] * 4))
+    costs = []
+    for row in range(4):
+        alone = {name: value[row : row + 1] for name, value in batch.items()}
+        prior.losses(alone)
+        costs.append(prior.measured["latent_kl"].item())
+    prior.free_nats = (min(costs) + max(costs)) / 2
+    assert min(costs) < prior.free_nats < max(costs)
+    found = prior.losses(batch)["latent_nats"].item()
+    assert found == pytest.approx(sum(max(cost, prior.free_nats) for cost in costs) / 4 / 6)
+    assert prior.measured["latent_kl"].item() == pytest.approx(sum(costs) / 4)
+
+
+def test_latent_below_the_free_nats_has_no_gradient():
+    prior = with_posterior(prior_of(only="latent", free_nats=50.0), [1.0] * 3, [0.0] * 3)
+    batch = prior_batch(prior, codes(3), captions(*CAPTIONS))
+    (gradient,) = torch.autograd.grad(
+        prior.losses(batch)["latent_nats"], prior.latent.posterior.bias
+    )
+    assert not gradient.any()
+    prior.free_nats = 0.0
+    (gradient,) = torch.autograd.grad(
+        prior.losses(batch)["latent_nats"], prior.latent.posterior.bias
+    )
+    assert gradient.any()
 
 
 def test_uniform_draws_turn_into_standard_normal_ones():

@@ -82,7 +82,13 @@ def _joint_targets(prior: "CFTN2", batch: Batch, draws: Draws) -> Scalars:
 
 
 def one_step_losses(prior: "CFTN2", batch: Batch, draws: Draws) -> tuple[Scalars, Scalars]:
-    """Return "one_step_nats", "latent_nats" and "one_step_accuracy"; see `CFTN2.losses`."""
+    """Return "one_step_nats" and "latent_nats", see `CFTN2.losses`, and two metrics.
+
+    Returns:
+        The metrics are "one_step_accuracy" and "latent_kl": an estimate of the KL divergence of the
+        latent's posterior from its prior, nats per picture. The loss "latent_nats" is per code, and
+        at least `free_nats` for each picture (Kingma et al. 2016, arXiv:1606.04934, free bits).
+    """
     codes, text = batch["codes"], text_of(batch)
     mask = torch.ones_like(codes, dtype=torch.bool)
     posterior = prior.latent.encode(prior.image.embed(codes), rope=prior.image.rope)
@@ -92,14 +98,19 @@ def one_step_losses(prior: "CFTN2", batch: Batch, draws: Draws) -> tuple[Scalars
     tokens = codes.masked_fill(mask, prior.mask_token)
     logits = prior.logits(tokens, prior.drawing_state(states, text, latent), mask)
     loss, accuracy = _cross_entropy(prior, logits, codes.flatten())
-    per_code = divergence.sum() / max(1, codes.numel())
-    return {"one_step_nats": loss, "latent_nats": per_code}, {"one_step_accuracy": accuracy}
+    # Single estimates may be negative, so that a minimum of 0 would be a cost.
+    cost = divergence.clamp(min=prior.free_nats) if prior.free_nats else divergence
+    per_code = cost.sum() / max(1, codes.numel())
+    latent_kl = divergence.detach().sum() / max(1, len(codes))
+    metrics = {"one_step_accuracy": accuracy, "latent_kl": latent_kl}
+    return {"one_step_nats": loss, "latent_nats": per_code}, metrics
 
 
 def _one_step_targets(prior: "CFTN2", batch: Batch, draws: Draws) -> Scalars:
     codes = batch["codes"]
-    count = torch.tensor(codes.numel(), device=codes.device)
-    return dict.fromkeys(("one_step_nats", "latent_nats", "one_step_accuracy"), count)
+    num_codes, num_pictures = torch.tensor([codes.numel(), len(codes)], device=codes.device)
+    names = ("one_step_nats", "latent_nats", "one_step_accuracy")
+    return dict.fromkeys(names, num_codes) | {"latent_kl": num_pictures}
 
 
 def _code_mask(prior: "CFTN2", draws: Draws) -> Tensor:

@@ -54,6 +54,7 @@ class Config(Section):
     latent_width: int = Field(ge=1)
     latent_depth: int = Field(ge=0)
     flow_layers: int = Field(ge=0)
+    free_nats: float = Field(ge=0)
     phases: dict[str, Phase] = Field(min_length=1)
 
 
@@ -92,6 +93,7 @@ class CFTN2(nn.Module):
         latent_width: int,
         latent_depth: int,
         flow_layers: int,
+        free_nats: float,
     ):
         super().__init__()
         _check(width=width, heads=heads, positions=positions, text=text)
@@ -100,6 +102,7 @@ class CFTN2(nn.Module):
         self.mask_schedule: MaskSchedule = mask_schedule
         self.full_mask_prob, self.full_caption_mask_prob = full_mask_prob, full_caption_mask_prob
         self.label_smoothing, self.latent_width = label_smoothing, latent_width
+        self.free_nats = free_nats
         self.draw_sizes = draw_sizes(
             latent_width=latent_width, length=self.length, text_length=self.text_length
         )
@@ -155,7 +158,7 @@ class CFTN2(nn.Module):
             masked caption tokens, given the picture; "joint_code_nats" and "joint_caption_nats":
             at masked codes and tokens, given what is left of both; "one_step_nats": at all codes,
             given the caption and the latent; "latent_nats": an estimate of the KL divergence of
-            the latent's posterior from its prior, per code.
+            the latent's posterior from its prior, per code, at least `free_nats` a picture.
         """
         self.measured = {}
         losses: Scalars = {}
