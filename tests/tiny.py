@@ -107,6 +107,7 @@ def cftn(**changes):
 def cftn2(**changes):
     settings = {"grid": (2, 3), "codebook_size": 7, "text": TEXT, "width": 8, "depth": 2}
     settings |= {"heads": 2, "positions": "rope", "dropout": 0.0, "full_mask_prob": 0.0}
+    settings |= {"two_way": False}
     settings |= {"full_caption_mask_prob": 0.0, "stem_depth": 2}
     settings |= {"latent_width": 3, "latent_depth": 1, "flow_layers": 2, "free_nats": 0.0}
     return CFTN2(**settings | MASKED | changes)

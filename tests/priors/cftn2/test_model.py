@@ -344,6 +344,91 @@ def test_pictures_and_captions_are_fully_masked_with_their_probability(pictures,
         assert (counts[~is_full] == 1).all()
 
 
+def inputs_of(block):
+    """Record the inputs of a block."""
+    seen = []
+    block.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
+    return seen
+
+
+@pytest.mark.parametrize("two_way", [True, False])
+def test_text_tower_attends_to_the_codes_only_if_two_way(two_way):
+    prior, text = prior_of(two_way=two_way), captions(*CAPTIONS)
+    seen, state = inputs_of(prior.text.blocks[0]), prior.start(text)
+    tokens = codes(3)
+    first = prior.logits(tokens, state, ALL_CODES)
+    prior.logits((tokens + 1) % 7, state, ALL_CODES)
+    assert len(seen) == (2 if two_way else 1)
+    for bridge in prior.to_text:
+        torch.nn.init.constant_(bridge.raw_gate, -0.3)
+    other = prior.logits(tokens, prior.start(text), ALL_CODES)
+    assert (first != other).any() == two_way
+    if two_way:
+        assert (seen[0] != seen[1]).any(2).all()
+
+
+@pytest.mark.parametrize("two_way", [True, False])
+def test_image_tower_attends_to_the_caption_only_if_two_way(two_way):
+    prior, drawn = prior_of(two_way=two_way), codes(3)
+    seen, state = inputs_of(prior.image.blocks[0]), prior.start_caption(drawn)
+    tokens = captions(*CAPTIONS).tokens
+    first = prior.caption_logits(tokens, state, ALL_TOKENS)
+    prior.caption_logits((tokens + 1) % 9, state, ALL_TOKENS)
+    assert len(seen) == (2 if two_way else 1)
+    for bridge in prior.to_image:
+        torch.nn.init.constant_(bridge.raw_gate, -0.3)
+    other = prior.caption_logits(tokens, prior.start_caption(drawn), ALL_TOKENS)
+    assert (first != other).any() == two_way
+    if two_way:
+        assert (seen[0] != seen[1]).any(2).all()
+
+
+def test_two_way_with_closed_gates_back_equals_one_way():
+    one, two = (prior_of(two_way=two_way) for two_way in (False, True))
+    two.load_state_dict(one.state_dict())
+    text, drawn, noise = captions(*CAPTIONS), codes(3), torch.randn(3, 3, dtype=torch.float64)
+    for bridge in two.to_text:
+        torch.nn.init.zeros_(bridge.raw_gate)
+    for latent in (None, noise):
+        found = all_code_logits(two, drawn, text, latent)
+        assert_close(found, all_code_logits(one, drawn, text, latent))
+    two.load_state_dict(one.state_dict())
+    for bridge in two.to_image:
+        torch.nn.init.zeros_(bridge.raw_gate)
+    assert_close(
+        all_token_logits(two, text.tokens, drawn), all_token_logits(one, text.tokens, drawn)
+    )
+
+
+@pytest.mark.parametrize("only", ["caption", "latent"])
+def test_two_way_losses_are_those_of_its_logits(only):
+    prior, drawn, text = prior_of(only=only, two_way=True), codes(3), captions([2, 3], [8], [4])
+    draws = draws_of(prior, ratio=(1.0, 0.4))
+    found = prior.losses(prior_batch(prior, drawn, text, draws=draws))
+    if only == "caption":
+        mask, targets, name = draws[:, -5:].argsort(1).argsort(1) < 2, text.tokens, "caption_nats"
+        tokens, state = targets.masked_fill(mask, 9), prior.start_caption(drawn)
+        logits = prior.caption_logits(tokens, state, mask)
+    else:
+        mask, targets, name = ALL_CODES, drawn, "one_step_nats"
+        posterior = prior.latent.encode(prior.image.embed(drawn), rope=prior.image.rope)
+        state = prior.start(text)
+        state.latent = prior.latent(posterior.rsample(standard_normal(draws[:, 4:7])))
+        logits = prior.logits(torch.full_like(drawn, 7), state, mask)
+    by_hand = -logits.log_softmax(1).gather(1, targets[mask][:, None]).mean()
+    assert found[name].item() == pytest.approx(by_hand.item(), rel=1e-5)
+
+
+def test_two_way_prior_draws_with_and_without_captions():
+    prior = prior_of(two_way=True)
+    for text in (captions([], [], []), captions([2, 3], [], [4])):
+        drawn = all_code_logits(prior, torch.full((3, 6), prior.mask_token), text)
+        assert drawn.isfinite().all()
+    empty = all_code_logits(prior, codes(3), captions([], [], []))
+    full = all_code_logits(prior, codes(3), captions([2, 3], [8], [4]))
+    assert (empty != full).any(1).all()
+
+
 def test_latent_changes_the_logits_of_every_cell():
     prior, text = prior_of(), captions(*CAPTIONS)
     masked = torch.full((3, 6), prior.mask_token)

@@ -1,7 +1,8 @@
 """CFTN v2, BiHemisphericBrain: an image tower and a text tower, joined by gated cross-attention.
 
 If one modality is fully given, its tower does not attend to the other, so its hidden states are
-computed once and reused at every decoding step.
+computed once and reused at every decoding step; with `two_way`, each tower attends to the other, so
+both run in every step.
 
 References:
     Swerdlow et al. 2025, UniDisc, arXiv:2503.20853 (masked pictures and captions together);
@@ -31,6 +32,7 @@ from vqpriors.priors.cftn2.tasks import Draws, draw_sizes, split_batch, task_sha
 from vqpriors.priors.cftn2.towers import (
     Tower,
     cache_context,
+    forward_joint,
     forward_with_context,
     init_bridge_outputs,
     make_bridges,
@@ -45,6 +47,7 @@ class Config(Section):
     depth: int = Field(ge=1)
     heads: int = Field(ge=1)
     positions: Literal["rope", "learned"]
+    two_way: bool
     dropout: float = Field(ge=0, lt=1)
     mask_schedule: MaskSchedule
     full_mask_prob: float = Field(ge=0, le=1)
@@ -60,10 +63,18 @@ class Config(Section):
 
 @dataclass
 class DecodingState:
-    """The given modality's keys and values for each bridge, and the latent, (B, 1, D)."""
+    """The given modality, and the latent.
+
+    Attributes:
+        contexts: The given modality's keys and values for each bridge; empty with `two_way`.
+        latent: A vector for all cells, (B, 1, D).
+        given: With `two_way`, the given modality's embedded tokens, (B, L, D), and its padding
+            mask, (B, L) bool.
+    """
 
     contexts: list[Context]
     latent: Tensor | None = None
+    given: tuple[Tensor, Tensor] | None = None
 
 
 class CFTN2(nn.Module):
@@ -84,6 +95,7 @@ class CFTN2(nn.Module):
         depth: int,
         heads: int,
         positions: str,
+        two_way: bool,
         dropout: float,
         mask_schedule: MaskSchedule,
         full_mask_prob: float,
@@ -102,7 +114,7 @@ class CFTN2(nn.Module):
         self.mask_schedule: MaskSchedule = mask_schedule
         self.full_mask_prob, self.full_caption_mask_prob = full_mask_prob, full_caption_mask_prob
         self.label_smoothing, self.latent_width = label_smoothing, latent_width
-        self.free_nats = free_nats
+        self.free_nats, self.two_way = free_nats, two_way
         self.draw_sizes = draw_sizes(
             latent_width=latent_width, length=self.length, text_length=self.text_length
         )
@@ -188,31 +200,39 @@ class CFTN2(nn.Module):
 
     def start(self, text: TextInput, latent: Tensor | None = None) -> DecodingState:
         """Encode the captions, once, and sample the latent; see `MaskedPrior.start`."""
-        states = self.text_states(text)
         if latent is None:
+            states = [self._embed_text(text)] if self.two_way else self.text_states(text)
             return self.drawing_state(states, text)
+        states = self.text_states(text)
         own = slice(len(latent))
         sampled = self.latent.flow.rsample(latent, states[-1][own], text.text_mask[own])
         return self.drawing_state(states, text, sampled.repeat(len(text.tokens) // len(latent), 1))
 
     def text_states(self, text: TextInput) -> list[Tensor]:
-        """Return the hidden states of captions in the text tower, (B, L, D) for each block."""
-        extra = None
-        if self.project is not None and text.features is not None:
-            extra = self.project(text.features)
-        return self.text.hidden_states(self.text.embed(text.tokens, extra), text.text_mask)
+        """Return the input of each block of the text tower without the picture, (B, L, D) each."""
+        return self.text.hidden_states(self._embed_text(text), text.text_mask)
 
     def drawing_state(
         self, states: list[Tensor], text: TextInput, latent: Tensor | None = None
     ) -> DecodingState:
-        """Return the state of `start`, given hidden states of captions and latents of each."""
+        """Return the state of `start`, given `text_states` and latents, (B, latent_width).
+
+        With `two_way`, the first of the states is enough.
+        """
         vector = None if latent is None else self.latent(latent)
+        if self.two_way:
+            return DecodingState([], vector, (states[0], text.text_mask))
         return DecodingState(cache_context(self.to_image, states, text.text_mask), vector)
 
     def logits(self, tokens: Tensor, state: DecodingState, mask: Tensor) -> Tensor:
         """Return the logits of masked cells, (M, K) float; see `MaskedPrior.logits`."""
         x = self.image.embed(tokens, state.latent)
-        x = forward_with_context(self.image, x, self.to_image, state.contexts)
+        if state.given is None:
+            x = forward_with_context(self.image, x, self.to_image, state.contexts)
+        else:
+            text, text_mask = state.given
+            towers, bridges = (self.image, self.text), (self.to_image, self.to_text)
+            x, _ = forward_joint(towers, (x, text), bridges, (None, text_mask))
         return self.image.predict(x, mask)
 
     def set_codebook(self, codebook: Tensor) -> None:
@@ -221,15 +241,28 @@ class CFTN2(nn.Module):
 
     def start_caption(self, codes: Tensor) -> DecodingState:
         """Encode the pictures, once; see `Captioner.start_caption`."""
-        states = self.image.hidden_states(self.code_stem(codes, self.image.embed(codes)))
+        embedded = self.code_stem(codes, self.image.embed(codes))
         everywhere = torch.ones_like(codes, dtype=torch.bool)
+        if self.two_way:
+            return DecodingState([], given=(embedded, everywhere))
+        states = self.image.hidden_states(embedded)
         return DecodingState(cache_context(self.to_text, states, everywhere))
 
     def caption_logits(self, tokens: Tensor, state: DecodingState, mask: Tensor) -> Tensor:
         """Return the logits of masked tokens, (M, V) float; see `Captioner.caption_logits`."""
         x = self.text.embed(tokens)
-        x = forward_with_context(self.text, x, self.to_text, state.contexts)
+        if state.given is None:
+            x = forward_with_context(self.text, x, self.to_text, state.contexts)
+        else:
+            towers, bridges = (self.text, self.image), (self.to_text, self.to_image)
+            x, _ = forward_joint(towers, (x, state.given[0]), bridges)
         return self.text.predict(x, mask)
+
+    def _embed_text(self, text: TextInput) -> Tensor:
+        extra = None
+        if self.project is not None and text.features is not None:
+            extra = self.project(text.features)
+        return self.text.embed(text.tokens, extra)
 
     def _tasks(self, batch: Batch) -> Iterator[tuple[Task, Batch, Draws]]:
         """Yield each task of the phase, its part of the batch, and the draws of this part."""
