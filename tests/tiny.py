@@ -107,8 +107,9 @@ def cftn(**changes):
 def cftn2(**changes):
     settings = {"grid": (2, 3), "codebook_size": 7, "text": TEXT, "width": 8, "depth": 2}
     settings |= {"heads": 2, "positions": "rope", "dropout": 0.0, "full_mask_prob": 0.0}
+    settings |= {"two_way": False}
     settings |= {"full_caption_mask_prob": 0.0, "stem_depth": 2}
-    settings |= {"latent_width": 3, "latent_depth": 1, "flow_layers": 2}
+    settings |= {"latent_width": 3, "latent_depth": 1, "flow_layers": 2, "free_nats": 0.0}
     return CFTN2(**settings | MASKED | changes)
 
 
@@ -147,6 +148,10 @@ def prior_batch(prior, codes, text, *, draws=None, seed=0):
         draws = torch.rand(len(codes), prior.num_draws, generator=generator)
     batch = {"codes": codes, "draws": draws, "text_tokens": text.tokens}
     batch |= {"text_mask": text.text_mask, "text_is_empty": text.text_mask.sum(1) <= 1}
+    batch |= {
+        "place": torch.arange(len(codes)),
+        "batch_size": torch.full((len(codes),), len(codes)),
+    }
     return batch if text.features is None else batch | {"text_features": text.features}
 
 

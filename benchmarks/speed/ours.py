@@ -16,6 +16,7 @@ from vqpriors.data.text_inputs import TextInput, TextShape
 from vqpriors.sampling.base.choosing import choose_sampler
 from vqpriors.sampling.base.sampler import PictureRandom
 from vqpriors.training.config import StageTrainConfig
+from vqpriors.training.gradients import end_update
 from vqpriors.training.losses import Objective, weighted_sum
 from vqpriors.training.optimizers import make_optimizer
 
@@ -96,6 +97,8 @@ def prior_batch(prior: Any, size: Size, shape: TextShape) -> dict[str, Tensor]:
         "text_tokens": text.tokens,
         "text_mask": text.text_mask,
         "text_is_empty": torch.zeros(size.batch, dtype=torch.bool),
+        "place": torch.arange(size.batch),
+        "batch_size": torch.full((size.batch,), size.batch),
     }
 
 
@@ -106,7 +109,13 @@ def training(
     config = params({"prior.train.optimizer": "adamw"}).section("prior.train", StageTrainConfig)
     objective = Objective(model.train())
     optimizer = make_optimizer(model, lr=LR, config=config)
-    return step(lambda: weighted_sum(objective(batch), {}), optimizer, precision)
+    update = step(lambda: weighted_sum(objective(batch), {}), optimizer, precision)
+
+    def run() -> None:
+        update()
+        end_update(model)
+
+    return run
 
 
 def peer_training(

@@ -13,6 +13,14 @@ def test_pair_is_interpolated_linearly_and_exact_at_its_ends():
     assert found["falls"] == 2.5
 
 
+def test_weights_of_losses_are_annealed_likewise():
+    annealed = phase(weights={"kl": [0.0, 0.8], "code": 2})
+    assert annealed.weights_at(0.0) == {"kl": 0.0, "code": 2.0}
+    assert annealed.weights_at(0.5) == {"kl": 0.4, "code": 2.0}
+    assert annealed.weights_at(1.0) == {"kl": 0.8, "code": 2.0}
+    assert not annealed.is_annealed  # no option
+
+
 def test_single_values_are_not_annealed_and_keep_their_type():
     options = {"flag": True, "count": 3, "share": 0.5, "mode": "a"}
     found = phase(options=options)

@@ -1,6 +1,7 @@
 """Properties of every masked prior."""
 
 import math
+from functools import partial
 from itertools import permutations
 
 import numpy as np
@@ -24,7 +25,7 @@ from vqpriors.evaluation.likelihood import likelihood
 from vqpriors.priors.base.masking import lowest_k_mask
 from vqpriors.priors.base.prior import text_of
 
-KINDS = {"cftn": cftn, "cftn2": cftn2}
+KINDS = {"cftn": cftn, "cftn2": cftn2, "cftn2_two_way": partial(cftn2, two_way=True)}
 CAPTIONS = ([2, 3], [], [4, 5, 6])
 MASK = torch.tensor([[1, 0, 1, 0, 0, 1], [0, 1, 0, 0, 0, 0], [1] * 6]).bool()
 
@@ -35,7 +36,7 @@ of_positions = pytest.mark.parametrize("positions", ["rope", "learned"])
 def prior_of(kind, **changes):
     """Make a prior with large weights; for cftn2, with open gates and only the main task."""
     prior = randomised(KINDS[kind](**changes)).double()
-    if kind == "cftn2":
+    if kind != "cftn":
         prior.begin_phase(caption_share=0.0, joint_share=0.0, latent_share=0.0)
         for bridge in (*prior.to_image, *prior.to_text):
             torch.nn.init.constant_(bridge.raw_gate, 0.1)
@@ -363,7 +364,8 @@ def test_untrained_prior_is_close_to_uniform(kind):
 @of_kinds
 @pytest.mark.parametrize(("heads", "width"), [(3, 8), (4, 8)])
 def test_heads_that_do_not_fit_are_refused(kind, heads, width):
-    problem = rf"prior.{kind}.heads: .*got heads={heads}, width={width}; change one"
+    name = kind.removesuffix("_two_way")
+    problem = rf"prior.{name}.heads: .*got heads={heads}, width={width}; change one"
     with pytest.raises(ValueError, match=problem):
         KINDS[kind](heads=heads, width=width)
 

@@ -6,6 +6,13 @@ from tests.tiny import ema
 from vqpriors.quantizers.ema import kmeans, nearest
 
 
+def updated(quantizer, vectors):
+    """Quantize a batch in training mode and update the codebook."""
+    quantized = quantizer(vectors)
+    quantizer.end_update()
+    return quantized
+
+
 def initialised(*codes, **changes):
     """Return a quantizer in training mode with the given codebook."""
     codebook = torch.tensor(codes)
@@ -18,13 +25,13 @@ def initialised(*codes, **changes):
 
 def test_two_ema_updates_by_hand():
     quantizer = initialised([0.0, 0.0], [8.0, 0.0], decay=0.5, dead_code_threshold=0.0)
-    codes = quantizer(torch.tensor([[1.0, 1.0], [3.0, 1.0], [8.0, 4.0]])).codes
+    codes = updated(quantizer, torch.tensor([[1.0, 1.0], [3.0, 1.0], [8.0, 4.0]])).codes
     assert codes.tolist() == [0, 0, 1]
     # sizes (1 + 2) / 2 and (1 + 1) / 2; sums (0 + 4) / 2, (0 + 2) / 2 and (8 + 8) / 2, (0 + 4) / 2
     assert quantizer.cluster_size.tolist() == [1.5, 1.0]
     assert quantizer.cluster_sum.tolist() == [[2.0, 1.0], [8.0, 2.0]]
     assert_close(quantizer.codebook, torch.tensor([[4 / 3, 2 / 3], [8.0, 2.0]]))
-    assert quantizer(torch.tensor([[0.0, 0.0]])).codes.tolist() == [0]
+    assert updated(quantizer, torch.tensor([[0.0, 0.0]])).codes.tolist() == [0]
     # sizes (1.5 + 1) / 2 and (1 + 0) / 2; sums (2 + 0) / 2, (1 + 0) / 2 and 8 / 2, 2 / 2
     assert quantizer.cluster_size.tolist() == [1.25, 0.5]
     assert quantizer.cluster_sum.tolist() == [[1.0, 0.5], [4.0, 1.0]]
@@ -80,18 +87,17 @@ def test_kmeans_of_fewer_vectors_than_codes_repeats_them():
 def test_codebook_is_initialised_by_kmeans_of_the_first_batch():
     torch.manual_seed(0)
     quantizer = ema(num_codes=2, dim=1, decay=0.999999, dead_code_threshold=0.0)
-    quantized = quantizer(torch.tensor([[0.0], [2.0], [10.0], [14.0]]))
+    quantized = updated(quantizer, torch.tensor([[0.0], [2.0], [10.0], [14.0]]))
     assert_close(quantizer.codebook.sort(0).values, torch.tensor([[1.0], [12.0]]))
     assert quantized.codes[0] == quantized.codes[1] != quantized.codes[2] == quantized.codes[3]
     before = quantizer.codebook.clone()
-    quantizer(torch.tensor([[500.0], [600.0]]))
+    updated(quantizer, torch.tensor([[500.0], [600.0]]))
     assert_close(quantizer.codebook, before, rtol=0.01, atol=0.01)  # initialised only once
 
 
 def test_dead_code_and_its_averages_are_replaced():
     quantizer = initialised([0.0], [1000.0], decay=0.5, dead_code_threshold=0.6)
-    vectors = torch.tensor([[1.0], [2.0], [3.0]])
-    quantizer(vectors)
+    updated(quantizer, torch.tensor([[1.0], [2.0], [3.0]]))
     # The first is alive: (1 + 3) / 2 vectors of sum (0 + 6) / 2. The second fell to 0.5.
     assert quantizer.cluster_size.tolist() == [2.0, 1.0]
     assert quantizer.codebook[0].item() == 1.5
@@ -102,7 +108,7 @@ def test_dead_code_and_its_averages_are_replaced():
 def test_dead_code_is_unchanged_at_threshold_0():
     quantizer = initialised([0.0], [1000.0], decay=0.01, dead_code_threshold=0.0)
     for _ in range(5):
-        quantizer(torch.tensor([[1.0]]))
+        updated(quantizer, torch.tensor([[1.0]]))
     assert quantizer.cluster_size[1] < 1e-3
     assert_close(quantizer.codebook[1], torch.tensor([1000.0]))
 
@@ -115,6 +121,7 @@ def test_evaluation_changes_nothing(is_initialised):
     quantizer(torch.randn(8, 2))
     quantizer.train().encode(torch.randn(8, 2))
     quantizer.decode(torch.tensor([0, 1]))
+    quantizer.end_update()
     for name, value in quantizer.state_dict().items():
         assert torch.equal(value, before[name]), name
 
@@ -136,9 +143,10 @@ def test_codes_are_the_same_under_autocast():
 def test_training_under_autocast_keeps_averages_in_float32():
     exact, rounded = (initialised([0.0, 0.0], [4.0, 4.0]) for _ in range(2))
     vectors = torch.tensor([[1.001, 2.003], [3.007, 5.001]])
-    exact(vectors)
+    updated(exact, vectors)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rounded(vectors)
+    rounded.end_update()
     assert torch.equal(rounded.codebook, exact.codebook)
 
 
@@ -151,7 +159,7 @@ def test_normalised_codes_have_length_1():
     torch.manual_seed(0)
     quantizer = ema(num_codes=3, dim=4, is_normalised=True)
     for _ in range(3):
-        quantized = quantizer(torch.randn(64, 4) * 7)
+        quantized = updated(quantizer, torch.randn(64, 4) * 7)
     assert_close(quantizer.codebook.norm(dim=1), torch.ones(3))
     assert_close(quantized.vectors.norm(dim=1), torch.ones(64))
 
@@ -162,19 +170,59 @@ def test_normalised_codes_depend_on_direction_only():
     assert quantizer.encode(vectors).tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("is_normalised", [True, False])
+def test_only_normalised_vectors_are_bounded(is_normalised):
+    vectors = torch.tensor([[3.0, 4.0], [0.0, 0.5]])
+    found = ema(is_normalised=is_normalised).bound(vectors)
+    assert_close(found, torch.tensor([[0.6, 0.8], [0.0, 1.0]]) if is_normalised else vectors)
+
+
 def test_state_dict_is_complete():
     torch.manual_seed(0)
     first, second = ema(), ema()
-    first(torch.randn(32, 2))
+    updated(first, torch.randn(32, 2))
     second.load_state_dict(first.state_dict())
     batch = torch.randn(32, 2)
     results = []
     for quantizer in (first, second):
         torch.manual_seed(1)
-        results.append(quantizer(batch))
+        results.append(updated(quantizer, batch))
     assert torch.equal(results[0].vectors, results[1].vectors)
     for name, value in first.state_dict().items():
         assert torch.equal(value, second.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("parts", [[8], [4, 4], [1, 7], [3, 3, 2]])
+@pytest.mark.parametrize("is_initialised", [True, False])
+def test_parts_of_a_batch_update_the_codebook_as_the_batch_does(parts, is_initialised):
+    """With decay, dead codes and k-means of all parts; values are sums in another order."""
+    batches = torch.randn(5, 8, 2, generator=torch.Generator().manual_seed(0)) * 3
+    whole, cut = (ema(num_codes=6, decay=0.5, dead_code_threshold=0.7) for _ in range(2))
+    for quantizer in (whole, cut):
+        quantizer.is_initialised.fill_(is_initialised)
+        quantizer.codebook.copy_(torch.arange(12.0).view(6, 2))
+    for step, batch in enumerate(batches):
+        torch.manual_seed(step)
+        updated(whole, batch)
+        torch.manual_seed(step)
+        cut.initialise(batch)
+        for part in batch.split(parts):
+            cut(part)
+        cut.end_update()
+        assert_close(cut.state_dict(), whole.state_dict())
+
+
+def test_codebook_follows_once_an_update():
+    quantizer = initialised([0.0], [8.0], decay=0.5, dead_code_threshold=0.0)
+    quantizer(torch.tensor([[1.0], [3.0]]))
+    quantizer(torch.tensor([[2.0], [8.0]]))
+    assert quantizer.codebook.tolist() == [[0.0], [8.0]]
+    quantizer.end_update()
+    # sizes (1 + 3) / 2 and (1 + 1) / 2; sums (0 + 6) / 2 and (8 + 8) / 2
+    assert quantizer.cluster_size.tolist() == [2.0, 1.0]
+    assert quantizer.codebook.tolist() == [[1.5], [8.0]]
+    quantizer.end_update()
+    assert quantizer.cluster_size.tolist() == [2.0, 1.0]
 
 
 def test_decode_takes_codes_of_any_shape():

@@ -65,10 +65,23 @@ def test_gradient_is_positive_everywhere(levels):
     assert (vectors.grad > 0).all()
 
 
+@pytest.mark.parametrize("levels", LEVELS)
+def test_bounded_vectors_are_within_half_a_level_of_the_quantized_ones(levels):
+    quantizer = FiniteScalarQuantizer(levels=levels)
+    generator = torch.Generator().manual_seed(0)
+    vectors = torch.randn(300, len(levels), generator=generator) * 10
+    distance = (quantizer.bound(vectors) - quantizer(vectors).vectors).abs()
+    level = 1 / (torch.tensor(levels) // 2)
+    assert (distance <= 0.5 * level + 1e-6).all()
+    assert (distance.amax(0) > 0.3 * level).all()
+
+
 def test_three_levels_by_hand():
     quantizer = FiniteScalarQuantizer(levels=[3])
     vectors = torch.tensor([[-2.0], [-0.4], [0.5], [0.6]])  # tanh rounds up from 0.5 = tanh(0.549)
     assert quantizer.encode(vectors).tolist() == [0, 1, 1, 2]
+    bounded = (1 - 1e-3) * torch.tensor([[-0.964028], [-0.379949], [0.462117], [0.537050]])
+    assert_close(quantizer.bound(vectors), bounded)
     assert quantizer.decode(torch.tensor([0, 1, 2])).tolist() == [[-1.0], [0.0], [1.0]]
 
 

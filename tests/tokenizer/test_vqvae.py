@@ -24,6 +24,7 @@ def trained(**changes):
     for parameter in model.parameters():
         parameter.data *= 2
     model.losses({"images": torch.rand(16, 1, 8, 8) * 2 - 1})
+    model.quantizer.end_update()
     return model.eval()
 
 
@@ -102,13 +103,36 @@ def test_phase_without_quantizing_has_no_commitment_and_keeps_the_codebook():
     before = model.quantizer.codebook.clone()
     model.begin_phase(quantize=False)
     assert set(model.losses({"images": torch.rand(2, 1, 8, 8)})) == {"reconstruction"}
+    model.quantizer.end_update()
     assert torch.equal(model.quantizer.codebook, before)
     model.begin_phase()
     assert set(model.losses({"images": torch.rand(2, 1, 8, 8)})) == {
         "reconstruction",
         "commitment",
     }
+    model.quantizer.end_update()
     assert not torch.equal(model.quantizer.codebook, before)
+
+
+QUANTIZERS = {
+    "fsq": lambda: FiniteScalarQuantizer(levels=[3, 4]),
+    "normalised": lambda: ema(is_normalised=True),
+}
+
+
+@pytest.mark.parametrize("kind", QUANTIZERS)
+def test_decoder_gets_bounded_vectors_with_and_without_quantizing(kind):
+    torch.manual_seed(0)
+    model, seen = vqvae(QUANTIZERS[kind]()), []
+    model.encoder.project.weight.data *= 1000
+    model.decoder.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    for quantize in (False, True):
+        model.begin_phase(quantize=quantize)
+        model.losses({"images": torch.rand(4, 1, 8, 8) * 2 - 1})["reconstruction"].backward()
+    for vectors in seen:
+        assert vectors.shape == (4, 2, 2, 2)
+        assert vectors.abs().max() <= 1.01
+    assert not torch.equal(*seen)
 
 
 def test_encoder_learns_through_the_quantizer():

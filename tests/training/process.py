@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from tests.tiny import lstm, phase, runtime_config, train_config
+from tests.tiny import cftn, lstm, phase, runtime_config, train_config
 from tests.training.killing import Points
 from tests.training.test_resume import (
     masked_prior_run,
@@ -39,11 +39,20 @@ def recurrent_prior_run() -> Any:
     return lstm(), phases, *token_splits(num_draws=0)
 
 
+def cftn_prior_run() -> Any:
+    """Return a run of the masked prior with one tower."""
+    torch.manual_seed(1)
+    prior = cftn()
+    phases = {"all": phase(), "head": phase(frozen=["blocks.0"])}
+    return prior, phases, *token_splits(num_draws=prior.num_draws)
+
+
 RUNS = {
     "tokenizer": tokenizer_run,
     "prior": lambda: prior_run(dropout=0.0),
     "recurrent_prior": recurrent_prior_run,
     "masked_prior": lambda: masked_prior_run(dropout=0.0),
+    "cftn_prior": cftn_prior_run,
 }
 
 
@@ -81,7 +90,7 @@ def train_one(name: str, folder: Path) -> None:
     trained = loop.train(
         model,
         phases=phases,
-        # 4 a process, one for each task of cftn2
+        # of two processes, 4 each; cftn2 has 4 tasks with 2 examples each
         config=train_config(**{"batch_size": 8} | settings),
         runtime=runtime_config(),
         training=training,

@@ -5,6 +5,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from tests.tiny import RUNTIME, phase, runtime_config, train_config
+from tests.training.test_resume import tokenizer_run
 from vqpriors.training import checkpoint as checkpoints
 from vqpriors.training.loop import train
 
@@ -131,6 +132,18 @@ def test_losses_are_weighted(tmp_path):
         for values in named(trained, group):
             expected = values[f"{group}/error"] + 0.5 * values[f"{group}/size"]
             assert values[f"{group}/loss"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_annealed_weights_rise_over_the_phase_and_validation_has_the_last(tmp_path):
+    trained = run(tmp_path, Slope(), phase(epochs=3, weights={"size": [0.0, 5.0]}), log_steps=1)
+    points = named(trained, "train")
+    for step, values in enumerate(points):
+        expected = values["train/error"] + step * values["train/size"]  # 0, 1, ... 5
+        assert values["train/loss"] == pytest.approx(expected, rel=1e-5)
+    assert len(points) == 6
+    for values in named(trained, "validation"):
+        expected = values["validation/error"] + 5 * values["validation/size"]
+        assert values["validation/loss"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_loss_of_weight_0_does_not_train(tmp_path):
@@ -401,6 +414,29 @@ def test_accumulated_gradients_equal_those_of_the_full_batch(tmp_path):
     for group in ("train", "validation"):
         for found, expected in zip(named(parts, group), named(whole, group), strict=True):
             assert found == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+def test_tokenizer_of_accumulated_batches_equals_that_of_full_ones(tmp_path, parts):
+    """Codes die and are replaced, and k-means initialises the codebook in the second phase."""
+    results = []
+    for count in (1, parts):
+        model, phases, training, validation = tokenizer_run()
+        splits = {"training": training, "validation": validation}
+        settings = {"batch_size": 6, "grad_accum_steps": count}
+        results.append(run(tmp_path / f"{count}", model, *phases.values(), **splits, **settings))
+    whole, cut = results
+    for state in ("last", "best"):
+        assert_close(getattr(cut, state), getattr(whole, state), rtol=1e-4, atol=1e-5)
+    assert whole.last["quantizer.is_initialised"]
+
+
+def test_frozen_codebook_is_not_initialised_from_parts(tmp_path):
+    model, _, training, validation = tokenizer_run()
+    splits = {"training": training, "validation": validation}
+    trained = run(tmp_path, model, phase(frozen=["quantizer"]), **splits, grad_accum_steps=2)
+    assert not trained.last["quantizer.is_initialised"]
+    assert not trained.last["quantizer.codebook"].any()
 
 
 def test_more_accumulation_steps_than_examples_are_refused(tmp_path):

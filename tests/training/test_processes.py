@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 from tests.checkout import environment
 from tests.imports import ROOT
 
-# Sums of a batch's halves are rounded differently from sums of the whole.
-TOLERANCE = {"rtol": 1e-4, "atol": 1e-6}
+# Sums of a batch's halves are rounded differently from sums of the whole; AdamW's steps enlarge the
+# difference where a gradient is nearly 0.
+TOLERANCE = {"rtol": 1e-4, "atol": 3e-5}
 
 
 def launch(name, folder, *, count, starter=None, **variables):
@@ -37,12 +38,11 @@ def made(folder, rank):
     return states, history
 
 
-PRIOR, MASKED_PRIOR = (
-    pytest.param(name, marks=pytest.mark.slow) for name in ("prior", "masked_prior")
-)
+PRIORS = ("prior", "recurrent_prior", "masked_prior", "cftn_prior")
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in PRIORS]
 
 
-@pytest.fixture(scope="module", params=["tokenizer", PRIOR, MASKED_PRIOR])
+@pytest.fixture(scope="module", params=["tokenizer", *SLOW])
 def trained(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     for count in (1, 2):
@@ -58,8 +58,6 @@ def test_processes_agree_bit_for_bit(trained):
     assert history == other
 
 
-# Not the masked prior: each process divides its own part of a batch among the tasks of cftn2.
-@pytest.mark.parametrize("trained", ["tokenizer", PRIOR], indirect=True)
 def test_two_processes_end_as_one_does(trained):
     (expected, curves), (found, history), _ = trained
     for kind, state in expected.items():

@@ -18,14 +18,16 @@ class Phase(Section):
         lr: Peak learning rate.
         frozen: Names of submodules that are not trained.
         weights: Weights of losses by name; 1 for a loss that is not listed.
-        options: Keyword arguments of the model's `begin_phase`. A pair [start, end] of numbers is
-            annealed: interpolated linearly from the first to the last step of the phase.
+        options: Keyword arguments of the model's `begin_phase`.
+
+    A pair [start, end] of numbers among weights and options is annealed: interpolated linearly from
+    the first to the last step of the phase.
     """
 
     epochs: int = Field(ge=1)
     lr: float = Field(gt=0)
     frozen: list[str]
-    weights: dict[str, float]
+    weights: dict[str, float | StartEnd]
     options: dict[str, Option | StartEnd]
 
     @property
@@ -39,9 +41,14 @@ class Phase(Section):
         Args:
             fraction: 0 at the first step of the phase, 1 at the last.
         """
-        return {
-            name: value[0] * (1 - fraction) + value[1] * fraction
-            if isinstance(value, list)
-            else value
-            for name, value in self.options.items()
-        }
+        return {name: _at(fraction, value) for name, value in self.options.items()}
+
+    def weights_at(self, fraction: float) -> dict[str, float]:
+        """Return the weights of losses at a point of the phase; see `options_at`."""
+        return {name: float(_at(fraction, value)) for name, value in self.weights.items()}
+
+
+def _at(fraction: float, value: Option | list[float]) -> Option:
+    if isinstance(value, list):
+        return value[0] * (1 - fraction) + value[1] * fraction
+    return value

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqpriors.core.hardware import working_dtype
+from vqpriors.nn.fused import FusedLinear
 from vqpriors.nn.norm import RMSNorm
 from vqpriors.nn.residual import ResidualLinear
 
@@ -168,8 +169,8 @@ class SelfAttention(nn.Module):
 
     def __init__(self, *, width: int, heads: int, dropout: float):
         super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.heads, self.head_width = heads, width // heads
+        self.qkv = FusedLinear(width, 3 * width, num_fused=3, bias=False)
         self.out = ResidualLinear(width, width, bias=False)
         self.query_norm = RMSNorm(width // heads)
         self.key_norm = RMSNorm(width // heads)
@@ -197,7 +198,7 @@ class SelfAttention(nn.Module):
             (B, N, D).
         """
         batch, length, width = x.shape
-        qkv = self.qkv(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        qkv = self.qkv(x).view(batch, length, 3, self.heads, self.head_width).permute(2, 0, 3, 1, 4)
         query, key, value = qkv.unbind(0)  # (B, heads, N, head_width) each
         query, key = self.query_norm(query), self.key_norm(key)
         if rope is not None:
@@ -218,9 +219,9 @@ class CrossAttention(nn.Module):
 
     def __init__(self, *, width: int, heads: int, dropout: float):
         super().__init__()
-        self.heads = heads
+        self.heads, self.head_width = heads, width // heads
         self.query = nn.Linear(width, width, bias=False)
-        self.key_value = nn.Linear(width, 2 * width, bias=False)
+        self.key_value = FusedLinear(width, 2 * width, num_fused=2, bias=False)
         self.out = ResidualLinear(width, width, bias=False)
         self.query_norm = RMSNorm(width // heads)
         self.key_norm = RMSNorm(width // heads)
@@ -232,7 +233,11 @@ class CrossAttention(nn.Module):
         With `for_cache` their dtype is `cache_dtype`.
         """
         batch, length, _ = context.shape
-        pair = self.key_value(context).view(batch, length, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+        pair = (
+            self.key_value(context)
+            .view(batch, length, 2, self.heads, self.head_width)
+            .permute(2, 0, 3, 1, 4)
+        )
         key, value = pair.unbind(0)
         key = self.key_norm(key)
         if not for_cache:
@@ -254,7 +259,7 @@ class CrossAttention(nn.Module):
         """
         batch, length, width = x.shape
         key, value = keys_values
-        query = self.query(x).view(batch, length, self.heads, -1).transpose(1, 2)
+        query = self.query(x).view(batch, length, self.heads, self.head_width).transpose(1, 2)
         query = self.query_norm(query)
         mixed = attend(query, key, value, attention_mask=padding_mask[:, None, None, :])
         return self.dropout(self.out(mixed.transpose(1, 2).reshape(batch, length, width)))

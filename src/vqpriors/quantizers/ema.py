@@ -34,9 +34,11 @@ class Config(Section):
 class VectorQuantizerEMA(nn.Module):
     """Nearest-neighbour quantizer with an EMA codebook.
 
-    The codebook is initialised by k-means of the first training batch. A code whose average count
-    falls below `dead_code_threshold` is replaced by a random vector of the batch, and its averages
-    are reset with it; otherwise the old averages would undo the replacement in the same step.
+    The codebook is initialised by k-means of the first training batch. In training mode the
+    vectors of every call are kept until `end_update`, which updates the codebook once from all of
+    them. A code whose average count falls below `dead_code_threshold` is replaced by a random one
+    of these vectors, and its averages are reset with it; otherwise the old averages would undo the
+    replacement in the same step.
 
     Attributes:
         codebook: (K, D) float32.
@@ -68,19 +70,24 @@ class VectorQuantizerEMA(nn.Module):
         self.register_buffer("cluster_size", torch.ones(num_codes))
         self.register_buffer("cluster_sum", torch.zeros(num_codes, dim))
         self.register_buffer("is_initialised", torch.tensor(False))
+        self._seen: list[tuple[Tensor, Tensor]] = []  # vectors and codes since the last update
 
     def forward(self, vectors: Tensor) -> Quantized:
-        """Quantize (M, D) vectors and, in training mode, update the codebook."""
+        """Quantize (M, D) vectors and, in training mode, keep them for `end_update`."""
         with torch.autocast(vectors.device.type, enabled=False):
+            if self.training:
+                self.initialise(vectors.detach())
             vectors = self._normalise(vectors.float())
-            if self.training and not self.is_initialised:
-                self._init_kmeans(vectors.detach())
             codes = nearest(vectors.detach(), self.codebook)
             chosen = self.decode(codes)
             loss = F.mse_loss(vectors, chosen) * self.commitment
             if self.training:
-                self._update_ema(vectors.detach(), codes)
+                self._seen.append((vectors.detach(), codes))
             return Quantized(vectors + (chosen - vectors).detach(), codes, {"commitment": loss})
+
+    def bound(self, vectors: Tensor) -> Tensor:
+        """Return (M, D) vectors, of length 1 if codes are normalised."""
+        return self._normalise(vectors)
 
     def encode(self, vectors: Tensor) -> Tensor:
         """Return the codes, (M,) int64, of (M, D) vectors."""
@@ -91,16 +98,30 @@ class VectorQuantizerEMA(nn.Module):
         """Return the vectors, (..., D) float32, of (...) codes."""
         return F.embedding(codes, self.codebook)
 
-    def _normalise(self, vectors: Tensor) -> Tensor:
-        return F.normalize(vectors, dim=-1) if self.is_normalised else vectors
-
-    def _init_kmeans(self, vectors: Tensor) -> None:
-        vectors = gather_rows(vectors)
-        centres = broadcast_from_first(kmeans(vectors, self.num_codes, num_iters=KMEANS_ITERS))
-        self.codebook.copy_(self._normalise(centres))
+    @torch.no_grad()
+    def initialise(self, vectors: Tensor) -> None:
+        """Initialise the codebook by k-means of (M, D) vectors, unless it is initialised."""
+        if self.is_initialised:
+            return
+        with torch.autocast(vectors.device.type, enabled=False):
+            gathered = gather_rows(self._normalise(vectors.float()))
+            centres = kmeans(gathered, self.num_codes, num_iters=KMEANS_ITERS)
+            self.codebook.copy_(self._normalise(broadcast_from_first(centres)))
         self.cluster_sum.copy_(self.codebook)
         self.cluster_size.fill_(1.0)
         self.is_initialised.fill_(True)
+
+    @torch.no_grad()
+    def end_update(self) -> None:
+        """Update the codebook from all vectors quantized in training mode since the last update."""
+        if not self._seen:
+            return
+        vectors, codes = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
+        self._seen.clear()
+        self._update_ema(vectors, codes)
+
+    def _normalise(self, vectors: Tensor) -> Tensor:
+        return F.normalize(vectors, dim=-1) if self.is_normalised else vectors
 
     def _update_ema(self, vectors: Tensor, codes: Tensor) -> None:
         count, total = cluster_statistics(vectors, codes, self.num_codes)

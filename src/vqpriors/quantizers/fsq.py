@@ -49,8 +49,12 @@ class FiniteScalarQuantizer(nn.Module):
         with torch.autocast(vectors.device.type, enabled=False):
             bounded = self._bound(vectors.float())
             rounded = bounded + (bounded.round() - bounded).detach()
-            half = self.levels // 2
-            return Quantized(rounded / half, self._codes(rounded), {})
+            return Quantized(rounded / (self.levels // 2), self._codes(rounded), {})
+
+    def bound(self, vectors: Tensor) -> Tensor:
+        """Return (M, D) vectors within half a level of the codes' vectors; float32."""
+        with torch.autocast(vectors.device.type, enabled=False):
+            return self._bound(vectors.float()) / (self.levels // 2)
 
     def encode(self, vectors: Tensor) -> Tensor:
         """Return the codes, (M,) int64, of (M, D) vectors."""

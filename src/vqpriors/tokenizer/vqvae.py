@@ -5,6 +5,9 @@ References:
     Razavi et al. 2019, VQ-VAE-2, arXiv:1906.00446 (the network, with one level).
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -12,7 +15,7 @@ from torch import Tensor, nn
 
 from vqpriors.core.params import Section
 from vqpriors.core.phases import Phase
-from vqpriors.tokenizer.base.quantizer import Quantized, Quantizer
+from vqpriors.tokenizer.base.quantizer import Quantizer
 
 
 class Config(Section):
@@ -150,9 +153,18 @@ class VQVAE(nn.Module):
         """Begin a phase of training.
 
         Args:
-            quantize: False trains the autoencoder without the quantizer.
+            quantize: False trains the autoencoder with vectors that are bounded, not quantized.
         """
         self.is_quantizing = quantize
+
+    @torch.no_grad()
+    def begin_update(self, parts: Sequence[dict[str, Tensor]]) -> None:
+        """Initialise the codebook from a batch in several parts, as from the whole batch."""
+        quantizer: Any = self.quantizer
+        is_learned = quantizer.training and hasattr(quantizer, "initialise")
+        if self.is_quantizing and is_learned and not quantizer.is_initialised:
+            rows = [_to_rows(self._encode(part["images"])) for part in parts]
+            quantizer.initialise(torch.cat(rows))
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the reconstruction loss and, if `is_quantizing`, the losses of the quantizer.
@@ -164,17 +176,19 @@ class VQVAE(nn.Module):
             "reconstruction": weighted sum of mean squared and mean absolute error; the losses of
             the quantizer by their names.
         """
-        images = batch["images"].contiguous(memory_format=torch.channels_last)
-        vectors = self.encoder(images)
+        images = batch["images"]
+        vectors = self._encode(images)
         if not self.is_quantizing:
-            return {"reconstruction": self._distance(self.decoder(vectors), images)}
-        quantized = self._quantize(vectors)
+            bounded = self.quantizer.bound(_to_rows(vectors))
+            restored = self.decoder(_to_grid(bounded, vectors))
+            return {"reconstruction": self._distance(restored, images)}
+        quantized = self.quantizer(_to_rows(vectors))
         restored = self.decoder(_to_grid(quantized.vectors, vectors))
         return {"reconstruction": self._distance(restored, images), **quantized.losses}
 
     def encode(self, images: Tensor) -> Tensor:
         """Return the codes, (B, N) int64, of (B, C, H, W) float images in -1..1."""
-        vectors = self.encoder(images.contiguous(memory_format=torch.channels_last))
+        vectors = self._encode(images)
         return self.quantizer.encode(_to_rows(vectors)).view(len(images), self.rows * self.columns)
 
     def decode(self, codes: Tensor) -> Tensor:
@@ -190,8 +204,8 @@ class VQVAE(nn.Module):
         device = next(self.parameters()).device
         return self.quantizer.decode(torch.arange(self.num_codes, device=device)).float()
 
-    def _quantize(self, vectors: Tensor) -> Quantized:
-        return self.quantizer(_to_rows(vectors))
+    def _encode(self, images: Tensor) -> Tensor:
+        return self.encoder(images.contiguous(memory_format=torch.channels_last))
 
     def _distance(self, restored: Tensor, images: Tensor) -> Tensor:
         error = restored.float() - images

@@ -43,8 +43,13 @@ def choose_batch_size(
 def require_full_parts(
     batch_size: int, *, num_examples: int, num_processes: int, config: TrainConfig
 ) -> None:
-    """Raise a ValueError if a process or a part of its batch would have no example."""
+    """Raise a ValueError if processes get unequal shares of a batch, or a part has no example."""
     parts, section = config.stage.grad_accum_steps, config.section
+    if batch_size % num_processes:
+        raise ValueError(
+            f"{section}.batch_size: {batch_size} of {num_examples} examples can't be shared "
+            f"equally by {num_processes} processes; set it to a multiple of {num_processes}"
+        )
     if batch_size // num_processes < parts:
         raise ValueError(
             f"{section}.batch_size: {batch_size} of {num_examples} examples over {num_processes} "

@@ -1,7 +1,8 @@
 """Gradient accumulation and the check that losses and gradients are finite."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -9,19 +10,24 @@ from torch import Tensor, nn
 
 from vqpriors.training.batch_size import is_out_of_memory
 from vqpriors.training.config import TrainConfig
-from vqpriors.training.losses import extra_metrics, weighted_sum
+from vqpriors.training.losses import extra_metrics, num_targets, weighted_sum
+
+Batch = dict[str, Tensor]
 
 
 def accumulate_gradients(
     objective: nn.Module,
     model: nn.Module,
-    batch: dict[str, Tensor],
+    batch: Batch,
     *,
     loss_weights: Mapping[str, float],
     config: TrainConfig,
     accelerator: Accelerator,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Add up the gradients of the parts of a batch.
+
+    A loss that is a mean over targets, such as masked codes, is the mean over those of the whole
+    batch, of all parts and processes.
 
     Args:
         objective: The model as prepared by Accelerate; its forward pass returns losses.
@@ -38,29 +44,79 @@ def accumulate_gradients(
         ValueError: If memory runs out; names the param to lower.
     """
     count = len(next(iter(batch.values())))
-    parts = torch.arange(count).tensor_split(config.stage.grad_accum_steps)
+    parts = _split(batch, config.stage.grad_accum_steps)
+    if len(parts) > 1:
+        with accelerator.autocast():
+            begin_update(model, parts)
+    shares = target_shares(model, parts, accelerator)
     means: dict[str, Tensor] = {}
     total = torch.zeros((), device=accelerator.device)
-    for i, rows in enumerate(parts):
-        part = {name: value[rows[0] : rows[-1] + 1] for name, value in batch.items()}
-        is_last, fraction = i == len(parts) - 1, len(rows) / count
+    for i, part in enumerate(parts):
+        size = len(next(iter(part.values())))
+        is_last = i == len(parts) - 1
         with nullcontext() if is_last else accelerator.no_sync(objective):
             try:
-                losses = objective(part)
-                loss = weighted_sum(losses, loss_weights) * fraction
+                losses = _scaled(objective(part), shares[i], default=size / count)
+                loss = weighted_sum(losses, loss_weights)
                 accelerator.backward(loss)
             except RuntimeError as error:
                 if is_out_of_memory(error):
                     raise ValueError(
                         f"{config.section}.batch_size: out of memory on {accelerator.device} at "
-                        f"{len(rows)} examples at a time; lower it, or raise "
+                        f"{size} examples at a time; lower it, or raise "
                         f"{config.section}.grad_accum_steps"
                     ) from error
                 raise
         total = total + loss.detach()
-        for name, value in {**losses, **extra_metrics(model)}.items():
-            means[name] = means.get(name, 0.0) + value.detach() * fraction
+        metrics = _scaled(extra_metrics(model), shares[i], default=size / count)
+        for name, value in {**losses, **metrics}.items():
+            means[name] = means.get(name, 0.0) + value.detach()
     return means, total
+
+
+def _split(batch: Batch, count: int) -> list[Batch]:
+    rows = torch.arange(len(next(iter(batch.values())))).tensor_split(count)
+    return [{name: value[r[0] : r[-1] + 1] for name, value in batch.items()} for r in rows]
+
+
+@torch.no_grad()
+def target_shares(
+    model: nn.Module, parts: Sequence[Batch], accelerator: Accelerator
+) -> list[dict[str, Tensor]]:
+    """Return each part's share of the targets of the whole batch, by the names of `num_targets`.
+
+    Shares are multiplied by the number of processes, since gradients are averaged over them.
+    """
+    if len(parts) == 1 and accelerator.num_processes == 1:
+        return [{}]
+    counts = [num_targets(model, part) for part in parts]
+    if not counts[0]:
+        return [{} for _ in parts]
+    table = torch.stack([torch.stack(list(part.values())) for part in counts])  # (parts, names)
+    total: Any = accelerator.reduce(table.sum(0), "sum")
+    shares = table * accelerator.num_processes / total.clamp(min=1)
+    return [dict(zip(counts[0], row, strict=True)) for row in shares]
+
+
+def _scaled(
+    values: Mapping[str, Tensor], shares: Mapping[str, Tensor], *, default: float
+) -> dict[str, Tensor]:
+    return {name: value * shares.get(name, default) for name, value in values.items()}
+
+
+def begin_update(model: nn.Module, parts: Sequence[Batch]) -> None:
+    """Call a model's `begin_update`, if it has one, with the parts of this process's batch."""
+    method: Any = getattr(model, "begin_update", None)
+    if method is not None:
+        method(parts)
+
+
+def end_update(model: nn.Module) -> None:
+    """Call `end_update` of each module that has one, such as a quantizer with averages."""
+    for module in model.modules():
+        method: Any = getattr(module, "end_update", None)
+        if method is not None:
+            method()
 
 
 def require_finite(

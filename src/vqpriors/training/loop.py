@@ -53,8 +53,13 @@ def train(
     The model has `losses(batch) -> {name: scalar}`. It may also have:
         `begin_phase(**options)`: Called at the start of each phase, and before each step of a phase
             with annealed options; its defaults apply to options that a phase does not name.
+        `num_targets(batch)`: The number of targets, scalars by name, that losses and metrics are
+            means over; the others are means over examples. A batch in several parts, on several
+            processes, then has the losses of the whole.
+        `begin_update(parts)`: Called before an update whose batch comes in several parts.
         `set_progress(fraction)`: Called before each step with the fraction of all updates that are
             done.
+        `end_update()`, also of a submodule: Called once after the gradients of an update.
         `measured`: Further scalars by name that the last `losses` left there; they are logged.
 
     Args:

@@ -1,6 +1,7 @@
 """Named losses of a model and their weighted sum."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,16 @@ def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> 
             f"correct `weights` in params.yaml to some of {', '.join(losses)}"
         )
     return torch.stack([value * weights.get(name, 1.0) for name, value in losses.items()]).sum()
+
+
+def num_targets(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the number of targets of the losses and metrics that are no means over examples.
+
+    Returns:
+        () int64 by name; empty for a model without `num_targets`.
+    """
+    method: Any = getattr(model, "num_targets", None)
+    return {} if method is None else method(batch)
 
 
 def extra_metrics(model: nn.Module) -> dict[str, Tensor]:

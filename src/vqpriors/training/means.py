@@ -25,15 +25,13 @@ class RunningMeans:
     def take(self) -> dict[str, float]:
         """Return the means over steps and processes, and start again."""
         count = self.count * self.accelerator.num_processes
-        means = mean_over_processes(self.sums, count=count, accelerator=self.accelerator)
+        totals = sum_over_processes(self.sums, self.accelerator)
         self.sums, self.count = {}, 0
-        return means
+        return {name: total / count for name, total in totals.items()}
 
 
-def mean_over_processes(
-    sums: Mapping[str, Tensor], *, count: int, accelerator: Accelerator
-) -> dict[str, float]:
-    """Add named sums over all processes and divide by `count`."""
+def sum_over_processes(values: Mapping[str, Tensor], accelerator: Accelerator) -> dict[str, float]:
+    """Add named scalars over all processes."""
     # One collective and one wait for the device, instead of one for each name.
-    total: Any = accelerator.reduce(torch.stack([v.float() for v in sums.values()]), "sum")
-    return {name: value / count for name, value in zip(sums, total.tolist(), strict=True)}
+    total: Any = accelerator.reduce(torch.stack([v.float() for v in values.values()]), "sum")
+    return dict(zip(values, total.tolist(), strict=True))

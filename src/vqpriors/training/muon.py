@@ -37,7 +37,8 @@ class Muon(AdamW):
 
         Args:
             groups: Parameter groups; those with `is_orthogonal` true hold matrices, or kernels
-                (O, ...), which are treated as matrices of O rows.
+                (O, ...), which are treated as matrices of O rows. Each of `num_fused` equal blocks
+                of rows is a matrix of its own.
             lr: Learning rate of all groups.
             betas: Of AdamW.
         """
@@ -82,8 +83,11 @@ def _as_matrix(shape: torch.Size) -> torch.Size:
 def _step_same_shape(
     group: dict[str, Any], shape: torch.Size, pairs: list[tuple[Tensor, Tensor]]
 ) -> None:
-    steps = orthogonal(torch.stack([full_tensor(ahead).flatten(1) for _, ahead in pairs]))
-    size = group["lr"] * ADAMW_RMS * max(shape) ** 0.5
+    rows, columns = shape[0] // group["num_fused"], shape[1]
+    stacked = torch.stack([full_tensor(ahead).flatten(1) for _, ahead in pairs])
+    steps = orthogonal(stacked.view(-1, rows, columns))
+    steps = steps.reshape(len(pairs), *shape)
+    size = group["lr"] * ADAMW_RMS * max(rows, columns) ** 0.5
     for (weight, _), step in zip(pairs, steps, strict=True):
         weight.mul_(1 - group["lr"] * group["weight_decay"])
         weight.sub_(shard_like(weight, step.view(weight.shape)), alpha=size)

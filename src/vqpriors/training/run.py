@@ -16,7 +16,7 @@ from vqpriors.training.batch_size import choose_batch_size, require_full_parts
 from vqpriors.training.checkpoint import Checkpoint, Progress, StateDict
 from vqpriors.training.config import TrainConfig
 from vqpriors.training.examples import Examples, to_device
-from vqpriors.training.gradients import accumulate_gradients, require_finite
+from vqpriors.training.gradients import accumulate_gradients, end_update, require_finite
 from vqpriors.training.losses import Objective, extra_metrics, weighted_sum
 from vqpriors.training.lr_schedule import lr_factor
 from vqpriors.training.means import RunningMeans
@@ -90,7 +90,7 @@ class TrainingRun:
         """Set the batch size, unless a checkpoint already has.
 
         Raises:
-            ValueError: If a process would have no example.
+            ValueError: If processes get unequal shares of a batch, or a part has no example.
         """
         if not self.progress.batch_size:
             size = choose_batch_size(
@@ -116,12 +116,12 @@ class TrainingRun:
             for fraction in (0.0, 1.0) if phase.is_annealed else (0.0,):
                 set_options(model, phase.options_at(fraction))
                 set_train_mode(model, phase.frozen)
-                if phase.weights:
+                if weights := phase.weights_at(fraction):
                     batch = to_device(
                         validation.batch(torch.arange(1), None), self.accelerator.device
                     )
                     with self.accelerator.autocast():
-                        weighted_sum(model.eval().losses(batch), phase.weights)  # pyright: ignore[reportCallIssue] nn.Module types attributes as tensors
+                        weighted_sum(model.eval().losses(batch), weights)  # pyright: ignore[reportCallIssue] nn.Module types attributes as tensors
 
     def begin(self, phase: Phase) -> None:
         """Set up a phase, from its start or from a checkpoint in it."""
@@ -168,7 +168,7 @@ class TrainingRun:
             self.objective,
             self.model,
             batch,
-            loss_weights=phase.weights,
+            loss_weights=phase.weights_at(self._fraction(phase, self.steps_in_phase)),
             config=self.config,
             accelerator=self.accelerator,
         )
@@ -182,6 +182,7 @@ class TrainingRun:
             lr=lr,
             accelerator=self.accelerator,
         )
+        end_update(self.model)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.averaged.update_parameters(self.model)
@@ -216,11 +217,14 @@ class TrainingRun:
     def validate(
         self, validation: Examples, phase: Phase, *, limit: int | None = None
     ) -> dict[str, float]:
-        """Return the averaged weights' losses on the validation split; see `validate`."""
+        """Return the averaged weights' losses on the validation split; see `validate`.
+
+        With the last weights of losses, so that epochs can be compared.
+        """
         return validate(
             self.weights,
             validation,
-            loss_weights=phase.weights,
+            loss_weights=phase.weights_at(1.0),
             batch_size=self.local_batch_size,
             limit=limit,
         )

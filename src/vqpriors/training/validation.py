@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from vqpriors.training.examples import Examples, to_device
-from vqpriors.training.losses import extra_metrics, weighted_sum
-from vqpriors.training.means import mean_over_processes
+from vqpriors.training.losses import extra_metrics, num_targets
+from vqpriors.training.means import sum_over_processes
 from vqpriors.training.weights import Weights
 
 
@@ -30,26 +30,34 @@ def validate(
     batch_size: int,
     limit: int | None = None,
 ) -> dict[str, float]:
-    """Return the averaged weights' losses and metrics, means over the examples.
+    """Return the averaged weights' losses and metrics, means over the examples or their targets.
+
+    "loss" is the weighted sum of the losses.
 
     Args:
         weights: The averaged weights are measured.
         examples: The validation split.
-        loss_weights: Weights of named losses in "loss".
+        loss_weights: Weights of named losses; 1 for others.
         batch_size: Examples in each pass of a process.
         limit: At most so many examples, the first; None for all.
     """
     accelerator, model = weights.accelerator, weights.averaged.module.eval()
     count = len(examples) if limit is None else min(limit, len(examples))
+    names: list[str] = []
     sums: dict[str, Tensor] = {}
+    counts: dict[str, Tensor] = {}
     for rows, num_new in _chunks(count, batch_size=batch_size, weights=weights):
         batch = to_device(examples.batch(rows, None), accelerator.device)
         with accelerator.autocast():
             losses = model.losses(batch)  # pyright: ignore[reportCallIssue] nn.Module types attributes as tensors
-        total = weighted_sum(losses, loss_weights)
-        for name, value in {**losses, **extra_metrics(model), "loss": total}.items():
-            sums[name] = sums.get(name, torch.zeros_like(value)) + value * num_new
-    return mean_over_processes(sums, count=count, accelerator=accelerator)
+        targets, names = num_targets(model, batch) if num_new else {}, list(losses)
+        for name, value in {**losses, **extra_metrics(model)}.items():
+            number = targets.get(name, torch.tensor(num_new, device=value.device))
+            sums[name] = sums.get(name, torch.zeros_like(value)) + value * number
+            counts[name] = counts.get(name, torch.zeros_like(number)) + number
+    totals, numbers = sum_over_processes(sums, accelerator), sum_over_processes(counts, accelerator)
+    means = {name: total / max(1.0, numbers[name]) for name, total in totals.items()}
+    return means | {"loss": sum(means[name] * loss_weights.get(name, 1.0) for name in names)}
 
 
 def _chunks(count: int, *, batch_size: int, weights: Weights) -> list[tuple[Tensor, int]]:

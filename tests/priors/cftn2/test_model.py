@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -187,10 +188,28 @@ def test_prior_without_text_is_refused():
 )
 def test_each_example_of_a_training_batch_is_in_one_task(batch, shares, expected):
     shares = task_shares(**dict(zip(("caption", "joint", "latent"), shares, strict=True)))
-    parts = split_batch(batch, shares, is_training=True)
+    parts = split_batch(places(0, batch, batch), shares, is_training=True)
     rows = {name: list(range(batch)[part]) for name, part in parts.items()}
     assert {name: len(found) for name, found in rows.items()} == expected
     assert sorted(row for found in rows.values() for row in found) == list(range(batch))
+
+
+def places(start, end, batch_size):
+    """Return a part of a batch, from one place to another, for `split_batch`."""
+    place = torch.arange(start, end)
+    return {"place": place, "batch_size": torch.full_like(place, batch_size)}
+
+
+@pytest.mark.parametrize("ends", [(0, 4, 8), (0, 1, 2, 8), (0, 3, 6, 8)])
+def test_parts_of_a_batch_are_divided_as_the_batch_is(ends):
+    shares = task_shares(caption=0.25, joint=0.1, latent=0.4)
+    whole = split_batch(places(0, 8, 8), shares, is_training=True)
+    expected = {name: list(range(8)[rows]) for name, rows in whole.items()}
+    found = {name: [] for name in whole}
+    for start, end in itertools.pairwise(ends):
+        for name, rows in split_batch(places(start, end, 8), shares, is_training=True).items():
+            found[name] += list(range(start, end)[rows])
+    assert found == expected
 
 
 def test_in_evaluation_all_examples_are_in_each_active_task():
@@ -200,7 +219,7 @@ def test_in_evaluation_all_examples_are_in_each_active_task():
         ((0.7, 0.2, 0.1), {"caption", "joint", "latent"}),
     ):
         shares = task_shares(**dict(zip(("caption", "joint", "latent"), shares, strict=True)))
-        rows = split_batch(3, shares, is_training=False)
+        rows = split_batch(places(0, 3, 3), shares, is_training=False)
         assert rows.keys() == names
         assert all(list(range(3)[part]) == [0, 1, 2] for part in rows.values())
 
@@ -208,7 +227,7 @@ def test_in_evaluation_all_examples_are_in_each_active_task():
 def test_batch_with_fewer_examples_than_tasks_is_refused():
     prior = cftn2().train()
     batch = prior_batch(prior, codes(3), captions(*CAPTIONS))
-    with pytest.raises(ValueError, match=r"prior.train.batch_size: must be at least 4 .* got 3"):
+    with pytest.raises(ValueError, match=r"prior.train.batch_size: must be at least 4, .* got 3"):
         prior.losses(batch)
 
 
@@ -221,7 +240,7 @@ def test_shares_that_do_not_fit_a_batch_are_refused(shares):
 NAMES = {
     "generate": {"masked_nats"},
     "caption": {"caption_nats"},
-    "joint": {"joint_nats"},
+    "joint": {"joint_code_nats", "joint_caption_nats"},
     "latent": {"one_step_nats", "latent_nats"},
 }
 
@@ -241,6 +260,7 @@ def test_losses_without_options_are_those_of_every_task():
     assert losses.keys() == set().union(*NAMES.values())
     accuracies = {name for name in prior.measured if name.endswith("_accuracy")}
     assert accuracies == {"visual_accuracy", "caption_accuracy", "one_step_accuracy"}
+    assert "latent_kl" in prior.measured
 
 
 def test_caption_loss_is_minus_the_log_probability_by_hand():
@@ -296,10 +316,11 @@ def test_joint_loss_by_hand():
         )
     of_codes = prior.image.predict(image, code_mask).log_softmax(1)
     of_tokens = prior.text.predict(words, token_mask).log_softmax(1)
-    by_hand = of_codes.gather(1, drawn[code_mask][:, None]).mean()
-    by_hand = by_hand + of_tokens.gather(1, text.tokens[token_mask][:, None]).mean()
+    code_nats = -of_codes.gather(1, drawn[code_mask][:, None]).mean().item()
+    caption_nats = -of_tokens.gather(1, text.tokens[token_mask][:, None]).mean().item()
     found = prior.losses(prior_batch(prior, drawn, text, draws=draws))
-    assert found["joint_nats"].item() == pytest.approx(-by_hand.item(), rel=1e-5)
+    assert found["joint_code_nats"].item() == pytest.approx(code_nats, rel=1e-5)
+    assert found["joint_caption_nats"].item() == pytest.approx(caption_nats, rel=1e-5)
 
 
 @pytest.mark.parametrize(("pictures", "texts"), [(0.0, 0.3), (0.3, 0.0), (0.3, 0.6), (1.0, 1.0)])
@@ -321,6 +342,91 @@ def test_pictures_and_captions_are_fully_masked_with_their_probability(pictures,
         is_full = counts == length
         assert is_full.float().mean().item() == pytest.approx(prob, abs=0.03)
         assert (counts[~is_full] == 1).all()
+
+
+def inputs_of(block):
+    """Record the inputs of a block."""
+    seen = []
+    block.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
+    return seen
+
+
+@pytest.mark.parametrize("two_way", [True, False])
+def test_text_tower_attends_to_the_codes_only_if_two_way(two_way):
+    prior, text = prior_of(two_way=two_way), captions(*CAPTIONS)
+    seen, state = inputs_of(prior.text.blocks[0]), prior.start(text)
+    tokens = codes(3)
+    first = prior.logits(tokens, state, ALL_CODES)
+    prior.logits((tokens + 1) % 7, state, ALL_CODES)
+    assert len(seen) == (2 if two_way else 1)
+    for bridge in prior.to_text:
+        torch.nn.init.constant_(bridge.raw_gate, -0.3)
+    other = prior.logits(tokens, prior.start(text), ALL_CODES)
+    assert (first != other).any() == two_way
+    if two_way:
+        assert (seen[0] != seen[1]).any(2).all()
+
+
+@pytest.mark.parametrize("two_way", [True, False])
+def test_image_tower_attends_to_the_caption_only_if_two_way(two_way):
+    prior, drawn = prior_of(two_way=two_way), codes(3)
+    seen, state = inputs_of(prior.image.blocks[0]), prior.start_caption(drawn)
+    tokens = captions(*CAPTIONS).tokens
+    first = prior.caption_logits(tokens, state, ALL_TOKENS)
+    prior.caption_logits((tokens + 1) % 9, state, ALL_TOKENS)
+    assert len(seen) == (2 if two_way else 1)
+    for bridge in prior.to_image:
+        torch.nn.init.constant_(bridge.raw_gate, -0.3)
+    other = prior.caption_logits(tokens, prior.start_caption(drawn), ALL_TOKENS)
+    assert (first != other).any() == two_way
+    if two_way:
+        assert (seen[0] != seen[1]).any(2).all()
+
+
+def test_two_way_with_closed_gates_back_equals_one_way():
+    one, two = (prior_of(two_way=two_way) for two_way in (False, True))
+    two.load_state_dict(one.state_dict())
+    text, drawn, noise = captions(*CAPTIONS), codes(3), torch.randn(3, 3, dtype=torch.float64)
+    for bridge in two.to_text:
+        torch.nn.init.zeros_(bridge.raw_gate)
+    for latent in (None, noise):
+        found = all_code_logits(two, drawn, text, latent)
+        assert_close(found, all_code_logits(one, drawn, text, latent))
+    two.load_state_dict(one.state_dict())
+    for bridge in two.to_image:
+        torch.nn.init.zeros_(bridge.raw_gate)
+    assert_close(
+        all_token_logits(two, text.tokens, drawn), all_token_logits(one, text.tokens, drawn)
+    )
+
+
+@pytest.mark.parametrize("only", ["caption", "latent"])
+def test_two_way_losses_are_those_of_its_logits(only):
+    prior, drawn, text = prior_of(only=only, two_way=True), codes(3), captions([2, 3], [8], [4])
+    draws = draws_of(prior, ratio=(1.0, 0.4))
+    found = prior.losses(prior_batch(prior, drawn, text, draws=draws))
+    if only == "caption":
+        mask, targets, name = draws[:, -5:].argsort(1).argsort(1) < 2, text.tokens, "caption_nats"
+        tokens, state = targets.masked_fill(mask, 9), prior.start_caption(drawn)
+        logits = prior.caption_logits(tokens, state, mask)
+    else:
+        mask, targets, name = ALL_CODES, drawn, "one_step_nats"
+        posterior = prior.latent.encode(prior.image.embed(drawn), rope=prior.image.rope)
+        state = prior.start(text)
+        state.latent = prior.latent(posterior.rsample(standard_normal(draws[:, 4:7])))
+        logits = prior.logits(torch.full_like(drawn, 7), state, mask)
+    by_hand = -logits.log_softmax(1).gather(1, targets[mask][:, None]).mean()
+    assert found[name].item() == pytest.approx(by_hand.item(), rel=1e-5)
+
+
+def test_two_way_prior_draws_with_and_without_captions():
+    prior = prior_of(two_way=True)
+    for text in (captions([], [], []), captions([2, 3], [], [4])):
+        drawn = all_code_logits(prior, torch.full((3, 6), prior.mask_token), text)
+        assert drawn.isfinite().all()
+    empty = all_code_logits(prior, codes(3), captions([], [], []))
+    full = all_code_logits(prior, codes(3), captions([2, 3], [8], [4]))
+    assert (empty != full).any(1).all()
 
 
 def test_latent_changes_the_logits_of_every_cell():
@@ -439,6 +545,62 @@ def test_one_step_losses_by_hand():
     prior_nll = prior.latent.flow.nll(latent, states[-1], text.text_mask)
     divergence = (prior_nll - posterior.entropy()).mean()
     assert found["latent_nats"].item() == pytest.approx(divergence.item() / 6, rel=1e-6)
+
+
+def with_posterior(prior, mean, log_variance):
+    """Give every picture the same posterior of its latent, and the prior a standard normal."""
+    prior.latent.flow.init_identity()
+    torch.nn.init.zeros_(prior.latent.posterior.weight)
+    with torch.no_grad():
+        prior.latent.posterior.bias.copy_(torch.tensor([*mean, *log_variance]))
+    return prior
+
+
+def kl_of(mean, log_variance):
+    """Return the KL divergence of a normal distribution from the standard one, by its formula."""
+    pairs = zip(mean, log_variance, strict=True)
+    return 0.5 * sum(math.exp(lv) + m * m - 1 - lv for m, lv in pairs)
+
+
+@pytest.mark.parametrize(
+    ("mean", "log_variance"),
+    [((0.0, 0.0, 0.0), (0.0, 0.0, 0.0)), ((2.0, -1.0, 0.0), (-3.0, 0.5, -1.0))],
+)
+def test_latent_kl_is_that_of_a_known_posterior(mean, log_variance):
+    prior = with_posterior(prior_of(only="latent"), mean, log_variance)
+    batch = prior_batch(prior, codes(4000), captions(*[[2, 3]] * 4000))
+    losses = prior.losses(batch)
+    assert prior.measured["latent_kl"].item() == pytest.approx(kl_of(mean, log_variance), abs=0.1)
+    assert losses["latent_nats"].item() == pytest.approx(prior.measured["latent_kl"].item() / 6)
+
+
+def test_free_nats_are_the_least_cost_of_a_picture():
+    prior, drawn = with_posterior(prior_of(only="latent"), [2.0, 0, 0], [-9.0] * 3), codes(4)
+    batch = prior_batch(prior, drawn, captions(*[[2, 3]] * 4))
+    costs = []
+    for row in range(4):
+        alone = {name: value[row : row + 1] for name, value in batch.items()}
+        prior.losses(alone)
+        costs.append(prior.measured["latent_kl"].item())
+    prior.free_nats = (min(costs) + max(costs)) / 2
+    assert min(costs) < prior.free_nats < max(costs)
+    found = prior.losses(batch)["latent_nats"].item()
+    assert found == pytest.approx(sum(max(cost, prior.free_nats) for cost in costs) / 4 / 6)
+    assert prior.measured["latent_kl"].item() == pytest.approx(sum(costs) / 4)
+
+
+def test_latent_below_the_free_nats_has_no_gradient():
+    prior = with_posterior(prior_of(only="latent", free_nats=50.0), [1.0] * 3, [0.0] * 3)
+    batch = prior_batch(prior, codes(3), captions(*CAPTIONS))
+    (gradient,) = torch.autograd.grad(
+        prior.losses(batch)["latent_nats"], prior.latent.posterior.bias
+    )
+    assert not gradient.any()
+    prior.free_nats = 0.0
+    (gradient,) = torch.autograd.grad(
+        prior.losses(batch)["latent_nats"], prior.latent.posterior.bias
+    )
+    assert gradient.any()
 
 
 def test_uniform_draws_turn_into_standard_normal_ones():

@@ -120,6 +120,17 @@ def test_joint_forward_with_closed_gates_equals_separate_towers():
     assert torch.equal(both[1], without_bridges(second, y))
 
 
+def test_joint_forward_does_not_depend_on_padding():
+    first, second = tower_of(1), tower_of(2, length=6)
+    bridges = bridges_of(0.1), bridges_of(0.2, seed=4)
+    x, y = vectors(4), vectors(6, seed=1)
+    padding_mask = torch.arange(6).expand(3, 6) < 4
+    found = forward_joint((first, second), (x, y), bridges, (None, padding_mask))
+    short = forward_joint((first, second), (x, y[:, :4]), bridges)
+    assert_close(found[0], short[0])
+    assert_close(found[1][:, :4], short[1])
+
+
 def test_joint_forward_attends_to_the_same_layer_of_the_other_tower():
     first, second = tower_of(1, depth=1), tower_of(2, length=6, depth=1)
     to_first, to_second = bridges_of(0.1, count=1), bridges_of(0.2, count=1, seed=4)

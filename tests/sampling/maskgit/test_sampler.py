@@ -151,6 +151,13 @@ def test_one_step_draws_each_code_with_its_own_number(prior):
     assert (sample(prior, steps=1) == expected.numpy()).all()
 
 
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_one_step_draws_different_pictures_of_one_caption(prior, schedule):
+    found = sample(prior, steps=1, names=["b"] * 7, temperature_schedule=schedule)
+    assert len({tuple(codes) for codes in found.tolist()}) > 1
+    assert (found == sample(prior, steps=1, names=["b"] * 7)).all()  # at the full temperature
+
+
 def test_temperature_divides_the_guided_logits(prior):
     sides = one_step_logits(prior, NAMES), one_step_logits(prior, [""] * 7)
     expected = draw(guide(*sides, 2.0) / 2.5, picture_random().uniform(6).flatten()).view(7, 6)

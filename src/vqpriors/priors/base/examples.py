@@ -52,12 +52,14 @@ class TokenExamples:
         Returns:
             "codes": (B, N) int64; "draws": (B, num_draws) float, uniform in 0..1; the fields of
             `TextInput`: "text_tokens", "text_mask" and, with features, "text_features";
-            "text_is_empty": (B,) bool.
+            "text_is_empty": (B,) bool; "place": (B,) int64, the rows' places among `rows`;
+            "batch_size": (B,) int64, the number of `rows`, B times.
         """
         chosen = self.caption_rows[rows]
         if generator is not None:
             is_dropped = torch.rand(len(rows), generator=generator) < self.caption_dropout
             chosen = chosen.masked_fill(is_dropped, 0)
+        place, batch_size = torch.arange(len(rows))[part], len(rows)
         draws, chosen, rows = self._draw(rows, generator)[part], chosen[part], rows[part]
         text = self.captions.select(chosen)
         batch = {
@@ -66,6 +68,8 @@ class TokenExamples:
             "text_tokens": text.tokens,
             "text_mask": text.text_mask,
             "text_is_empty": chosen == 0,
+            "place": place,
+            "batch_size": torch.full_like(place, batch_size),
         }
         return batch if text.features is None else batch | {"text_features": text.features}
 

@@ -36,12 +36,14 @@ class Prior(Protocol):
         """Return named scalar losses of a batch.
 
         Other quantities to log, such as accuracies, may be stored in the attribute `measured`:
-        scalars by name, without gradients.
+        scalars by name, without gradients. If some of either are means over a number of targets
+        that varies, `num_targets(batch)` returns that number by name, see `vqpriors.training.loop`.
 
         Args:
             batch: "codes", (B, N) int64; "draws", (B, num_draws) float, uniform in 0..1, all the
-                randomness apart from dropout; the captions, see `text_of`; and "text_is_empty",
-                (B,) bool, True where a caption is empty or was dropped.
+                randomness apart from dropout; the captions, see `text_of`; "text_is_empty",
+                (B,) bool, True where a caption is empty or was dropped; "place" and "batch_size",
+                (B,) int64, see `TokenExamples.batch`: the examples may be a part of a batch.
         """
         ...
 

@@ -89,6 +89,11 @@ class CFTN(Backbone):
         self.measured = {"visual_accuracy": accuracy}
         return {"masked_nats": loss}
 
+    @torch.no_grad()
+    def num_targets(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the number of masked codes, over which "masked_nats" is a mean."""
+        return dict.fromkeys(("masked_nats", "visual_accuracy"), self._mask(batch["draws"]).sum())
+
     def nats(self, codes: Tensor, text: TextInput, noise: Tensor) -> Tensor:
         """Estimate an upper bound on the negative log-likelihood; see `Prior.nats`."""
         return estimate_bound(self, codes, text, noise)

@@ -1,13 +1,15 @@
 """CFTN v2, BiHemisphericBrain: an image tower and a text tower, joined by gated cross-attention.
 
 If one modality is fully given, its tower does not attend to the other, so its hidden states are
-computed once and reused at every decoding step.
+computed once and reused at every decoding step; with `two_way`, each tower attends to the other, so
+both run in every step.
 
 References:
     Swerdlow et al. 2025, UniDisc, arXiv:2503.20853 (masked pictures and captions together);
     Chang et al. 2022, MaskGIT, arXiv:2202.04200.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,18 +23,12 @@ from vqpriors.data.text_inputs import TextInput, TextShape
 from vqpriors.nn.attention import Context, grid_rope
 from vqpriors.nn.blocks import initialise
 from vqpriors.priors.base.masked import estimate_bound, fill
-from vqpriors.priors.base.masking import MaskSchedule, masked_cross_entropy
-from vqpriors.priors.base.prior import Batch, text_of
+from vqpriors.priors.base.masking import MaskSchedule
+from vqpriors.priors.base.prior import Batch
 from vqpriors.priors.cftn2.code_stem import CodeStem
-from vqpriors.priors.cftn2.latent import Latent, standard_normal
-from vqpriors.priors.cftn2.tasks import (
-    Draws,
-    caption_mask,
-    code_mask,
-    draw_sizes,
-    split_batch,
-    task_shares,
-)
+from vqpriors.priors.cftn2.latent import Latent
+from vqpriors.priors.cftn2.losses import TASKS, Scalars, Task
+from vqpriors.priors.cftn2.tasks import Draws, draw_sizes, split_batch, task_shares
 from vqpriors.priors.cftn2.towers import (
     Tower,
     cache_context,
@@ -43,8 +39,6 @@ from vqpriors.priors.cftn2.towers import (
     mean_gates,
 )
 
-Losses = dict[str, Tensor]
-
 
 class Config(Section):
     """`prior.cftn2` of params.yaml."""
@@ -53,6 +47,7 @@ class Config(Section):
     depth: int = Field(ge=1)
     heads: int = Field(ge=1)
     positions: Literal["rope", "learned"]
+    two_way: bool
     dropout: float = Field(ge=0, lt=1)
     mask_schedule: MaskSchedule
     full_mask_prob: float = Field(ge=0, le=1)
@@ -62,15 +57,24 @@ class Config(Section):
     latent_width: int = Field(ge=1)
     latent_depth: int = Field(ge=0)
     flow_layers: int = Field(ge=0)
+    free_nats: float = Field(ge=0)
     phases: dict[str, Phase] = Field(min_length=1)
 
 
 @dataclass
 class DecodingState:
-    """The given modality's keys and values for each bridge, and the latent, (B, 1, D)."""
+    """The given modality, and the latent.
+
+    Attributes:
+        contexts: The given modality's keys and values for each bridge; empty with `two_way`.
+        latent: A vector for all cells, (B, 1, D).
+        given: With `two_way`, the given modality's embedded tokens, (B, L, D), and its padding
+            mask, (B, L) bool.
+    """
 
     contexts: list[Context]
     latent: Tensor | None = None
+    given: tuple[Tensor, Tensor] | None = None
 
 
 class CFTN2(nn.Module):
@@ -91,6 +95,7 @@ class CFTN2(nn.Module):
         depth: int,
         heads: int,
         positions: str,
+        two_way: bool,
         dropout: float,
         mask_schedule: MaskSchedule,
         full_mask_prob: float,
@@ -100,6 +105,7 @@ class CFTN2(nn.Module):
         latent_width: int,
         latent_depth: int,
         flow_layers: int,
+        free_nats: float,
     ):
         super().__init__()
         _check(width=width, heads=heads, positions=positions, text=text)
@@ -108,6 +114,7 @@ class CFTN2(nn.Module):
         self.mask_schedule: MaskSchedule = mask_schedule
         self.full_mask_prob, self.full_caption_mask_prob = full_mask_prob, full_caption_mask_prob
         self.label_smoothing, self.latent_width = label_smoothing, latent_width
+        self.free_nats, self.two_way = free_nats, two_way
         self.draw_sizes = draw_sizes(
             latent_width=latent_width, length=self.length, text_length=self.text_length
         )
@@ -155,31 +162,33 @@ class CFTN2(nn.Module):
         """
         self.shares = task_shares(caption=caption_share, joint=joint_share, latent=latent_share)
 
-    def losses(self, batch: Batch) -> Losses:
+    def losses(self, batch: Batch) -> Scalars:
         """Return the losses of each training task of the phase, in nats.
 
         Returns:
             "masked_nats": mean cross-entropy at masked codes, given the caption; "caption_nats": at
-            masked caption tokens, given the picture; "joint_nats": the sum of both, each given what
-            is left of the two; "one_step_nats": at all codes, given the caption and the latent;
-            "latent_nats": an estimate of the KL divergence of the latent's posterior from its
-            prior, per code.
+            masked caption tokens, given the picture; "joint_code_nats" and "joint_caption_nats":
+            at masked codes and tokens, given what is left of both; "one_step_nats": at all codes,
+            given the caption and the latent; "latent_nats": an estimate of the KL divergence of
+            the latent's posterior from its prior, per code, at least `free_nats` a picture.
         """
         self.measured = {}
-        tasks = {
-            "generate": self._code_losses,
-            "caption": self._caption_losses,
-            "joint": self._joint_losses,
-            "latent": self._one_step_losses,
-        }
-        losses: Losses = {}
-        rows = split_batch(len(batch["codes"]), self.shares, is_training=self.training)
-        for name, task_rows in rows.items():
-            part = {key: value[task_rows] for key, value in batch.items()}
-            losses |= tasks[name](part, Draws(*part["draws"].split(self.draw_sizes, dim=1)))
+        losses: Scalars = {}
+        for task, part, draws in self._tasks(batch):
+            found, metrics = task.losses(self, part, draws)
+            losses |= found
+            self.measured |= metrics
         self.measured |= mean_gates(self.to_image, "gate_to_image")
         self.measured |= mean_gates(self.to_text, "gate_to_text")
         return losses
+
+    @torch.no_grad()
+    def num_targets(self, batch: Batch) -> Scalars:
+        """Return the number of targets that each loss and each accuracy is a mean over."""
+        counts: Scalars = {}
+        for task, part, draws in self._tasks(batch):
+            counts |= task.num_targets(self, part, draws)
+        return counts
 
     def nats(self, codes: Tensor, text: TextInput, noise: Tensor) -> Tensor:
         """Estimate an upper bound on the negative log-likelihood; see `Prior.nats`."""
@@ -191,17 +200,39 @@ class CFTN2(nn.Module):
 
     def start(self, text: TextInput, latent: Tensor | None = None) -> DecodingState:
         """Encode the captions, once, and sample the latent; see `MaskedPrior.start`."""
-        states, vector = self._text_states(text), None
-        if latent is not None:
-            own = slice(len(latent))
-            sampled = self.latent.flow.rsample(latent, states[-1][own], text.text_mask[own])
-            vector = self.latent(sampled).repeat(len(text.tokens) // len(latent), 1, 1)
+        if latent is None:
+            states = [self._embed_text(text)] if self.two_way else self.text_states(text)
+            return self.drawing_state(states, text)
+        states = self.text_states(text)
+        own = slice(len(latent))
+        sampled = self.latent.flow.rsample(latent, states[-1][own], text.text_mask[own])
+        return self.drawing_state(states, text, sampled.repeat(len(text.tokens) // len(latent), 1))
+
+    def text_states(self, text: TextInput) -> list[Tensor]:
+        """Return the input of each block of the text tower without the picture, (B, L, D) each."""
+        return self.text.hidden_states(self._embed_text(text), text.text_mask)
+
+    def drawing_state(
+        self, states: list[Tensor], text: TextInput, latent: Tensor | None = None
+    ) -> DecodingState:
+        """Return the state of `start`, given `text_states` and latents, (B, latent_width).
+
+        With `two_way`, the first of the states is enough.
+        """
+        vector = None if latent is None else self.latent(latent)
+        if self.two_way:
+            return DecodingState([], vector, (states[0], text.text_mask))
         return DecodingState(cache_context(self.to_image, states, text.text_mask), vector)
 
     def logits(self, tokens: Tensor, state: DecodingState, mask: Tensor) -> Tensor:
         """Return the logits of masked cells, (M, K) float; see `MaskedPrior.logits`."""
         x = self.image.embed(tokens, state.latent)
-        x = forward_with_context(self.image, x, self.to_image, state.contexts)
+        if state.given is None:
+            x = forward_with_context(self.image, x, self.to_image, state.contexts)
+        else:
+            text, text_mask = state.given
+            towers, bridges = (self.image, self.text), (self.to_image, self.to_text)
+            x, _ = forward_joint(towers, (x, text), bridges, (None, text_mask))
         return self.image.predict(x, mask)
 
     def set_codebook(self, codebook: Tensor) -> None:
@@ -210,71 +241,35 @@ class CFTN2(nn.Module):
 
     def start_caption(self, codes: Tensor) -> DecodingState:
         """Encode the pictures, once; see `Captioner.start_caption`."""
-        states = self.image.hidden_states(self.code_stem(codes, self.image.embed(codes)))
+        embedded = self.code_stem(codes, self.image.embed(codes))
         everywhere = torch.ones_like(codes, dtype=torch.bool)
+        if self.two_way:
+            return DecodingState([], given=(embedded, everywhere))
+        states = self.image.hidden_states(embedded)
         return DecodingState(cache_context(self.to_text, states, everywhere))
 
     def caption_logits(self, tokens: Tensor, state: DecodingState, mask: Tensor) -> Tensor:
         """Return the logits of masked tokens, (M, V) float; see `Captioner.caption_logits`."""
         x = self.text.embed(tokens)
-        x = forward_with_context(self.text, x, self.to_text, state.contexts)
+        if state.given is None:
+            x = forward_with_context(self.text, x, self.to_text, state.contexts)
+        else:
+            towers, bridges = (self.text, self.image), (self.to_text, self.to_image)
+            x, _ = forward_joint(towers, (x, state.given[0]), bridges)
         return self.text.predict(x, mask)
 
-    def _text_states(self, text: TextInput) -> list[Tensor]:
+    def _embed_text(self, text: TextInput) -> Tensor:
         extra = None
         if self.project is not None and text.features is not None:
             extra = self.project(text.features)
-        return self.text.hidden_states(self.text.embed(text.tokens, extra), text.text_mask)
+        return self.text.embed(text.tokens, extra)
 
-    def _code_losses(self, batch: Batch, draws: Draws) -> Losses:
-        codes, mask = batch["codes"], self._code_mask(draws)
-        tokens = codes.masked_fill(mask, self.mask_token)
-        logits = self.logits(tokens, self.start(text_of(batch)), mask)
-        loss, self.measured["visual_accuracy"] = self._cross_entropy(logits, codes[mask])
-        return {"masked_nats": loss}
-
-    def _caption_losses(self, batch: Batch, draws: Draws) -> Losses:
-        targets, mask = batch["text_tokens"], self._caption_mask(batch, draws)
-        tokens = targets.masked_fill(mask, self.text_mask_token)
-        logits = self.caption_logits(tokens, self.start_caption(batch["codes"]), mask)
-        loss, self.measured["caption_accuracy"] = self._cross_entropy(logits, targets[mask])
-        return {"caption_nats": loss}
-
-    def _joint_losses(self, batch: Batch, draws: Draws) -> Losses:
-        codes, code_mask = batch["codes"], self._code_mask(draws)
-        tokens, token_mask = batch["text_tokens"], self._caption_mask(batch, draws)
-        image = self.image.embed(codes.masked_fill(code_mask, self.mask_token))
-        words = self.text.embed(tokens.masked_fill(token_mask, self.text_mask_token))
-        towers, bridges = (self.image, self.text), (self.to_image, self.to_text)
-        image, words = forward_joint(towers, (image, words), bridges)
-        code_loss, _ = self._cross_entropy(self.image.predict(image, code_mask), codes[code_mask])
-        text_loss, _ = self._cross_entropy(self.text.predict(words, token_mask), tokens[token_mask])
-        return {"joint_nats": code_loss + text_loss}
-
-    def _one_step_losses(self, batch: Batch, draws: Draws) -> Losses:
-        codes, text = batch["codes"], text_of(batch)
-        mask = torch.ones_like(codes, dtype=torch.bool)
-        states = self._text_states(text)
-        posterior = self.latent.encode(self.image.embed(codes), rope=self.image.rope)
-        latent = posterior.rsample(standard_normal(draws.latent))
-        prior_nll = self.latent.flow.nll(latent, states[-1], text.text_mask)
-        divergence = (prior_nll - posterior.entropy()).mean()
-        contexts = cache_context(self.to_image, states, text.text_mask)
-        state = DecodingState(contexts, self.latent(latent))
-        logits = self.logits(codes.masked_fill(mask, self.mask_token), state, mask)
-        loss, self.measured["one_step_accuracy"] = self._cross_entropy(logits, codes.flatten())
-        return {"one_step_nats": loss, "latent_nats": divergence / self.length}
-
-    def _code_mask(self, draws: Draws) -> Tensor:
-        return code_mask(draws, self.mask_schedule, full_mask_prob=self.full_mask_prob)
-
-    def _caption_mask(self, batch: Batch, draws: Draws) -> Tensor:
-        prob, is_empty = self.full_caption_mask_prob, batch["text_is_empty"]
-        return caption_mask(draws, self.mask_schedule, full_mask_prob=prob, is_empty=is_empty)
-
-    def _cross_entropy(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        smoothing = self.label_smoothing if self.training else 0.0
-        return masked_cross_entropy(logits, targets, smoothing=smoothing)
+    def _tasks(self, batch: Batch) -> Iterator[tuple[Task, Batch, Draws]]:
+        """Yield each task of the phase, its part of the batch, and the draws of this part."""
+        rows = split_batch(batch, self.shares, is_training=self.training)
+        for name, task_rows in rows.items():
+            part = {key: value[task_rows] for key, value in batch.items()}
+            yield TASKS[name], part, Draws(*part["draws"].split(self.draw_sizes, dim=1))
 
 
 def _check(*, width: int, heads: int, positions: str, text: TextShape) -> None:

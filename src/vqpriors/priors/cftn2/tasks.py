@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from vqpriors.priors.base.masking import MaskSchedule, lowest_k_mask, mask_counts, mask_ratio
+from vqpriors.priors.base.prior import Batch
 
 
 @dataclass(frozen=True)
@@ -79,26 +80,42 @@ def task_shares(*, caption: float, joint: float, latent: float) -> dict[str, flo
     return shares | {"generate": rest if rest > 1e-6 else 0.0}
 
 
-def split_batch(
-    batch_size: int, shares: dict[str, float], *, is_training: bool
-) -> dict[str, slice]:
+def split_batch(batch: Batch, shares: dict[str, float], *, is_training: bool) -> dict[str, slice]:
     """Return the rows of each task that has a share: all of them in evaluation.
+
+    The tasks divide the whole batch, so that it does not matter how it is cut into parts; in a part
+    of it a task may have no row.
+
+    Args:
+        batch: A part of a batch: "place", the rows' consecutive places in the whole, and
+            "batch_size", its size; (B,) int64 each.
+        shares: Each task's share of the whole batch.
+        is_training: Whether to divide the batch.
 
     Raises:
         ValueError: If a training batch has fewer examples than there are tasks.
     """
-    active = {name: share for name, share in shares.items() if share > 0}
+    active = [name for name, share in shares.items() if share > 0]
     if not is_training:
         return dict.fromkeys(active, slice(None))
+    start, count = int(batch["place"][0]), len(batch["place"])
+    rows = _divide(int(batch["batch_size"][0]), {name: shares[name] for name in active})
+    return {
+        name: slice(*(min(max(end - start, 0), count) for end in ends))
+        for name, ends in rows.items()
+    }
+
+
+def _divide(batch_size: int, active: dict[str, float]) -> dict[str, tuple[int, int]]:
     if batch_size < len(active):
         raise ValueError(
-            f"prior.train.batch_size: must be at least {len(active)} per process, one example for "
-            f"each training task of cftn2, got {batch_size}; raise it in params.yaml"
+            f"prior.train.batch_size: must be at least {len(active)}, one example for each "
+            f"training task of cftn2, got {batch_size}; raise it in params.yaml"
         )
     rows, start, total = {}, 0, 0.0
     for number, (name, share) in enumerate(active.items(), start=1):
         total += share
         end = round(total * batch_size)
         end = min(max(end, start + 1), batch_size - len(active) + number)  # at least one each
-        rows[name], start = slice(start, end), end
+        rows[name], start = (start, end), end
     return rows

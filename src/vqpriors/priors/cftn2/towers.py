@@ -166,6 +166,7 @@ def forward_joint(
     towers: tuple[Tower, Tower],
     embedded: tuple[Tensor, Tensor],
     bridges: tuple[nn.ModuleList, ...],
+    padding_masks: tuple[Tensor | None, Tensor | None] = (None, None),
 ) -> tuple[Tensor, Tensor]:
     """Run two towers in parallel, with cross-attention in both directions before every block.
 
@@ -173,19 +174,24 @@ def forward_joint(
         towers: The first and the second.
         embedded: Their embedded tokens, (B, N, D) and (B, L, D).
         bridges: Those into the first, and those into the second.
+        padding_masks: False at padding, (B, N) and (B, L) bool; None where there is none.
 
     Returns:
         The outputs of their last blocks, of the shapes of `embedded`.
     """
     first, second = embedded
+    given = [
+        _everywhere(x) if mask is None else mask
+        for x, mask in zip(embedded, padding_masks, strict=True)
+    ]
     for layer, pair in enumerate(zip(*bridges, strict=True)):
         to_first, to_second = (cast(GatedCrossAttention, bridge) for bridge in pair)
         contexts = (
-            to_first.keys_values(second, _everywhere(second)),
-            to_second.keys_values(first, _everywhere(first)),
+            to_first.keys_values(second, given[1]),
+            to_second.keys_values(first, given[0]),
         )
-        first = towers[0].run_block(layer, to_first(first, contexts[0]))
-        second = towers[1].run_block(layer, to_second(second, contexts[1]))
+        first = towers[0].run_block(layer, to_first(first, contexts[0]), padding_masks[0])
+        second = towers[1].run_block(layer, to_second(second, contexts[1]), padding_masks[1])
     return first, second
 
 

@@ -7,10 +7,13 @@ Annealing = Literal["constant", "linear", "cosine"]
 
 
 def falling(annealing: Annealing, step: int, steps: int) -> float:
-    """Return the factor of a setting that falls to 0 at the last of the steps 0 to steps - 1."""
-    progress = (step + 1) / steps
-    if annealing == "constant":
+    """Return the factor of a setting that falls to 0 at the last of the steps 0 to steps - 1.
+
+    It is 1 in a sole step: at temperature 0 all pictures of a caption would be the same.
+    """
+    if annealing == "constant" or steps == 1:
         return 1.0
+    progress = (step + 1) / steps
     return 1 - progress if annealing == "linear" else 1 - math.sin(math.pi / 2 * progress)
 
 

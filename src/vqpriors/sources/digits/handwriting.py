@@ -18,7 +18,7 @@ class Warp(NamedTuple):
 
     Attributes:
         rotation: Degrees, counter-clockwise.
-        shear: Displacement of a row to the left, per pixel that it lies below the middle.
+        shear: Displacement of a row to the right, per pixel that it lies below the middle.
         zoom: Factor of its size.
     """
 

@@ -7,8 +7,11 @@ To add a quantizer, add one module to `vqpriors.quantizers` and its params as th
     build(config) -> Quantizer: an `nn.Module`, randomly initialised.
 
 A quantizer computes in float32 even under autocast. Its state, such as a codebook, is in parameters
-or buffers. With several processes, each quantizes its part of a batch, and updates of the state
-must be the same on all of them (see `core/distributed.py`).
+or buffers. With several processes, each gets its part of a batch, and updates of the state must be
+the same on all of them (see `core/distributed.py`). A process's part may come in several calls: a
+state that follows the batches changes in `end_update()`, which training calls once an update. A
+state that is initialised from data has `is_initialised` and `initialise(vectors)`, which gets the
+vectors of all these calls before the first.
 """
 
 from typing import NamedTuple, Protocol
@@ -39,7 +42,11 @@ class Quantizer(Protocol):
     """Width D of a vector."""
 
     def __call__(self, vectors: Tensor) -> Quantized:
-        """Quantize (M, D) float vectors; in training mode, may update the codebook."""
+        """Quantize (M, D) float vectors; in training mode, may keep them for `end_update`."""
+        ...
+
+    def bound(self, vectors: Tensor) -> Tensor:
+        """Return (M, D) vectors in the range of the codes' vectors, not yet quantized."""
         ...
 
     def encode(self, vectors: Tensor) -> Tensor:
