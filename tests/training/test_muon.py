@@ -3,9 +3,9 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from tests.tiny import cftn2, lstm, train_config, transformer
+from tests.tiny import train_config
 from vqpriors.training.muon import Muon, orthogonal
-from vqpriors.training.optimizers import make_optimizer, parameter_groups
+from vqpriors.training.optimizers import make_optimizer
 
 
 @pytest.fixture(autouse=True)
@@ -13,9 +13,8 @@ def seeded():
     torch.manual_seed(0)
 
 
-def muon(weight, *, lr=0.1, weight_decay=0.0, num_fused=1):
+def muon(weight, *, lr=0.1, weight_decay=0.0):
     group = {"params": [weight], "weight_decay": weight_decay, "is_orthogonal": True}
-    group |= {"num_fused": num_fused}
     return Muon([group], lr=lr, betas=(0.9, 0.99))
 
 
@@ -80,55 +79,10 @@ def test_kernels_are_matrices_with_a_row_for_each_output():
     assert_close(found.flatten(1), stepped(weight.flatten(1), [gradient.flatten(1)]))
 
 
-@pytest.mark.parametrize(("num_fused", "rows"), [(2, 3), (3, 5), (4, 8)])
-def test_fused_matrices_are_updated_independently(num_fused, rows):
-    weight = torch.randn(num_fused * rows, 5)
-    gradients = torch.randn(2, num_fused * rows, 5)
-    gradients[:, :rows] *= 100  # a block does not change the steps of the others
-    found = stepped(weight, gradients, num_fused=num_fused)
-    blocks = zip(weight.split(rows), gradients.split(rows, dim=1), strict=True)
-    assert_close(found, torch.cat([stepped(*block) for block in blocks]))
-
-
-def fused(model):
-    """Return the number of matrices in each weight that Muon updates, by name."""
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    groups = parameter_groups(model, weight_decay=0.0)
-    return {
-        names[id(p)]: group["num_fused"]
-        for group in groups
-        if group["is_orthogonal"]
-        for p in group["params"]
-    }
-
-
-def test_queries_keys_values_and_gates_are_matrices_of_their_own():
-    model = transformer()
-    found = fused(model)
-    assert found["blocks.0.self_attention.qkv.weight"] == 3
-    assert found["blocks.0.self_attention.out.weight"] == 1
-    assert found["blocks.0.cross_attention.key_value.weight"] == 2
-    assert found["blocks.0.feed_forward.gate_up.weight"] == 2
-    assert "head.weight" not in found
-    assert "embedding.weight" not in found
-
-
-def test_gates_of_an_lstm_are_matrices_of_their_own():
-    found = fused(lstm())
-    assert found["layers.0.lstm.weight_ih_l0"] == found["layers.0.lstm.weight_hh_l0"] == 4
-    assert found["layers.0.initial_state.weight"] == 2
-    assert found["layers.0.in_proj.weight"] == 1
-
-
-def test_shift_and_scale_of_a_flow_are_matrices_of_their_own():
-    found = fused(cftn2())
-    assert found["latent.posterior.weight"] == found["latent.flow.couplings.0.out.weight"] == 2
-
-
 def test_matrices_of_one_shape_are_updated_independently():
     gradients = [torch.randn(3, 5), torch.randn(3, 5)]
     weights = [nn.Parameter(torch.zeros(3, 5)) for _ in gradients]
-    group = {"params": weights, "weight_decay": 0.0, "is_orthogonal": True, "num_fused": 1}
+    group = {"params": weights, "weight_decay": 0.0, "is_orthogonal": True}
     for weight, gradient in zip(weights, gradients, strict=True):
         weight.grad = gradient
     Muon([group], lr=0.1, betas=(0.9, 0.99)).step()

@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqpriors.core.hardware import working_dtype
-from vqpriors.nn.fused import FusedLinear
 from vqpriors.nn.norm import RMSNorm
 from vqpriors.nn.residual import ResidualLinear
 
@@ -170,7 +169,7 @@ class SelfAttention(nn.Module):
     def __init__(self, *, width: int, heads: int, dropout: float):
         super().__init__()
         self.heads, self.head_width = heads, width // heads
-        self.qkv = FusedLinear(width, 3 * width, num_fused=3, bias=False)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = ResidualLinear(width, width, bias=False)
         self.query_norm = RMSNorm(width // heads)
         self.key_norm = RMSNorm(width // heads)
@@ -221,7 +220,7 @@ class CrossAttention(nn.Module):
         super().__init__()
         self.heads, self.head_width = heads, width // heads
         self.query = nn.Linear(width, width, bias=False)
-        self.key_value = FusedLinear(width, 2 * width, num_fused=2, bias=False)
+        self.key_value = nn.Linear(width, 2 * width, bias=False)
         self.out = ResidualLinear(width, width, bias=False)
         self.query_norm = RMSNorm(width // heads)
         self.key_norm = RMSNorm(width // heads)

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqpriors.nn.attention import Context, CrossAttention, KeyValueCache, SelfAttention
-from vqpriors.nn.fused import FusedLinear
 from vqpriors.nn.norm import RMSNorm
 from vqpriors.nn.residual import ResidualLinear
 
@@ -29,7 +28,7 @@ class SwiGLU(nn.Module):
     def __init__(self, *, width: int, dropout: float):
         super().__init__()
         hidden = 32 * -(-width * 8 // (3 * 32))
-        self.gate_up = FusedLinear(width, 2 * hidden, num_fused=2, bias=False)
+        self.gate_up = nn.Linear(width, 2 * hidden, bias=False)
         self.down = ResidualLinear(hidden, width, bias=False)
         self.dropout = nn.Dropout(dropout)
 

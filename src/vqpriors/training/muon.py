@@ -30,6 +30,11 @@ class Muon(AdamW):
 
     `torch.optim.Muon` computes in bfloat16, which a CPU without such instructions emulates; it
     takes ten to twenty times as long there.
+
+    Projections in one matrix, such as queries, keys and values, take one step together. A step for
+    each made no difference: after 2 epochs on 3,000 pictures of `digits`, a `transformer` of width
+    80 had 2.993 nats per token either way (mean of 3 seeds, standard deviation 0.01), an `lstm` of
+    width 80 had 3.053 with steps apart and 3.052 with one step.
     """
 
     def __init__(self, groups: list[dict[str, Any]], *, lr: float, betas: tuple[float, float]):
@@ -37,8 +42,7 @@ class Muon(AdamW):
 
         Args:
             groups: Parameter groups; those with `is_orthogonal` true hold matrices, or kernels
-                (O, ...), which are treated as matrices of O rows. Each of `num_fused` equal blocks
-                of rows is a matrix of its own.
+                (O, ...), which are treated as matrices of O rows.
             lr: Learning rate of all groups.
             betas: Of AdamW.
         """
@@ -83,11 +87,8 @@ def _as_matrix(shape: torch.Size) -> torch.Size:
 def _step_same_shape(
     group: dict[str, Any], shape: torch.Size, pairs: list[tuple[Tensor, Tensor]]
 ) -> None:
-    rows, columns = shape[0] // group["num_fused"], shape[1]
-    stacked = torch.stack([full_tensor(ahead).flatten(1) for _, ahead in pairs])
-    steps = orthogonal(stacked.view(-1, rows, columns))
-    steps = steps.reshape(len(pairs), *shape)
-    size = group["lr"] * ADAMW_RMS * max(rows, columns) ** 0.5
+    steps = orthogonal(torch.stack([full_tensor(ahead).flatten(1) for _, ahead in pairs]))
+    size = group["lr"] * ADAMW_RMS * max(shape) ** 0.5
     for (weight, _), step in zip(pairs, steps, strict=True):
         weight.mul_(1 - group["lr"] * group["weight_decay"])
         weight.sub_(shard_like(weight, step.view(weight.shape)), alpha=size)

@@ -1,6 +1,5 @@
 """Optimizers and their parameter groups."""
 
-from collections import defaultdict
 from typing import Any
 
 from torch import nn
@@ -29,8 +28,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     """Group trainable parameters by optimizer and weight decay.
 
     Matrices and kernels decay; gains and biases do not. Muon updates the matrices of hidden
-    layers; those of modules with the attribute `num_fused` are that many matrices, one below the
-    other. Embeddings and modules with the attribute `uses_adamw` use AdamW.
+    layers. Embeddings and modules with the attribute `uses_adamw` use AdamW.
     """
     not_muon = {
         id(parameter)
@@ -39,23 +37,11 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
         for parameter in module.parameters()
     }
     trainable = [p for p in model.parameters() if p.requires_grad]
-    num_fused = {
-        id(parameter): module.num_fused
-        for module in model.modules()
-        if hasattr(module, "num_fused")
-        for parameter in module.parameters(recurse=False)
-    }
-    muon: dict[int, list[nn.Parameter]] = defaultdict(list)
-    for parameter in trainable:
-        if parameter.ndim >= 2 and id(parameter) not in not_muon:
-            muon[num_fused.get(id(parameter), 1)].append(parameter)
+    muon = [p for p in trainable if p.ndim >= 2 and id(p) not in not_muon]
     adamw = [p for p in trainable if p.ndim >= 2 and id(p) in not_muon]
     vectors = [p for p in trainable if p.ndim < 2]
     return [
-        *(
-            {"params": group, "weight_decay": weight_decay, "is_orthogonal": True, "num_fused": n}
-            for n, group in sorted(muon.items())
-        ),
+        {"params": muon, "weight_decay": weight_decay, "is_orthogonal": True},
         {"params": adamw, "weight_decay": weight_decay, "is_orthogonal": False},
         {"params": vectors, "weight_decay": 0.0, "is_orthogonal": False},
     ]

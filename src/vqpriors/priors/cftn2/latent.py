@@ -20,7 +20,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqpriors.nn.blocks import Block
-from vqpriors.nn.fused import FusedLinear
 from vqpriors.nn.norm import RMSNorm
 
 MAX_LOG_SCALE = 2.0  # bound on the log of a layer's scale, so that a flow stays stable
@@ -53,7 +52,7 @@ class Coupling(nn.Module):
         super().__init__()
         split = latent_width // 2
         self.in_proj = nn.Linear(split + width, width)
-        self.out = FusedLinear(width, 2 * (latent_width - split), num_fused=2, bias=True)
+        self.out = nn.Linear(width, 2 * (latent_width - split))
 
     def forward(self, first: Tensor, summary: Tensor) -> tuple[Tensor, Tensor]:
         """Return the shift and the log of the scale, each as wide as the second half."""
@@ -76,7 +75,7 @@ class LatentFlow(nn.Module):
     def __init__(self, *, latent_width: int, width: int, depth: int):
         super().__init__()
         self.norm = RMSNorm(width)
-        self.out = FusedLinear(width, 2 * latent_width, num_fused=2, bias=True)
+        self.out = nn.Linear(width, 2 * latent_width)
         sizes = {"latent_width": latent_width, "width": width}
         self.couplings = nn.ModuleList(Coupling(**sizes) for _ in range(depth))
 
@@ -151,7 +150,7 @@ class Latent(nn.Module):
             Block(width=width, heads=heads, dropout=0.0, has_text=False) for _ in range(depth)
         )
         self.norm = RMSNorm(width)
-        self.posterior = FusedLinear(width, 2 * latent_width, num_fused=2, bias=True)
+        self.posterior = nn.Linear(width, 2 * latent_width)
         self.flow = LatentFlow(latent_width=latent_width, width=width, depth=flow_layers)
         self.to_tokens = nn.Linear(latent_width, width)
 

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from vqpriors.core.hardware import working_dtype
 from vqpriors.nn.attention import CrossAttention
 from vqpriors.nn.blocks import SwiGLU
-from vqpriors.nn.fused import FusedLinear
 from vqpriors.nn.norm import RMSNorm
 
 
@@ -81,11 +80,8 @@ class RecurrentLayer(nn.Module):
         self.norm = RMSNorm(width)
         num_inputs = len(self.offsets)
         self.in_proj = nn.Linear(num_inputs * width, width, bias=False) if offsets else None
-        self.initial_state = (
-            FusedLinear(width, 2 * width, num_fused=2, bias=True) if has_text else None
-        )
+        self.initial_state = nn.Linear(width, 2 * width) if has_text else None
         self.lstm = nn.LSTM(width, width, batch_first=True)
-        self.lstm.num_fused = 4  # gates in one matrix, see `FusedLinear`
         self.dropout = nn.Dropout(dropout)
         self.feed_norm = RMSNorm(width)
         self.feed_forward = SwiGLU(width=width, dropout=dropout)
