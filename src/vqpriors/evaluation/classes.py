@@ -22,9 +22,9 @@ def measure(inputs: Inputs) -> dict[str, Any]:
     rows = table(inputs)
     found: dict[str, Any] = {}
     for name in ("adherence", "conformity"):
-        column = rows[name].dropna() if name in rows else []
-        if len(column):
-            worst = rows.loc[column.idxmin()]
+        known = rows.dropna(subset=[name])
+        if len(known):
+            worst: Any = known.sort_values(name, kind="stable").iloc[0]
             found[f"{name}_worst"] = float(worst[name])
             found[f"{name}_worst_class"] = worst["class"]
     return found
@@ -49,7 +49,7 @@ def table(inputs: Inputs) -> pd.DataFrame:
     real["conformity_real"] = conforming_real(inputs)
     sums = {name: "sum" if name == "pictures" else "mean" for name in drawn if name != "class"}
     found = pd.DataFrame(drawn).groupby("class").agg(sums)
-    found = found.join(pd.DataFrame(real).groupby("class").mean())
+    found = found.join([pd.DataFrame(real).groupby("class").agg("mean")])
     return found.reset_index().reindex(columns=columns)
 
 

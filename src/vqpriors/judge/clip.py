@@ -65,9 +65,9 @@ class ClipJudge(nn.Module):
         self.classes: dict[str, list[str]] = {}
         with quiet():
             self.clip: CLIPModel = CLIPModel(CLIPConfig.from_dict(dict(network)))
-        config = self.clip.config
+        config: Any = self.clip.config
         self.num_shape_features = config.projection_dim
-        self.image_size = config.vision_config.image_size
+        self.image_size: int = config.vision_config.image_size
         length = config.text_config.max_position_embeddings
         special = (START, END)
         self.rows = TokenRows(
@@ -78,6 +78,8 @@ class ClipJudge(nn.Module):
             end=END,
             special=special,
         )
+        self.mean: Tensor
+        self.deviation: Tensor
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
         self.register_buffer("deviation", torch.tensor(DEVIATION)[:, None, None], persistent=False)
 
@@ -85,7 +87,7 @@ class ClipJudge(nn.Module):
         """Map pictures, (B, C, H, W) float32 in -1..1, to (B, F) float32: CLIP's embeddings."""
         pixels = (images.expand(-1, 3, -1, -1) + 1) / 2
         pixels = F.interpolate(
-            pixels, size=(self.image_size,) * 2, mode="bicubic", antialias=True
+            pixels, size=(self.image_size, self.image_size), mode="bicubic", antialias=True
         ).clamp(0, 1)
         pixels = (pixels - self.mean) / self.deviation
         pooled = self.clip.vision_model(pixel_values=pixels).pooler_output

@@ -94,7 +94,7 @@ def target_shares(
         return [{} for _ in parts]
     table = torch.stack([torch.stack(list(part.values())) for part in counts])  # (parts, names)
     total: Any = accelerator.reduce(table.sum(0), "sum")
-    shares = table * accelerator.num_processes / total.clamp(min=1)
+    shares: Tensor = table * accelerator.num_processes / total.clamp(min=1)
     return [dict(zip(counts[0], row, strict=True)) for row in shares]
 
 

@@ -48,13 +48,14 @@ def test_prediction_columns_are_sorted_by_attribute():
     assert model.predict(model.features(images(2))).tolist() == [[2, 0], [2, 0]]
 
 
-def test_loss_is_averaged_over_known_labels_then_attributes():
+def test_loss_is_averaged_over_all_known_labels():
     model = judge()
     set_logits(model.branches["shape"], [0.0, 0.0, 0.0, math.log(3), 0.0])
     labels = torch.tensor([[0, 0], [2, -1], [-1, 1]])
     loss = model.losses({"images": images(3), "labels": labels})["classification"]
-    size = (math.log(4 / 3) + math.log(4)) / 2
-    torch.testing.assert_close(loss, torch.tensor((math.log(3) + size) / 2))
+    colors, sizes = 2 * math.log(3), math.log(4 / 3) + math.log(4)
+    torch.testing.assert_close(loss, torch.tensor((colors + sizes) / 4))
+    assert model.num_targets({"labels": labels}) == {"classification": 4}
 
 
 def test_unknown_labels_give_no_gradient():

@@ -143,9 +143,10 @@ class Inputs:
         sizes = np.bincount(groups)
         order = np.random.default_rng(self.seed).permutation(len(sizes))
         totals, half = [0, 0], np.zeros(len(sizes), dtype=np.int64)
-        for group in order:
-            half[group] = totals[0] > totals[1]
-            totals[half[group]] += sizes[group]
+        for group in order.tolist():
+            smaller = int(totals[0] > totals[1])
+            half[group] = smaller
+            totals[smaller] += int(sizes[group])
         return half[groups]
 
     @cached_property

@@ -183,17 +183,19 @@ class AttributeJudge(nn.Module):
                 a column for each attribute in sorted order, -1 if unknown.
 
         Returns:
-            "classification": cross-entropy in nats, averaged over the known labels of each
-            attribute and then over attributes; an attribute without a known label counts as 0.
+            "classification": mean cross-entropy of all known labels, nats; 0 if there are none.
         """
+        pairs = zip(self(batch["images"]), batch["labels"].unbind(dim=1), strict=True)
         terms = [
             F.cross_entropy(logits, column, ignore_index=UNKNOWN, reduction="sum")
-            / (column != UNKNOWN).sum().clamp(min=1)
-            for logits, column in zip(
-                self(batch["images"]), batch["labels"].unbind(dim=1), strict=True
-            )
+            for logits, column in pairs
         ]
-        return {"classification": torch.stack(terms).mean()}
+        count = self.num_targets(batch)["classification"]
+        return {"classification": torch.stack(terms).sum() / count.clamp(min=1)}
+
+    def num_targets(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the number of known labels, that "classification" is a mean over."""
+        return {"classification": (batch["labels"] != UNKNOWN).sum()}
 
     def predict(self, features: Tensor) -> Tensor:
         """Return the most likely class of each attribute, (B, A) int64, from (B, F) features."""
