@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from vqpriors.data.images import ImageSet
+from vqpriors.evaluation.distances import frechet_distance, kernel_distance
 from vqpriors.evaluation.matching import own_is_best
 from vqpriors.judge import captions
 from vqpriors.judge.base.judging import judge_pixels
@@ -89,6 +90,17 @@ def test_shuffled_captions_match_by_chance_only(trained):
 def test_untrained_judge_is_near_chance():
     images = squares(1000)
     assert precision(build(images), images, images.captions) < 0.5
+
+
+def test_distances_to_pictures_of_another_set_are_larger(trained):
+    def features(seed, change=lambda pixels: pixels):
+        pixels = np.concatenate([squares(seed + i).pixels for i in range(5)])
+        return judge_pixels(trained, np.ascontiguousarray(change(pixels))).features
+
+    real, same = features(1000), features(2000)
+    others = [features(2000, lambda p: 255 - p), features(2000, lambda p: p[:, :, ::-1])]
+    for distance in (frechet_distance, kernel_distance):
+        assert min(distance(other, real) for other in others) > 3 * abs(distance(same, real))
 
 
 def test_loss_of_equal_embeddings_is_that_of_a_uniform_choice():

@@ -95,7 +95,8 @@ def target_shares(
     table = torch.stack([torch.stack(list(part.values())) for part in counts])  # (parts, names)
     total: Any = accelerator.reduce(table.sum(0), "sum")
     shares: Tensor = table * accelerator.num_processes / total.clamp(min=1)
-    return [dict(zip(counts[0], row, strict=True)) for row in shares]
+    names = list(counts[0])
+    return [dict(zip(names, torch.unbind(row), strict=True)) for row in torch.unbind(shares)]
 
 
 def _scaled(
