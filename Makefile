@@ -23,7 +23,8 @@ PRIORS := $(filter-out base,$(notdir $(patsubst %/__init__.py,%,$(wildcard src/v
 SWEEP := $(subst $(empty) $(empty),$(comma),$(strip $(PRIORS)))
 
 # Columns of the leaderboard, as regular expressions, and the one to sort by, lowest first.
-RANKED := adherence|adherence_unseen|caption_accuracy|frechet_distance|nats_per_token|images_per_second
+RANKED := frechet_distance|frechet_distance_se|conformity|conformity_worst|coverage|adherence|judge
+RANKED := $(RANKED)|adherence_unseen|caption_accuracy|nats_per_token|images_per_second
 RANKED := Experiment$$|prior\.arch$$|(.*evaluate.*:)?($(RANKED))$$
 RANKED := $(RANKED)|.*train_prior.*:(train_minutes|parameters)$$
 SORT ?= frechet_distance
