@@ -1,9 +1,12 @@
 import json
+import os
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from vqpriors.core import artifact
 from vqpriors.core.artifact import MANIFEST, load_model, new_file, new_folder, save_model, verify
 
 
@@ -145,3 +148,55 @@ def test_model_of_another_format_is_refused(tmp_path, found):
         ValueError, match=rf"model: saved in format {found or 1}, .* reads 2; train"
     ):
         load_model(tmp_path / "model")
+
+
+@pytest.fixture
+def events(monkeypatch):
+    """Record what is flushed to disk and renamed, in order: ("flush", path), ("rename", path)."""
+    found = []
+    fsync, replace, rename, exchange = os.fsync, os.replace, os.rename, artifact._exchange
+
+    def flushed(handle):
+        found.append(("flush", str(Path(f"/proc/self/fd/{handle}").readlink())))
+        fsync(handle)
+
+    def renamed(real):
+        def call(source, target):
+            found.append(("rename", str(source)))
+            return real(source, target)
+
+        return call
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "replace", renamed(replace))
+    monkeypatch.setattr(os, "rename", renamed(rename))
+    monkeypatch.setattr(artifact, "_exchange", renamed(exchange))
+    return found
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_folder_is_on_disk_before_it_gets_its_name(tmp_path, events, is_there):
+    """A power cut after the rename must not leave a folder with empty files."""
+    path = tmp_path / "set"
+    if is_there:
+        write(path, a="old")
+        events.clear()
+    with new_folder(path) as folder:
+        (folder / "sub").mkdir()
+        (folder / "sub" / "a").write_text("abc")
+    kinds = [kind for kind, _ in events]
+    first = kinds.index("rename")
+    before = {name for _, name in events[:first]}
+    assert before >= {str(folder / name) for name in ("", "sub", "sub/a", MANIFEST)}
+    assert events[first] == ("rename", str(folder))
+    assert ("flush", str(tmp_path)) in events[first:]
+
+
+def test_file_is_on_disk_before_it_gets_its_name(tmp_path, events):
+    with new_file(tmp_path / "a") as temporary:
+        temporary.write_text("abc")
+    assert events == [
+        ("flush", str(temporary)),
+        ("rename", str(temporary)),
+        ("flush", str(tmp_path)),
+    ]
