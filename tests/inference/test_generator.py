@@ -378,3 +378,40 @@ def test_drawing_imports_no_training_no_dvc_and_no_hub(stepwise, tmp_path):
     assert (tmp_path / "out/sheet.png").is_file()
     slow = {"dvc", "datasets", "accelerate", "diffusers", "huggingface_hub", "pandas", "sklearn"}
     assert not slow & found
+
+
+def half():
+    mask = Image.new("L", (SIZE, SIZE))
+    mask.paste(255, (0, 0, SIZE, SIZE // 2))
+    return mask
+
+
+CALLS = {
+    "generate": lambda generator, prompt, **options: generator(prompt, **options),
+    "inpaint": lambda generator, prompt, **options: generator.inpaint(
+        picture(), half(), prompt, **options
+    ),
+    "vary": lambda generator, prompt, **options: generator.vary(picture(), prompt, **options),
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prompt": "a green seven"},
+        {"seed": 1},
+        {"steps": 1},
+        {"temperature": 0.0},
+        {"temperature": 50.0},
+        {"guidance": 0.0},
+        {"guidance": 20.0},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("call", CALLS)
+def test_each_call_follows_each_option(captioner, call, change):
+    generator, usual = Generator.load(captioner), {"prompt": "a red six", "num_samples": 8}
+    draw = CALLS[call]
+    drawn = draw(generator, **usual)
+    assert same(drawn, draw(generator, **usual))
+    assert not same(drawn, draw(generator, **usual | change))

@@ -1,0 +1,108 @@
+"""The plan of a stage, compared with the run that it describes and with a count by hand."""
+
+import json
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from tests.checkout import copy_checkout, copy_unlocked, run, tiny_params
+from tests.faults.stage import declared_params
+from tests.tiny import phase, train_config
+from tools import plan
+from vqpriors.core.params import Params
+from vqpriors.core.runs import _fingerprint
+from vqpriors.training.run import TrainingRun
+from vqpriors.training.session import TrainingTask
+
+
+@pytest.fixture
+def checkout(reproduced, tmp_path, monkeypatch):
+    folder = copy_unlocked(reproduced.folder, tmp_path / "checkout")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def lines_of(stage, monkeypatch):
+    params = Params(declared_params(stage, tiny_params()))
+    monkeypatch.setattr(plan, "read_params", lambda _: params)
+    return list(plan.plan(stage))
+
+
+@pytest.mark.parametrize("stage", plan.STAGES)
+def test_plan_describes_the_run(checkout, monkeypatch, stage):
+    lines = lines_of(stage, monkeypatch)
+    measured = json.loads((checkout / "metrics" / stage / "metrics.json").read_text())
+    steps = [int(found[1]) for line in lines if (found := re.search(r" (\d+) steps of", line))]
+    assert sum(steps) == measured["step"]
+    assert "examples    80 to train on, batches of 16" in lines
+    if stage == "train_prior":
+        assert lines[0] == f"parameters  {measured['parameters'] / 1e6:.2f} million"
+        assert "tokens      3,920 in an epoch, 49 a picture" in lines
+    minutes = [float(found[1]) for line in lines if (found := re.search(r": ([\d.]+) min", line))]
+    total = float(re.search(r"^time +([\d.]+) minutes with 1 process", lines[-1])[1])
+    assert total == pytest.approx(sum(minutes), abs=0.05 * (1 + len(minutes)))
+    assert 0.05 < float(re.search(r"^memory +([\d.]+) GB on cpu$", lines[-2])[1]) < 20
+
+
+class Rows:
+    """Random inputs of width 8."""
+
+    def __len__(self):
+        return 16
+
+    def batch(self, rows, generator, *, part=slice(None)):
+        return {"x": torch.randn(len(rows[part]), 8)}
+
+
+class TwoLayers(nn.Module):
+    """Linear layers of 8 x 16 and 16 x 4 weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 16, bias=False), nn.Linear(16, 4, bias=False)
+
+    def losses(self, batch):
+        return {"size": self.second(self.first(batch["x"])).square().mean()}
+
+
+def test_flops_match_a_count_by_hand():
+    config, phases = train_config(batch_size=4), {"main": phase(epochs=3)}
+    task = TrainingTask(TwoLayers(), phases, config, Rows(), Rows(), description={})
+    training = TrainingRun(task.model, phases=phases, config=config, seed=0, num_examples=16)
+    training.choose_batch_size(task.training)
+    cost = plan.measure(training, task, phases["main"])
+    # 2 per weight and row: forward, for the weights' gradients, and for the second layer's input
+    assert cost.flops == 2 * 4 * (2 * (8 * 16 + 16 * 4) + 16 * 4)
+    assert cost.steps == 3 * 4
+    assert cost.minutes == pytest.approx((12 * cost.seconds + 3 * cost.validation_seconds) / 60)
+
+
+def test_unknown_stage_is_refused(reproduced, tmp_path):
+    folder = copy_checkout(reproduced.folder, tmp_path / "checkout")
+    with pytest.raises(Exception, match="no training stage") as failure:
+        run(folder, "python", "-m", "tools.plan", "train_dog")
+    assert "Traceback" not in str(failure.value)
+
+
+def test_missing_input_is_one_line(checkout, monkeypatch):
+    (checkout / "data/text/manifest.json").unlink()
+    with pytest.raises(ValueError, match=r"data/text/manifest\.json: missing"):
+        lines_of("train_prior", monkeypatch)
+
+
+@pytest.mark.parametrize("change", ["data", "code", "params"])
+def test_checkpoint_of_other_data_code_or_params_is_not_resumed(checkout, change):
+    """A run's checkpoints lie in a folder that is named after all of its inputs."""
+    params = tiny_params()
+    before = _fingerprint("train_prior", Params(declared_params("train_prior", params)))
+    assert before == _fingerprint("train_prior", Params(declared_params("train_prior", params)))
+    if change == "data":
+        (checkout / "data/tokens/another").write_text("")
+    elif change == "code":
+        path = checkout / "src/vqpriors/training/loop.py"
+        path.write_text(f"{path.read_text()}# An edit.\n")
+    else:
+        params["prior"]["caption_dropout"] = 0.2
+    assert before != _fingerprint("train_prior", Params(declared_params("train_prior", params)))
