@@ -84,11 +84,14 @@ def test_captioner_gets_the_codebook_of_the_tokenizer(checkout):
 def test_best_weights_are_saved_as_the_model_and_the_last_beside_them(checkout, monkeypatch, stage):
     def trained(task, session):
         """Stand in for a training whose best and last weights differ."""
-        state = task.model.state_dict()
-        return Trained(
-            *({name: weight * 0 + value for name, weight in state.items()} for value in (1, 0)),
-            Progress(batch_size=8),
+        best, last = (
+            {
+                name: torch.full(weight.shape, value, dtype=weight.dtype)
+                for name, weight in task.model.state_dict().items()
+            }
+            for value in (1, 0)
         )
+        return Trained(best, last, Progress(batch_size=8))
 
     monkeypatch.setattr(TrainingTask, "run", trained)
     outcome = run_stage(stage, declared_params(stage, tiny_params()), monkeypatch)

@@ -81,7 +81,7 @@ def test_flops_match_a_count_by_hand():
 
 def test_unknown_stage_is_refused(reproduced, tmp_path):
     folder = copy_checkout(reproduced.folder, tmp_path / "checkout")
-    with pytest.raises(Exception, match="no training stage") as failure:
+    with pytest.raises(Exception, match="not a training stage") as failure:
         run(folder, "python", "-m", "tools.plan", "train_dog")
     assert "Traceback" not in str(failure.value)
 
