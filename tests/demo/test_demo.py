@@ -272,7 +272,12 @@ def test_markup_in_notes_is_escaped():
 
 def write_pictures(folder, captions):
     rows = [
-        {"id": str(i), "image": encode_png(np.zeros((3, 4, 4), np.uint8)), "caption": caption}
+        {
+            "id": str(i),
+            "group": str(i),
+            "image": encode_png(np.zeros((3, 4, 4), np.uint8)),
+            "caption": caption,
+        }
         for i, caption in enumerate(captions)
     ]
     with new_folder(folder / "images") as images:

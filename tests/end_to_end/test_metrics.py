@@ -303,7 +303,13 @@ def test_table_of_steps_is_of_the_compared_pictures(reproduced):
     assert table["frechet_distance"][0] > 0
 
 
-@pytest.mark.parametrize("prompts", [["a small red one on a gray background"], ["a cat", "a dog"]])
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        ["a small red one on a gray background"],
+        pytest.param(["a cat", "a dog"], marks=pytest.mark.slow),
+    ],
+)
 def test_own_prompts_are_evaluated_without_distances(reproduced, tmp_path, prompts):
     folder = copy_checkout(reproduced.folder, tmp_path / "checkout")
     changes = ["-S", f"sample.prompts={json.dumps(prompts)}", "-S", "judge.kind=captions"]
@@ -319,6 +325,7 @@ def test_own_prompts_are_evaluated_without_distances(reproduced, tmp_path, promp
         assert "adherence" not in metrics
 
 
+@pytest.mark.slow
 def test_validation_is_evaluated_instead_of_test(reproduced, tmp_path):
     folder = copy_checkout(reproduced.folder, tmp_path / "checkout")
     done = run(folder, "dvc", "exp", "run", "-S", "evaluate.split=validation")

@@ -62,10 +62,11 @@ def inputs_of(
     real: ImageSet | None = None,
     train: ImageSet | None = None,
     codes: np.ndarray | None = None,
+    reconstructions: np.ndarray | None = None,
     is_wrong: bool = False,
     reliable_accuracy: float = 0.9,
 ) -> Inputs:
-    """Make a run whose tokenizer loses nothing.
+    """Make a run whose tokenizer loses nothing, unless `reconstructions` are given.
 
     Args:
         drawn: Drawn pictures, (M, 1, 2, 2) uint8.
@@ -74,6 +75,7 @@ def inputs_of(
         prompts: Their prompts, in place of `rows`.
         real: The evaluated split; default: 200 pictures.
         train: The training split; default: 300 other pictures.
+        reconstructions: Pictures of the evaluated split via the tokenizer; default: unchanged.
         codes: Codes of the drawn pictures; default: different for each picture.
         is_wrong: See `PixelJudge`.
         reliable_accuracy: See `Inputs`.
@@ -96,7 +98,7 @@ def inputs_of(
     known: dict[str, Any] = {
         "real": real,
         "train": train,
-        "reconstructions": real.pixels,
+        "reconstructions": real.pixels if reconstructions is None else reconstructions,
         "train_reconstructions": train.pixels,
         "tokens": _tokens(real.ids, real.captions, _counted(len(real))),
         "_judge": (PixelJudge(is_wrong=is_wrong), "0123456789abcdef"),

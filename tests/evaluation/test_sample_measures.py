@@ -200,3 +200,22 @@ def test_unknown_prompts_are_not_judged():
     assert "adherence" not in adherence.measure(inputs)
     assert conformity.measure(inputs) == {}
     assert classes.measure(inputs) == {}
+
+
+def test_floors_are_of_pictures_via_the_tokenizer():
+    """The tokenizer turns every fourth picture, half of the light ones, to black."""
+    damaged = REAL.pixels.copy()
+    damaged[1::4] = 0
+    found = inputs_of(drawn=LIKE_REAL, reconstructions=damaged)
+    shares = adherence.measure(found)
+    assert (shares["adherence"], shares["adherence_real"]) == (1, 0.75)
+    assert shares["judge_accuracy"] == 1
+    usual = distances.measure(inputs_of(drawn=LIKE_REAL))
+    measured = distances.measure(found)
+    assert measured["frechet_distance"] == usual["frechet_distance"]
+    assert measured["frechet_distance_real"] > 2 * usual["frechet_distance_real"]
+    table = classes.table(found).set_index("class")
+    assert table.loc["light", "adherence_real"] == 0.5
+    assert coverage.measure(found)["coverage_real"] < coverage.measure(found)["coverage"]
+    memorised = measure_memorisation(found)
+    assert memorised["nearest_train_distance_real"] > memorised["nearest_train_distance"]

@@ -41,6 +41,8 @@ SINGLE = [  # params that are read outside a section, and a value that each can'
     *((stage, chooser, [7]) for chooser, (stage, _) in CHOOSERS.items()),
     ("download", "data.name", [7]),
     ("train_prior", "prior.caption_dropout", 1.01),
+    ("sample", "evaluate.split", "train"),
+    ("train_judge", "judge.kind", [7]),
 ]
 FREE = ("phases", "weights", "options")  # mappings whose keys are the user's
 
@@ -64,6 +66,8 @@ def stage_sections():
     seen = {}
     for stage, params in variants():
         keys = {*sections(params)}
+        # a section of which a stage reads one param only
+        keys -= {key.rpartition(".")[0] for owner, key, _ in SINGLE if owner == stage}
         for path in SCHEMAS:
             if path in keys:
                 seen.setdefault((stage, path), params)

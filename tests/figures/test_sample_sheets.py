@@ -35,7 +35,7 @@ def decode(codes):
 
 @pytest.fixture(scope="module")
 def drawn():
-    return draw_sheets(ROWS, decode=decode, test=TEST, originals=ORIGINALS, seed=0)
+    return draw_sheets(ROWS, decode=decode, real=TEST, originals=ORIGINALS, seed=0)
 
 
 def flat(*levels):
