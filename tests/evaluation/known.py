@@ -65,6 +65,7 @@ def inputs_of(
     reconstructions: np.ndarray | None = None,
     is_wrong: bool = False,
     reliable_accuracy: float = 0.9,
+    data: Path = Path("unused"),
 ) -> Inputs:
     """Make a run whose tokenizer loses nothing, unless `reconstructions` are given.
 
@@ -79,6 +80,7 @@ def inputs_of(
         codes: Codes of the drawn pictures; default: different for each picture.
         is_wrong: See `PixelJudge`.
         reliable_accuracy: See `Inputs`.
+        data: See `Inputs`.
     """
     real = real or image_set(pictures(200, seed=1), prefix="real")
     train = train or image_set(pictures(300, seed=2), prefix="train")
@@ -86,7 +88,7 @@ def inputs_of(
         chosen = range(len(drawn)) if rows is None else rows
         prompts = [Prompt(real.captions[row], real.ids[row]) for row in chosen]
     inputs = Inputs(
-        Path("unused"),
+        data,
         split="test",
         batch_size=64,
         bound_samples=2,

@@ -1,6 +1,10 @@
 import pytest
 
+from tests.evaluation.known import inputs_of, pictures
+from vqpriors.data.samples import WrittenCaption, write_samples
+from vqpriors.evaluation import captions
 from vqpriors.evaluation.captions import measure_captions
+from vqpriors.text.base.word_pieces import learn_word_pieces
 
 CAPTION = "a small red three on a blue background"
 ATTRIBUTES = {"size": "small", "color": "red", "digit": "three", "background": "blue"}
@@ -103,3 +107,22 @@ def test_errors_are_over_groups():
     found = measure_captions(written, ["a", "b", "b", "c"], [{}] * 4, groups=list("xxyy"))
     # both groups have one of two right: no difference between groups, no error
     assert (found["caption_exact"], found["caption_exact_se"]) == (0.5, 0)
+
+
+def test_captions_that_the_prior_wrote_are_compared_with_the_true_ones(tmp_path):
+    inputs = inputs_of(drawn=pictures(4, seed=3), data=tmp_path)
+    real = inputs.real  # dark, light, dark, light
+    texts = ["a dark picture", "a dark picture", "a dark thing", "a light picture"]
+    write_samples(
+        tmp_path / "samples",
+        inputs.prompts,
+        pixels=inputs.drawn,
+        codes=inputs.drawn_codes,
+        spec=inputs.tokens.spec,
+        written=[WrittenCaption(real.ids[i], real.captions[i], texts[i]) for i in range(4)],
+    )
+    encoder = learn_word_pieces(sorted(set(real.captions)), size=100, max_length=8)
+    inputs.__dict__["encoder"] = encoder
+    found = captions.measure(inputs)
+    assert (found["caption_exact"], found["caption_accuracy_tone"]) == (0.5, 0.75)
+    assert found["caption_exact_se"] > 0

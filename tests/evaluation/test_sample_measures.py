@@ -219,3 +219,10 @@ def test_floors_are_of_pictures_via_the_tokenizer():
     assert coverage.measure(found)["coverage_real"] < coverage.measure(found)["coverage"]
     memorised = measure_memorisation(found)
     assert memorised["nearest_train_distance_real"] > memorised["nearest_train_distance"]
+
+
+def test_coverage_and_recall_match_values_by_hand():
+    line, far = np.arange(7.0)[:, None], np.array([[10.0], [12.0]])
+    # the 5th nearest other point of 6 is 5 away, that of 5 is 4 away
+    assert coverage.covered(line, far).tolist() == [False] * 6 + [True]
+    assert coverage.recalled(far, line).tolist() == [True, False]
