@@ -51,7 +51,7 @@ def main(params: Params) -> None:
     for name in kind_names(MEASURES):
         module = load_kind(MEASURES, name, param="evaluate")
         if hasattr(module, "measure"):
-            metrics |= module.measure(inputs)
+            metrics |= {k: v for k, v in module.measure(inputs).items() if v == v}  # without NaN
         if hasattr(module, "table"):
             tables[name] = module.table(inputs)
     sheets = draw_sheets(
