@@ -49,6 +49,8 @@ def make_parts(folder, arch, **changes):
     )
     model = build_tokenizer(described)
     torch.nn.init.normal_(model.quantizer.codebook)
+    for parameter in model.encoder.parameters():
+        parameter.data *= 4  # untrained, it would give all cells of all pictures the same code
     save_model(folder / "tokenizer", config=described, weights=contiguous(model))
     _, spec = load_tokenizer(folder / "tokenizer", torch.device("cpu"))
     reader = params.kind("text.encoder", "vqpriors.text")

@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import contextmanager
 from itertools import count
+from threading import Semaphore
 
 import gradio as gr
 import numpy as np
@@ -72,13 +73,23 @@ def square(gray, edge=1):
     return Image.new("L", (edge, edge), gray)
 
 
-def test_previews_end_with_the_result(captioner):
-    def draw(callback):
-        return captioner("a red six", num_samples=2, callback=callback)
+def test_reader_that_keeps_up_gets_each_preview_and_the_result(captioner):
+    taken, expected, frames = Semaphore(0), [], []
+    result = captioner("a red six", num_samples=2, callback=expected.append)
 
-    frames = list(stream_previews(draw))
-    assert 1 <= len(frames) <= 4  # three steps and the result; a slow reader misses some
-    assert same(frames[-1], captioner("a red six", num_samples=2))
+    def draw(callback):
+        def shown(pictures):
+            callback(pictures)
+            assert taken.acquire(timeout=30)
+
+        return captioner("a red six", num_samples=2, callback=shown)
+
+    for frame in stream_previews(draw):
+        frames.append(frame)
+        taken.release()
+    assert len(frames) == 3 + 1  # three steps
+    for found, wanted in zip(frames, [*expected, result], strict=True):
+        assert same(found, wanted)
 
 
 def test_slow_reader_misses_previews_but_keeps_their_order():
@@ -158,6 +169,14 @@ def test_draw_shows_previews_and_the_seed(captioner):
     assert html.startswith(tiles(pictures))
     assert "2 pictures in " in html
     assert all("drawing ..." in earlier for earlier, _, _ in frames[:-1])
+
+
+@pytest.mark.parametrize("changes", [{}, {"temperature": 0, "guidance": 0, "steps": 1, "seed": 0}])
+def test_controls_become_the_arguments_of_a_call(captioner, changes):
+    values = CONTROLS | changes
+    _, settings = parse_settings(captioner, *values.values())
+    names = ("steps", "temperature", "guidance", "seed")
+    assert settings == {"num_samples": values["count"], **{name: values[name] for name in names}}
 
 
 def test_new_seed_differs_each_time_and_is_shown(captioner):

@@ -7,6 +7,7 @@ from operator import attrgetter
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import vqpriors
@@ -415,3 +416,52 @@ def test_each_call_follows_each_option(captioner, call, change):
     drawn = draw(generator, **usual)
     assert same(drawn, draw(generator, **usual))
     assert not same(drawn, draw(generator, **usual | change))
+
+
+OPTIONS = {
+    "all": {"steps": 1, "temperature": 9.0, "guidance": 5.0, "seed": 7},
+    "temperature 0": {"temperature": 0.0},
+    "guidance 0": {"guidance": 0.0},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("call", CALLS)
+def test_command_line_draws_with_the_given_options(captioner, tmp_path, call, name):
+    source, mask, out = tmp_path / "source.png", tmp_path / "mask.png", tmp_path / "out"
+    picture().save(source)
+    half().save(mask)
+    given = {"generate": [], "inpaint": ["--inpaint", source, mask], "vary": ["--vary", source]}
+    options = [part for key, value in OPTIONS[name].items() for part in (f"--{key}", value)]
+    command = ["generate", "--from", captioner, "--prompt", "a green seven", "--num-samples", 8]
+    assert run_main(*command, *given[call], *options, "--out", out) is None
+
+    def drawn(**options):
+        return CALLS[call](Generator.load(captioner), "a green seven", num_samples=8, **options)
+
+    found = [Image.open(path) for path in sorted(out.glob("000-*.png"))]
+    assert same(found, drawn(**OPTIONS[name]))
+    for key in OPTIONS[name]:  # each of them matters
+        assert not same(found, drawn(**{k: v for k, v in OPTIONS[name].items() if k != key}))
+
+
+def test_captions_of_the_command_line_follow_its_seed(tmp_path, capsys):
+    make_parts(tmp_path / "data", "cftn2", sample__captions__temperature=5.0)
+    source, generator = tmp_path / "source.png", Generator.load(tmp_path / "data")
+    picture().save(source)
+    expected = generator.caption(picture(), seed=3)
+    assert expected != generator.caption(picture())
+    assert run_main("caption", "--from", tmp_path / "data", "--seed", 3, source) is None
+    assert capsys.readouterr().out == f"{source}: {expected[0]}\n"
+
+
+def test_codes_are_those_of_the_tokenizer_for_pixels_in_minus_1_to_1(captioner):
+    generator, given = Generator.load(captioner), [picture(0), picture(1)]
+    pixels = np.stack([np.asarray(each) for each in given])  # (M, H, W, C)
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1
+    codes = generator.tokenizer.encode(images)
+    assert codes.unique().numel() > 4
+    assert torch.equal(torch.from_numpy(generator.encode(given).astype(np.int64)), codes)
+    restored = (generator.tokenizer.decode(codes[:1])[0].permute(1, 2, 0) + 1) * 127.5
+    found = np.asarray(generator.reconstruct(given[0]))
+    np.testing.assert_array_equal(found, restored.round().numpy().astype(np.uint8))

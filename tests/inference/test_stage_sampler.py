@@ -9,6 +9,7 @@ from vqpriors.core.arrays import StringColumn
 from vqpriors.core.params import Params
 from vqpriors.data.tokens import TokenSet
 from vqpriors.inference.editing import edit_mask
+from vqpriors.inference.settings import SamplingOptions
 from vqpriors.inference.stage_sampler import load_stage_sampler
 
 CHANGES = {"sample__sheet_temperatures": [0.5, 9.0, 0.5]}
@@ -65,3 +66,22 @@ def test_edits_keep_the_codes_of_their_mask(sampler, rows, split):
         assert [row.keep for row in own] == keep.tolist()
         drawn = np.array([row.codes for row in own])
         assert (drawn[keep] == split.codes[:2][keep]).all()
+
+
+def test_options_and_the_seed_of_the_stage_reach_the_sampler(sampler):
+    generator = sampler.generator
+    steps = 1 if generator.has_steps else None
+    for temperature in (None, 0.0, 9.0):
+        found = sampler.sample_codes(CAPTIONS, purpose="x", steps=1, temperature=temperature)
+        options = SamplingOptions(steps=steps, temperature=temperature, seed=3)
+        expected = generator.sample_codes(CAPTIONS, options, purpose="x")
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_timed_pictures_are_drawn_in_the_given_steps(sampler):
+    codes, pixels, seconds = sampler.sample_timed(CAPTIONS, purpose="x", steps=1)
+    np.testing.assert_array_equal(codes, sampler.sample_codes(CAPTIONS, purpose="x", steps=1))
+    np.testing.assert_array_equal(pixels, sampler.generator.decode(codes))
+    differs = (codes != sampler.sample_codes(CAPTIONS, purpose="x", steps=4)).any()
+    assert differs == sampler.generator.has_steps
+    assert seconds > 1e-6
