@@ -70,6 +70,20 @@ def test_codes_and_captions_are_those_of_their_split(checkout):
         np.testing.assert_array_equal(batch["text_tokens"], expected)
 
 
+@torch.inference_mode()
+def test_codes_are_those_of_the_pictures_with_the_same_id_and_caption(checkout):
+    tokenizer, _ = load_tokenizer(checkout / "data/tokenizer", torch.device("cpu"))
+    for split in (*SPLITS, "test"):
+        images = read_images(checkout / "data/images", split)
+        files = sorted((checkout / "data/tokens").glob(f"{split}-*.parquet"))
+        table = pd.concat(map(pd.read_parquet, files))
+        assert table["id"].tolist() == list(images.ids)
+        assert table["caption"].tolist() == list(images.captions)
+        codes = tokenizer.encode(torch.from_numpy(images.pixels) / 127.5 - 1)
+        np.testing.assert_array_equal(np.stack(table["codes"].tolist()), codes)
+        assert len(np.unique(codes)) > 2
+
+
 def test_captioner_gets_the_codebook_of_the_tokenizer(checkout):
     model = prepared("train_prior", **{"prior.arch": "cftn2"}).model
     tokenizer, spec = load_tokenizer(checkout / "data/tokenizer", torch.device("cpu"))

@@ -6,6 +6,7 @@ from torch.testing import assert_close
 from tests.tiny import ema, vqvae
 from vqpriors.quantizers.fsq import FiniteScalarQuantizer
 from vqpriors.tokenizer.base.coding import decode_codes, encode_pixels
+from vqpriors.training.image_examples import ImageExamples
 
 SHAPES = [
     (28, 4, 1, 7),
@@ -60,16 +61,39 @@ def test_reconstruction_without_weight_is_refused():
         vqvae(mse_weight=0.0, l1_weight=0.0)
 
 
-def test_codes_are_in_raster_order():
-    model = trained()
-    top, bottom = torch.full((1, 1, 8, 8), -1.0), torch.full((1, 1, 8, 8), -1.0)
-    bottom[:, :, 4:] = 1.0
-    changed = model.encode(top) != model.encode(bottom)
-    # The receptive field reaches over the edge of a 2x2 grid, but the change is below.
-    assert changed.view(2, 2)[1].any()
-    grid = model.quantizer.decode(torch.tensor([[0, 1, 2, 3]])).view(1, 2, 2, 4)
-    expected = model.decoder(grid.permute(0, 3, 1, 2)).clamp(-1, 1)
-    assert_close(model.decode(torch.tensor([[0, 1, 2, 3]])), expected)
+@torch.no_grad()
+def test_code_of_each_cell_is_the_nearest_to_the_encoders_vector_at_that_cell():
+    model, images = trained(image_size=16), torch.rand(3, 1, 16, 16) * 2 - 1
+    vectors, book = model.encoder(images), model.codebook()  # (B, D, 4, 4), (K, D)
+    nearest = [
+        [
+            (book - vectors[picture, :, row, column]).square().sum(1).argmin().item()
+            for row in range(4)
+            for column in range(4)
+        ]
+        for picture in range(3)
+    ]
+    assert len(np.unique(nearest)) > 4
+    assert model.encode(images).tolist() == nearest
+
+
+@torch.no_grad()
+def test_decoder_gets_the_vector_of_each_code_at_its_cell():
+    model, codes, seen = trained(image_size=16), torch.arange(16)[None], []
+    model.decoder.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    model.decode(codes)
+    for cell in range(16):
+        assert_close(seen[0][0, :, cell // 4, cell % 4], model.codebook()[cell])
+
+
+@torch.no_grad()
+def test_encoder_gets_pixels_in_the_range_of_training():
+    model, pixels, seen = trained(), pictures(5), []
+    model.encoder.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    encode_pixels(model, pixels, batch_size=5, precision="no")
+    model.losses(ImageExamples(pixels).batch(torch.arange(5), None))
+    assert_close(*seen)
+    assert (seen[0].min(), seen[0].max()) == (-1, 1)
 
 
 def test_encode_gives_the_codes_of_the_forward_pass():
