@@ -1,6 +1,10 @@
+import pytest
+import torch
 from torch import nn
+from torch.testing import assert_close
 
-from vqpriors.training.optimizers import parameter_groups
+from tests.tiny import train_config
+from vqpriors.training.optimizers import make_optimizer, parameter_groups
 
 
 class Output(nn.Linear):
@@ -28,3 +32,19 @@ def test_embeddings_and_modules_with_uses_adamw_are_not_updated_by_muon():
 def test_frozen_parameters_are_in_no_group():
     model = nn.Linear(2, 2).requires_grad_(False)
     assert not any(group["params"] for group in parameter_groups(model, 0.1))
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_step_without_gradient_shrinks_matrices_and_kernels_only(kind):
+    layers = {"embedding": nn.Embedding(3, 2), "hidden": nn.Linear(2, 2), "norm": nn.RMSNorm(2)}
+    model = nn.ModuleDict(layers | {"kernel": nn.Conv2d(1, 2, 3), "out": Output(2, 3)})
+    for parameter in model.parameters():
+        nn.init.ones_(parameter)
+        parameter.grad = torch.zeros_like(parameter)
+    config = train_config(optimizer=kind, weight_decay=0.5, betas=[0.8, 0.9]).stage
+    optimizer = make_optimizer(model, lr=0.1, config=config)
+    optimizer.step()
+    for name, parameter in model.named_parameters():
+        expected = 1 - 0.1 * 0.5 if parameter.ndim >= 2 else 1.0
+        assert_close(parameter, torch.full_like(parameter, expected), msg=name)
+    assert {group["betas"] for group in optimizer.param_groups} == {(0.8, 0.9)}
