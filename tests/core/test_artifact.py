@@ -1,12 +1,10 @@
 import json
-import os
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from vqpriors.core import artifact
+from tests.durability import record_flushes_and_renames
 from vqpriors.core.artifact import MANIFEST, load_model, new_file, new_folder, save_model, verify
 
 
@@ -152,26 +150,7 @@ def test_model_of_another_format_is_refused(tmp_path, found):
 
 @pytest.fixture
 def events(monkeypatch):
-    """Record what is flushed to disk and renamed, in order: ("flush", path), ("rename", path)."""
-    found = []
-    fsync, replace, rename, exchange = os.fsync, os.replace, os.rename, artifact._exchange
-
-    def flushed(handle):
-        found.append(("flush", str(Path(f"/proc/self/fd/{handle}").readlink())))
-        fsync(handle)
-
-    def renamed(real):
-        def call(source, target):
-            found.append(("rename", str(source)))
-            return real(source, target)
-
-        return call
-
-    monkeypatch.setattr(os, "fsync", flushed)
-    monkeypatch.setattr(os, "replace", renamed(replace))
-    monkeypatch.setattr(os, "rename", renamed(rename))
-    monkeypatch.setattr(artifact, "_exchange", renamed(exchange))
-    return found
+    return record_flushes_and_renames(monkeypatch)
 
 
 @pytest.mark.parametrize("is_there", [False, True])

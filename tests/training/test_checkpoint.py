@@ -1,10 +1,13 @@
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+from tests.durability import record_flushes_and_renames
 from vqpriors.core.run_folder import run_folder
 from vqpriors.training.checkpoint import Checkpoint, Progress, load, save
 
@@ -50,6 +53,29 @@ def test_newest_two_are_kept(tmp_path):
         save(tmp_path, checkpoint(step))
     assert names(tmp_path) == ["step-000000010", "step-000000100"]
     assert load(tmp_path).progress.step == 100
+
+
+def test_checkpoint_is_on_disk_before_it_gets_its_name_and_an_older_one_is_removed(
+    tmp_path, monkeypatch
+):
+    for step in (1, 2):
+        save(tmp_path, checkpoint(step))
+    events, remove = record_flushes_and_renames(monkeypatch), shutil.rmtree
+
+    def removed(path, **options):
+        events.extend([("remove", str(path))] * Path(path).exists())
+        remove(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", removed)
+    save(tmp_path, checkpoint(3))
+    files = sorted(path.name for path in (tmp_path / "step-000000003").iterdir())
+    assert len(files) == 6  # three states, optimizer, progress, manifest
+    renamed = [kind for kind, _ in events].index("rename")
+    temporary = events[renamed][1]
+    flushed = {path for kind, path in events[:renamed] if kind == "flush"}
+    assert flushed >= {temporary, *(f"{temporary}/{name}" for name in files)}
+    after = [("flush", str(tmp_path)), ("remove", str(tmp_path / "step-000000001"))]
+    assert events[renamed + 1 :] == after
 
 
 def test_same_step_is_replaced(tmp_path):
