@@ -24,18 +24,18 @@ def initialised(*codes, **changes):
 
 
 def test_two_ema_updates_by_hand():
-    quantizer = initialised([0.0, 0.0], [8.0, 0.0], decay=0.5, dead_code_threshold=0.0)
+    quantizer = initialised([0.0, 0.0], [8.0, 0.0], decay=0.75, dead_code_threshold=0.0)
     codes = updated(quantizer, torch.tensor([[1.0, 1.0], [3.0, 1.0], [8.0, 4.0]])).codes
     assert codes.tolist() == [0, 0, 1]
-    # sizes (1 + 2) / 2 and (1 + 1) / 2; sums (0 + 4) / 2, (0 + 2) / 2 and (8 + 8) / 2, (0 + 4) / 2
-    assert quantizer.cluster_size.tolist() == [1.5, 1.0]
-    assert quantizer.cluster_sum.tolist() == [[2.0, 1.0], [8.0, 2.0]]
-    assert_close(quantizer.codebook, torch.tensor([[4 / 3, 2 / 3], [8.0, 2.0]]))
+    # a quarter is new: sizes 3/4 + 2/4 and 3/4 + 1/4; sums 4/4, 2/4 and 8 x 3/4 + 8/4, 4/4
+    assert quantizer.cluster_size.tolist() == [1.25, 1.0]
+    assert quantizer.cluster_sum.tolist() == [[1.0, 0.5], [8.0, 1.0]]
+    assert_close(quantizer.codebook, torch.tensor([[0.8, 0.4], [8.0, 1.0]]))
     assert updated(quantizer, torch.tensor([[0.0, 0.0]])).codes.tolist() == [0]
-    # sizes (1.5 + 1) / 2 and (1 + 0) / 2; sums (2 + 0) / 2, (1 + 0) / 2 and 8 / 2, 2 / 2
-    assert quantizer.cluster_size.tolist() == [1.25, 0.5]
-    assert quantizer.cluster_sum.tolist() == [[1.0, 0.5], [4.0, 1.0]]
-    assert_close(quantizer.codebook, torch.tensor([[0.8, 0.4], [8.0, 2.0]]))
+    # sizes 1.25 x 3/4 + 1/4 and 3/4; sums are 3/4 of those before
+    assert quantizer.cluster_size.tolist() == [1.1875, 0.75]
+    assert quantizer.cluster_sum.tolist() == [[0.75, 0.375], [6.0, 0.75]]
+    assert_close(quantizer.codebook, torch.tensor([[12 / 19, 6 / 19], [8.0, 1.0]]))
 
 
 def test_commitment_is_the_weighted_squared_distance_before_the_update():

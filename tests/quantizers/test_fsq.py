@@ -59,10 +59,20 @@ def test_codes_are_monotonic_in_each_input(levels):
 
 
 @pytest.mark.parametrize("levels", LEVELS)
-def test_gradient_is_positive_everywhere(levels):
+def test_gradient_is_the_slope_of_the_bounded_vectors(levels):
+    quantizer = FiniteScalarQuantizer(levels=levels)
     vectors = torch.linspace(-1, 1, 5)[:, None].repeat(1, len(levels)).requires_grad_()
-    FiniteScalarQuantizer(levels=levels)(vectors).vectors.sum().backward()
-    assert (vectors.grad > 0).all()
+    quantizer(vectors).vectors.sum().backward()
+    with torch.no_grad():
+        slope = (quantizer.bound(vectors + 0.01) - quantizer.bound(vectors - 0.01)) / 0.02
+    assert_close(vectors.grad, slope, rtol=1e-3, atol=1e-4)
+
+
+def test_gradient_of_three_levels_by_hand():
+    vectors = torch.tensor([[0.0], [1.0]], requires_grad=True)
+    FiniteScalarQuantizer(levels=[3])(vectors).vectors.sum().backward()
+    # 1 - tanh^2 x, with tanh 1 = 0.761594
+    assert_close(vectors.grad, (1 - 1e-3) * torch.tensor([[1.0], [0.419974]]))
 
 
 @pytest.mark.parametrize("levels", LEVELS)
