@@ -15,7 +15,9 @@ from tests.imports import ROOT
 from tests.parts import CAPTIONS, SIZE, make_parts, params_of, picture, same
 from vqpriors.__main__ import main
 from vqpriors.data.pixels import HIDDEN_GRAY
+from vqpriors.inference.editing import edit_mask
 from vqpriors.inference.generator import Generator
+from vqpriors.inference.pictures import to_pictures
 from vqpriors.inference.settings import SamplingOptions
 
 
@@ -119,6 +121,17 @@ def test_redrawn_pictures_keep_the_unmarked_codes(captioner, monkeypatch):
     assert (~inpainted).sum(1).tolist() == [1] * 3
     assert (~inpainted[0].reshape(spec.rows, spec.columns)).nonzero()[0] == spec.rows - 1
     assert varied.sum(1).tolist() == [spec.length // 2] * 4
+
+
+def test_variation_redraws_the_half_of_its_seed(captioner):
+    generator = Generator.load(captioner)
+    codes, spec = generator.encode([picture()]), generator.spec
+    for seed in (0, 1):
+        keep = edit_mask("variation", spec.rows, spec.columns, count=16, seed=seed)
+        known = (codes.repeat(16, axis=0), keep)
+        drawn = generator.sample_codes([""] * 16, SamplingOptions(seed=seed), known=known)
+        found = generator.vary(picture(), num_samples=16, seed=seed)
+        assert same(found, to_pictures(generator.decode(drawn)))
 
 
 def test_callback_gets_previews_and_changes_nothing(folder):
