@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.durability import record_flushes_and_renames
+from vqpriors.core import artifact
 from vqpriors.core.run_folder import run_folder
 from vqpriors.training.checkpoint import Checkpoint, Progress, load, save
 
@@ -76,6 +77,21 @@ def test_checkpoint_is_on_disk_before_it_gets_its_name_and_an_older_one_is_remov
     assert flushed >= {temporary, *(f"{temporary}/{name}" for name in files)}
     after = [("flush", str(tmp_path)), ("remove", str(tmp_path / "step-000000001"))]
     assert events[renamed + 1 :] == after
+
+
+def test_older_checkpoints_stay_if_the_new_one_is_not_written_intact(tmp_path, monkeypatch):
+    for step in (1, 2):
+        save(tmp_path, checkpoint(step))
+    replace = artifact._replace
+
+    def replace_on_a_bad_disk(temporary, path):
+        replace(temporary, path)
+        damage(path / "model.safetensors")
+
+    monkeypatch.setattr(artifact, "_replace", replace_on_a_bad_disk)
+    with pytest.raises(ValueError, match=r"step-000000003/model\.safetensors: damaged"):
+        save(tmp_path, checkpoint(3))
+    assert names(tmp_path) == [f"step-00000000{step}" for step in (1, 2, 3)]
 
 
 def test_same_step_is_replaced(tmp_path):
