@@ -1,6 +1,7 @@
 """What the training stages train on, and which weights they save."""
 
 import importlib
+import json
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,9 @@ from vqpriors.data.images import read_images
 from vqpriors.judge.attributes.labels import attributes_of
 from vqpriors.priors.cftn2.code_stem import CodeStem
 from vqpriors.text.base.encoder import load_encoder
+from vqpriors.tokenizer.base.coding import decode_codes, encode_pixels
 from vqpriors.tokenizer.base.loading import load_tokenizer
+from vqpriors.tokenizer.base.reconstruction import psnr
 from vqpriors.training.checkpoint import Progress
 from vqpriors.training.loop import Trained
 from vqpriors.training.session import TrainingTask
@@ -94,23 +97,107 @@ def test_captioner_gets_the_codebook_of_the_tokenizer(checkout):
     torch.testing.assert_close(model.code_stem.code_features, expected.code_features)
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_best_weights_are_saved_as_the_model_and_the_last_beside_them(checkout, monkeypatch, stage):
+def test_captions_are_dropped_in_training_only(checkout):
+    for share in (0.0, 1.0):
+        task = prepared("train_prior", **{"prior.caption_dropout": share})
+        rows, generator = torch.arange(len(task.training)), torch.Generator().manual_seed(0)
+        assert task.training.batch(rows, generator)["text_is_empty"].float().mean() == share
+        assert not batches_of(task)["validation"]["text_is_empty"].any()
+
+
+@pytest.mark.parametrize("arch", ["cftn", "cftn2"])
+def test_examples_have_the_random_numbers_that_a_masked_prior_takes(checkout, arch):
+    task = prepared("train_prior", **{"prior.arch": arch})
+    assert task.model.num_draws > 0
+    for batch in batches_of(task).values():
+        assert batch["draws"].shape == (len(batch["codes"]), task.model.num_draws)
+
+
+def test_only_training_pictures_of_the_judge_are_shifted(checkout):
+    for shift in (0, 2):
+        task = prepared("train_judge", **{"judge.attributes.shift": shift})
+        rows, generator = torch.arange(len(task.training)), torch.Generator().manual_seed(0)
+        shifted = task.training.batch(rows, generator)["images"]
+        differs = (shifted != batches_of(task)["train"]["images"]).any()
+        assert differs == (shift > 0)
+
+
+def test_preview_completes_the_lower_half_of_validation_pictures(checkout):
+    task = prepared("train_prior")
+    batch = batches_of(task)["validation"]
+    count = len(task.callback.codes)
+    assert count == min(32, len(task.validation))
+    np.testing.assert_array_equal(task.callback.codes, batch["codes"][:count])
+    assert torch.equal(task.callback.text.tokens, batch["text_tokens"][:count])
+    mask = task.callback.mask.view(task.callback.grid)
+    assert mask.tolist() == [[row >= 3] * 7 for row in range(7)]
+
+
+@pytest.fixture
+def states(monkeypatch):
+    """Replace training by random best and last weights, which are added to this list."""
+    found = []
+
     def trained(task, session):
-        """Stand in for a training whose best and last weights differ."""
-        best, last = (
-            {
-                name: torch.full(weight.shape, value, dtype=weight.dtype)
-                for name, weight in task.model.state_dict().items()
-            }
-            for value in (1, 0)
-        )
-        return Trained(best, last, Progress(batch_size=8))
+        for seed in (0, 1):
+            generator = torch.Generator().manual_seed(seed)
+            found.append(
+                {
+                    name: torch.randn(weight.shape, generator=generator)
+                    if weight.is_floating_point()
+                    else weight.clone()
+                    for name, weight in task.model.state_dict().items()
+                }
+            )
+        return Trained(*found, Progress(batch_size=8))
 
     monkeypatch.setattr(TrainingTask, "run", trained)
+    return found
+
+
+def run_without_error(stage, monkeypatch):
     outcome = run_stage(stage, declared_params(stage, tiny_params()), monkeypatch)
     assert outcome.code == 0, outcome.lines
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_best_weights_are_saved_as_the_model_and_the_last_beside_them(
+    checkout, monkeypatch, states, stage
+):
+    run_without_error(stage, monkeypatch)
     folder = checkout / "data" / STAGES[stage]
-    for name, value in (("model", 1), ("last", 0)):
+    for name, expected in zip(("model", "last"), states, strict=True):
         weights = load_file(folder / f"{name}.safetensors")
-        assert all((weight == value).all() for weight in weights.values()), name
+        assert weights.keys() == expected.keys()
+        assert all(torch.equal(weights[key], value) for key, value in expected.items()), name
+
+
+def metrics_of(checkout, stage):
+    return json.loads((checkout / "metrics" / stage / "metrics.json").read_text())
+
+
+def test_metrics_of_the_tokenizer_are_those_of_its_best_weights(checkout, monkeypatch, states):
+    run_without_error("train_tokenizer", monkeypatch)
+    model, _ = load_tokenizer(checkout / "data/tokenizer", torch.device("cpu"))
+    settings = {"batch_size": 8, "precision": "no"}
+    metrics = metrics_of(checkout, "train_tokenizer")
+    for split in ("validation", "test"):
+        pixels, measured = read_images(checkout / "data/images", split).pixels, []
+        for weights in states:
+            model.load_state_dict(weights)
+            codes = encode_pixels(model, pixels, **settings)
+            measured.append(psnr(pixels, decode_codes(model, codes, **settings)))
+        assert abs(measured[0] - measured[1]) > 0.01
+        assert metrics[split]["psnr"] == pytest.approx(measured[0], abs=1e-4)
+
+
+def test_metrics_of_the_prior_are_those_of_its_best_weights(checkout, monkeypatch, states):
+    task = prepared("train_prior")
+    run_without_error("train_prior", monkeypatch)
+    measured = []
+    for weights in states:
+        task.model.load_state_dict(weights)
+        measured.append(task.callback(task.model.eval())["inpainting_psnr"])
+    assert abs(measured[0] - measured[1]) > 0.01
+    found = metrics_of(checkout, "train_prior")["inpainting_psnr"]
+    assert found == pytest.approx(measured[0], abs=1e-4)
