@@ -12,7 +12,6 @@ from tests.faults.stage import declared_params
 from tests.tiny import phase, train_config
 from tools import plan
 from vqpriors.core.params import Params
-from vqpriors.core.runs import _fingerprint
 from vqpriors.training.run import TrainingRun
 from vqpriors.training.session import TrainingTask
 
@@ -90,19 +89,3 @@ def test_missing_input_is_one_line(checkout, monkeypatch):
     (checkout / "data/text/manifest.json").unlink()
     with pytest.raises(ValueError, match=r"data/text/manifest\.json: missing"):
         lines_of("train_prior", monkeypatch)
-
-
-@pytest.mark.parametrize("change", ["data", "code", "params"])
-def test_checkpoint_of_other_data_code_or_params_is_not_resumed(checkout, change):
-    """A run's checkpoints lie in a folder that is named after all of its inputs."""
-    params = tiny_params()
-    before = _fingerprint("train_prior", Params(declared_params("train_prior", params)))
-    assert before == _fingerprint("train_prior", Params(declared_params("train_prior", params)))
-    if change == "data":
-        (checkout / "data/tokens/another").write_text("")
-    elif change == "code":
-        path = checkout / "src/vqpriors/training/loop.py"
-        path.write_text(f"{path.read_text()}# An edit.\n")
-    else:
-        params["prior"]["caption_dropout"] = 0.2
-    assert before != _fingerprint("train_prior", Params(declared_params("train_prior", params)))
