@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from tests.checkout import copy_checkout, copy_unlocked, run, tiny_params
@@ -66,14 +67,34 @@ class TwoLayers(nn.Module):
         return {"size": self.second(self.first(batch["x"])).square().mean()}
 
 
-def test_flops_match_a_count_by_hand():
+class Attention(nn.Module):
+    """A linear layer of 8 x 8 weights, and attention of a batch's rows to one another."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(8, 8, bias=False)
+
+    def losses(self, batch):
+        rows = self.first(batch["x"])[None, None]  # one picture, one head
+        return {"size": F.scaled_dot_product_attention(rows, rows, rows).square().mean()}
+
+
+# 2 per product. Linear layers: forward, for the weights' gradients, and for the second one's input.
+# Attention of 4 rows of width 8: two products forward, four backward.
+BY_HAND = {
+    TwoLayers: 2 * 4 * (2 * (8 * 16 + 16 * 4) + 16 * 4),
+    Attention: 2 * 4 * 2 * 8 * 8 + 2 * 6 * 4 * 4 * 8,
+}
+
+
+@pytest.mark.parametrize("model", BY_HAND)
+def test_flops_match_a_count_by_hand(model):
     config, phases = train_config(batch_size=4), {"main": phase(epochs=3)}
-    task = TrainingTask(TwoLayers(), phases, config, Rows(), Rows(), description={})
+    task = TrainingTask(model(), phases, config, Rows(), Rows(), description={})
     training = TrainingRun(task.model, phases=phases, config=config, seed=0, num_examples=16)
     training.choose_batch_size(task.training)
     cost = plan.measure(training, task, phases["main"])
-    # 2 per weight and row: forward, for the weights' gradients, and for the second layer's input
-    assert cost.flops == 2 * 4 * (2 * (8 * 16 + 16 * 4) + 16 * 4)
+    assert cost.flops == BY_HAND[model]
     assert cost.steps == 3 * 4
     assert cost.minutes == pytest.approx((12 * cost.seconds + 3 * cost.validation_seconds) / 60)
 
