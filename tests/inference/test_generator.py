@@ -94,6 +94,26 @@ def test_overrides_are_checked_like_params_yaml(folder):
         sampler.changed({"temperature": float("nan")})
 
 
+@pytest.mark.parametrize(("precision", "dtype"), [("no", "float32"), ("bf16", "bfloat16")])
+def test_networks_compute_in_the_precision_of_params_yaml(tmp_path, precision, dtype):
+    make_parts(tmp_path / "data", "cftn2", sample__precision=precision)
+    generator, seen = Generator.load(tmp_path / "data"), set()
+    for model in (generator.prior, generator.tokenizer):
+        for module in model.modules():
+            if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):
+                module.register_forward_hook(lambda _, __, output: seen.add(output.dtype))
+    calls = {
+        "draw": lambda: generator("a red six"),
+        "caption": lambda: generator.caption_codes(np.zeros((1, generator.spec.length)), seed=0),
+        "encode": lambda: generator.encode([picture()]),
+        "decode": lambda: generator.decode(np.zeros((1, generator.spec.length))),
+    }
+    for name, call in calls.items():
+        seen.clear()
+        call()
+        assert seen == {getattr(torch, dtype)}, name
+
+
 def test_steps_change_the_pictures_of_a_masked_prior(captioner):
     generator = Generator.load(captioner)
     assert not same(generator(CAPTIONS, steps=1), generator(CAPTIONS, steps=4))
