@@ -193,6 +193,17 @@ def test_saved_generator_draws_the_same_elsewhere(folder, tmp_path):
     assert same(Generator.load(tmp_path / "saved")(CAPTIONS), generator(CAPTIONS))
 
 
+def test_saved_generator_keeps_its_settings_beside_another_params_yaml(captioner, tmp_path):
+    generator = Generator.load(captioner)
+    generator.save(tmp_path / "saved")
+    make_parts(tmp_path / "data", "cftn2", sample__guidance=7.0, sample__maskgit__temperature=0.0)
+    assert Generator.load(tmp_path / "data").defaults.guidance == 7.0
+    loaded = Generator.load(tmp_path / "saved")
+    shared = type(loaded.defaults).model_fields
+    assert loaded.defaults.model_dump() == generator.defaults.model_dump(include=set(shared))
+    assert loaded.sampler.config == generator.sampler.config
+
+
 def every_file(folder):
     return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
