@@ -41,7 +41,7 @@ define LOCK_HEAD
 endef
 export LOCK_HEAD
 
-.PHONY: help repro test test-all plan lint types priors leaderboard codebooks plots notebook readme report verify clean distclean \
+.PHONY: help repro test test-all plan lint types priors leaderboard tune-sampling codebooks plots notebook readme report verify clean distclean \
 	lock plots-page setup checkout
 
 help:  ## List the targets
@@ -78,6 +78,9 @@ priors: setup  ## Train all priors (WITH="-S ...": with these params) and rank t
 leaderboard: setup  ## Rank all experiments by Frechet distance (SORT=METRIC: by another)
 	@$(BIN)/dvc exp show --hide-workspace --no-pager --md --drop '.*' --keep '$(RANKED)' \
 		--sort-by $(SORT) --sort-order asc
+
+tune-sampling: setup  ## Compare sampling settings on validation pictures (WITH="-S KEY=A,B")
+	@$(BIN)/python -m tools.tune_sampling $(WITH)
 
 codebooks: setup  ## Compare quantizers and codebook sizes (WITH="-S ...": with these params)
 	@$(BIN)/python -m tools.codebooks $(WITH)

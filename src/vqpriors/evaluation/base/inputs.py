@@ -1,7 +1,7 @@
 """What measures read: real and drawn pictures of a run, and its models, loaded when needed."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +21,10 @@ from vqpriors.priors.base.loading import load_prior
 from vqpriors.text.base.encoder import TextEncoder, load_encoder
 from vqpriors.tokenizer.base.coding import decode_codes
 from vqpriors.tokenizer.base.loading import load_tokenizer
+
+# What does not depend on the drawn pictures.
+_OF_REAL_PICTURES = ("train", "real", "tokens", "reconstructions", "halves", "_tokenizer", "_judge")
+_JUDGED = ("judged_train", "judged_real", "judged_reconstructions")
 
 MIN_COMPARED = 50  # fewer pictures say more about their number than about what they show
 
@@ -71,6 +75,23 @@ class Inputs:
     def leave_out(self, what: str, why: str) -> None:
         """Note that something is not measured; `evaluate` prints it."""
         self.left_out.append(f"{what}: left out: {why}")
+
+    def with_samples(
+        self, prompts: list[Prompt], *, pixels: np.ndarray, codes: np.ndarray
+    ) -> "Inputs":
+        """Return inputs with other drawn pictures; the real ones are read and judged only once.
+
+        Args:
+            prompts: M prompts.
+            pixels: Their pictures, (M, C, H, W) uint8.
+            codes: Their codes, (M, N) integers.
+        """
+        names = _OF_REAL_PICTURES + (_JUDGED if self.judge is not None else ())
+        other = replace(self, left_out=[])
+        vars(other).update({name: getattr(self, name) for name in names})
+        captions, ids = [p.caption for p in prompts], [p.id for p in prompts]
+        vars(other)["_samples"] = (prompts, pixels, TokenSet(self.spec, ids, captions, codes))
+        return other
 
     @cached_property
     def train(self) -> ImageSet:
