@@ -9,11 +9,10 @@ import argparse
 import copy
 import itertools
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from ruamel.yaml import YAML, YAMLError
 
 from vqpriors.core.params import Params, Seed, read_params
@@ -121,7 +120,7 @@ def tune(grid: Mapping[str, list[Any]], *, num_pictures: int) -> None:
         print("  ".join(cells(rows[-1], [*names, *COLUMNS])), flush=True)
     floors = {name: rows[0].get(f"{name}_real") for name in COLUMNS}
     print("  ".join(cells(dict.fromkeys(names, "real") | floors, [*names, *COLUMNS])))
-    best = settings[best_row(pd.DataFrame(rows))]
+    best = settings[best_row(rows)]
     print("best:", " ".join(f"-S {key}={value}" for key, value in best.items()))
 
 
@@ -154,22 +153,26 @@ def measure(sampler: StageSampler, inputs: Inputs, *, num_pictures: int) -> dict
     metrics: dict[str, Any] = {}
     for module in MEASURES:
         metrics |= module.measure(drawn)
-    worst = classes.table(drawn)["conformity_real"].min()
-    return metrics | ({} if worst != worst else {"conformity_worst_real": float(worst)})
+    real = classes.table(drawn)["conformity_real"].tolist()
+    return metrics | ({"conformity_worst_real": min(real)} if real else {})
 
 
-def best_row(table: pd.DataFrame) -> int:
-    """Return the number of the best row by the rule above; without enough coverage, the nearest.
+def best_row(rows: Sequence[Mapping[str, Any]]) -> int:
+    """Return the number of the best row by the rule above, or that of most coverage.
 
     Args:
-        table: Rows with "coverage", "coverage_real", "conformity" and, if there are classes,
+        rows: Metrics: "coverage", "coverage_real", "conformity" and, if there are classes,
             "conformity_worst".
     """
-    by = "conformity_worst" if "conformity_worst" in table else "conformity"
-    varied = table[table["coverage"] >= COVERAGE_SHARE * table["coverage_real"]]
-    if varied.empty:
-        return int(table["coverage"].idxmax())
-    return int(varied.sort_values([by, "coverage"], ascending=False, kind="stable").index[0])
+    by = "conformity_worst" if "conformity_worst" in rows[0] else "conformity"
+    varied = [
+        number
+        for number, row in enumerate(rows)
+        if row["coverage"] >= COVERAGE_SHARE * row["coverage_real"]
+    ]
+    if not varied:
+        return max(range(len(rows)), key=lambda number: rows[number]["coverage"])
+    return max(varied, key=lambda number: (rows[number][by], rows[number]["coverage"]))
 
 
 def cells(row: Mapping[str, Any], columns: list[str]) -> Iterator[str]:

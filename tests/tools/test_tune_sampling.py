@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from tests.checkout import copy_unlocked, tiny_params
@@ -34,19 +33,17 @@ def inputs_of(split):
     )
 
 
-def table(**columns):
-    return pd.DataFrame({"coverage_real": 0.8} | columns)
-
-
 def test_best_setting_has_the_highest_worst_class_among_those_with_enough_coverage():
-    rows = table(
-        conformity=[0.99, 0.9, 0.8, 0.8],
-        conformity_worst=[0.9, 0.6, 0.7, 0.7],
-        coverage=[0.75, 0.9, 0.77, 0.78],
-    )
+    found = [(0.99, 0.9, 0.75), (0.9, 0.6, 0.9), (0.8, 0.7, 0.77), (0.8, 0.7, 0.78)]
+    rows = [
+        {"conformity": a, "conformity_worst": b, "coverage": c, "coverage_real": 0.8}
+        for a, b, c in found
+    ]
     assert tune_sampling.best_row(rows) == 3
-    assert tune_sampling.best_row(rows.drop(columns="conformity_worst")) == 1
-    assert tune_sampling.best_row(rows.assign(coverage=[0.1, 0.2, 0.3, 0.2])) == 2
+    for row in rows:
+        del row["conformity_worst"]
+    assert tune_sampling.best_row(rows) == 1
+    assert tune_sampling.best_row([row | {"coverage_real": 0.99} for row in rows]) == 1
 
 
 def test_other_samples_are_measured_as_those_of_the_run(checkout):
