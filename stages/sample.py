@@ -48,6 +48,11 @@ def main(params: Params) -> None:
             sheets=sheets,
         )
     print(f"{len(prompts):,} pictures, {1 / seconds:.1f} per second")
+    if sampler.compared_pictures < config.compared_pictures:
+        print(
+            f"numbers of steps compared on {sampler.compared_pictures} pictures, not "
+            f"{config.compared_pictures}: limited by sample.compared_tflop"
+        )
 
 
 def _write_captions(sampler: StageSampler, real: TokenSet) -> list[WrittenCaption]:
@@ -60,7 +65,7 @@ def _write_captions(sampler: StageSampler, real: TokenSet) -> list[WrittenCaptio
 
 def _compare_steps(sampler: StageSampler, real: TokenSet) -> tuple[list[Comparison], pd.DataFrame]:
     """Draw the same prompts with different numbers of decoding steps, and time each."""
-    prompts = choose_prompts([], real, limit=sampler.config.compared_pictures)
+    prompts = choose_prompts([], real, limit=sampler.compared_pictures)
     captions = [prompt.caption for prompt in prompts]
     found, seconds = [], {}
     for steps in sampler.compared_steps:

@@ -107,6 +107,7 @@ TINY: dict[str, Any] = {
     "sample.sheet_edits": 2,
     "sample.compared_steps": [1, 3],
     "sample.compared_pictures": 50,
+    "sample.compared_tflop": 1.0,
     "sample.captions.num_pictures": 10,
     "sample.captions.steps": 4,
     "evaluate.bound_samples": 2,

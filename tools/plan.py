@@ -14,6 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from vqpriors.core.hardware import peak_memory
 from vqpriors.core.params import read_params
 from vqpriors.core.phases import Phase
+from vqpriors.core.registry import kind_names
+from vqpriors.inference.stage_sampler import SAMPLERS, SampleConfig, compared_pictures
 from vqpriors.training.run import TrainingRun
 from vqpriors.training.session import TrainingTask, seed_stage
 
@@ -105,8 +107,28 @@ def plan(stage: str) -> Iterator[str]:
             f"{cost.flops / 1e9:,.1f} GFLOP a step, {rate:,.0f} GFLOP/s"
         )
     yield f"memory      {peak_memory(device) / 1e9:.1f} GB on {device}"
+    if codes and task.model.primitive == "masked":
+        rate = sum(c.flops for c in costs.values()) / sum(c.seconds for c in costs.values())
+        yield compared_line(size, codes, rate)
     total = sum(cost.minutes for cost in costs.values())
     yield f"time        {total:.1f} minutes with {run.accelerator.num_processes} process(es)"
+
+
+def compared_line(parameters: int, codes: int, rate: float) -> str:
+    """Return the cost of comparing numbers of decoding steps in the stage `sample`.
+
+    Args:
+        parameters: Parameters of the prior.
+        codes: Codes of a picture.
+        rate: Operations per second.
+    """
+    config = read_params("sample").section("sample", SampleConfig, besides=kind_names(SAMPLERS))
+    steps = list(dict.fromkeys(config.compared_steps))
+    count, tflop = compared_pictures(config, passes=sum(steps), parameters=parameters, codes=codes)
+    return (
+        f"comparison  in sample: {count:,} pictures with each of {len(steps)} numbers of steps, "
+        f"{tflop:.1f} TFLOP: {tflop * 1e12 / rate / 60:.1f} minutes"
+    )
 
 
 def measure(run: TrainingRun, task: TrainingTask, phase: Phase) -> Cost:

@@ -10,7 +10,7 @@ from vqpriors.core.params import Params
 from vqpriors.data.tokens import TokenSet
 from vqpriors.inference.editing import edit_mask
 from vqpriors.inference.settings import SamplingOptions
-from vqpriors.inference.stage_sampler import load_stage_sampler
+from vqpriors.inference.stage_sampler import compared_pictures, load_stage_sampler
 
 CHANGES = {"sample__sheet_temperatures": [0.5, 9.0, 0.5]}
 
@@ -85,3 +85,27 @@ def test_timed_pictures_are_drawn_in_the_given_steps(sampler):
     differs = (codes != sampler.sample_codes(CAPTIONS, purpose="x", steps=4)).any()
     assert differs == sampler.generator.has_steps
     assert seconds > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("tflop", "guidance", "expected"),
+    [(1e-6, 1.0, 2), (1e-6, 2.0, 1), (1e-9, 1.0, 1), (1.0, 1.0, 7)],
+)
+def test_compared_pictures_keep_to_the_budget(sampler, tflop, guidance, expected):
+    """10 passes over 4 codes with 5,000 parameters take 0.4 million operations a picture."""
+    changes = {"compared_tflop": tflop, "guidance": guidance, "compared_pictures": 7}
+    config = sampler.config.model_copy(update=changes)
+    factor = 2 if guidance == 2 else 1
+    count, used = compared_pictures(config, passes=10, parameters=5000, codes=4)
+    assert count == expected
+    assert used == pytest.approx(expected * 0.4e-6 * factor)
+
+
+def test_compared_pictures_cost_all_passes_of_a_masked_prior_and_one_of_a_stepwise_one(sampler):
+    generator = sampler.generator
+    passes = sum(sampler.compared_steps) if generator.has_steps else 1
+    parameters = sum(weight.numel() for weight in generator.prior.parameters())
+    expected, _ = compared_pictures(
+        sampler.config, passes=passes, parameters=parameters, codes=generator.spec.length
+    )
+    assert sampler.compared_pictures == expected

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.checkout import copy_checkout, copy_unlocked, run, tiny_params
+from tests.checkout import copy_checkout, copy_unlocked, run, set_value, tiny_params
 from tests.faults.stage import declared_params
 from tests.tiny import phase, train_config
 from tools import plan
@@ -25,8 +25,9 @@ def checkout(reproduced, tmp_path, monkeypatch):
 
 
 def lines_of(stage, monkeypatch):
-    params = Params(declared_params(stage, tiny_params()))
-    monkeypatch.setattr(plan, "read_params", lambda _: params)
+    monkeypatch.setattr(
+        plan, "read_params", lambda name: Params(declared_params(name, tiny_params()))
+    )
     return list(plan.plan(stage))
 
 
@@ -44,6 +45,21 @@ def test_plan_describes_the_run(checkout, monkeypatch, stage):
     total = float(re.search(r"^time +([\d.]+) minutes with 1 process", lines[-1])[1])
     assert total == pytest.approx(sum(minutes), abs=0.05 * (1 + len(minutes)))
     assert 0.05 < float(re.search(r"^memory +([\d.]+) GB on cpu$", lines[-2])[1]) < 20
+
+
+def test_comparison_of_steps_is_planned_as_it_is_drawn(monkeypatch):
+    """5 pictures with 1, 4 and 8 steps and 1 million parameters, at 1 GFLOP a second."""
+    params = tiny_params()
+    for key, value in (("compared_steps", [1, 4, 8, 4]), ("compared_tflop", 0.014)):
+        set_value(params, f"sample.{key}", value)
+    set_value(params, "sample.guidance", 2.0)
+    monkeypatch.setattr(plan, "read_params", lambda name: Params(declared_params(name, params)))
+    line = plan.compared_line(parameters=1_000_000, codes=49, rate=1e9)
+    tflop = 2 * 2 * 13 * 49 * 1e6 * 5 / 1e12
+    assert line == (
+        "comparison  in sample: 5 pictures with each of 3 numbers of steps, "
+        f"{tflop:.1f} TFLOP: {tflop * 1000 / 60:.1f} minutes"
+    )
 
 
 class Rows:

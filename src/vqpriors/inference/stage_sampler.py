@@ -34,6 +34,7 @@ class SampleConfig(SamplingDefaults):
     sheet_edits: int = Field(ge=1)
     compared_steps: list[Annotated[int, Field(ge=1)]]
     compared_pictures: int = Field(ge=1)
+    compared_tflop: float = Field(gt=0)
 
 
 @dataclass
@@ -56,6 +57,17 @@ class StageSampler:
         if not self.generator.has_steps:
             return [self.generator.spec.length]
         return list(dict.fromkeys(self.config.compared_steps))
+
+    @property
+    def compared_pictures(self) -> int:
+        """Pictures to draw with each of the compared numbers of steps."""
+        count, _ = compared_pictures(
+            self.config,
+            passes=sum(self.compared_steps) if self.generator.has_steps else 1,
+            parameters=sum(weight.numel() for weight in self.generator.prior.parameters()),
+            codes=self.generator.spec.length,
+        )
+        return count
 
     def sample_codes(
         self,
@@ -126,6 +138,29 @@ class StageSampler:
             drawn = self.sample_codes(captions, purpose=edit, known=(codes, keep))
             for row in zip(captions, drawn.tolist(), keep.tolist(), strict=True):
                 yield SheetRow("edits", edit, *row)
+
+
+def compared_pictures(
+    config: SampleConfig, *, passes: int, parameters: int, codes: int
+) -> tuple[int, float]:
+    """Return how many pictures to draw with each of the compared numbers of decoding steps.
+
+    At least one; at most `compared_pictures`, and as many as `compared_tflop` allows. A pass over a
+    picture is taken to cost two operations for each parameter and code, twice with guidance.
+
+    Args:
+        config: The keys of `sample`.
+        passes: Passes over a picture's codes, with all of these numbers of steps together.
+        parameters: Parameters of the prior.
+        codes: Codes of a picture.
+
+    Returns:
+        The number of pictures, and their operations in TFLOP.
+    """
+    passes *= 1 if config.guidance == 1 else 2
+    tflop = 2e-12 * parameters * codes * passes
+    count = max(1, min(config.compared_pictures, int(config.compared_tflop / tflop)))
+    return count, count * tflop
 
 
 def load_stage_sampler(folder: Path, params: Params, *, seed: int) -> StageSampler:
