@@ -306,7 +306,7 @@ def test_table_of_steps_is_of_the_compared_pictures(reproduced):
 @pytest.mark.parametrize(
     "prompts",
     [
-        ["a small red one on a gray background"],
+        ["a small red one on a white background"],
         pytest.param(["a cat", "a dog"], marks=pytest.mark.slow),
     ],
 )

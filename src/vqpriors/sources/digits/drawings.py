@@ -5,6 +5,7 @@ and digit occur in the held-out splits only: they measure whether a prior genera
 combinations that it was not trained on.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -21,14 +22,13 @@ from vqpriors.sources.digits.handwriting import UNCHANGED, Handwriting, Warp, lo
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 COLORS = {
     "red": (232, 36, 48),
-    "orange": (255, 124, 0),
     "yellow": (255, 208, 0),
     "green": (34, 188, 80),
     "blue": (52, 120, 255),
-    "purple": (184, 80, 238),
+    "pink": (255, 80, 190),
     "white": (255, 255, 255),
 }
-BACKGROUNDS = {"black": (0, 0, 0), "gray": (68, 68, 68), "white": (255, 255, 255)}
+BACKGROUNDS = {"black": (0, 0, 0), "white": (255, 255, 255)}
 SIZES = ("small", "large")
 SPLITS = ("train", "validation", "test")
 _SHARES = (0.75, 0.10)  # of the glyphs, for train and validation; test has the rest
@@ -60,7 +60,7 @@ class Config(Section):
     rotation: float = Field(ge=0, le=45)
     shear: float = Field(ge=0, le=1)
     zoom: float = Field(ge=0, lt=1)
-    unseen_pairs: int = Field(ge=0, le=60)  # more could leave a digit without a seen colour
+    unseen_pairs: int = Field(ge=0, le=50)  # more could leave a digit without a seen colour
 
     @model_validator(mode="after")
     def _fits(self) -> "Config":
@@ -219,14 +219,18 @@ def unseen_pairs(count: int, *, seed: int) -> list[tuple[str, str]]:
     """Choose distinct pairs of colour and digit, spread evenly over colours and over digits.
 
     Args:
-        count: Number of pairs; up to 7, no colour and no digit occurs twice.
+        count: Number of pairs; up to 6, no colour and no digit occurs twice.
         seed: Seed of the choice.
     """
     generator = np.random.default_rng([seed, 2])
     colors = generator.permutation(list(COLORS))
     words = generator.permutation(WORDS)
-    # 7 colours and 10 digits have no common factor, so cycling through both gives every pair once
-    return [(str(colors[i % len(colors)]), str(words[i % len(words)])) for i in range(count)]
+    # Cycling through both gives every pair of a cycle once; the next cycle is shifted by a digit.
+    cycle = math.lcm(len(colors), len(words))
+    return [
+        (str(colors[i % len(colors)]), str(words[(i + i // cycle) % len(words)]))
+        for i in range(count)
+    ]
 
 
 def _cycle(items: list[Attributes], generator: np.random.Generator) -> Iterator[Attributes]:
