@@ -426,6 +426,7 @@ class Visitor:
         self.find(f"return document.querySelectorAll('[role=option]')[{number}]").click()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_browser_draws_contacts_no_other_machine_and_escapes_prompts(captioner, stepwise, tmp_path):
     write_pictures(tmp_path / "data", [MARKUP])

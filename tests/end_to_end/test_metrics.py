@@ -303,13 +303,8 @@ def test_table_of_steps_is_of_the_compared_pictures(reproduced):
     assert table["frechet_distance"][0] > 0
 
 
-@pytest.mark.parametrize(
-    "prompts",
-    [
-        ["a small red one on a white background"],
-        pytest.param(["a cat", "a dog"], marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("prompts", [["a small red one on a white background"], ["a cat", "a dog"]])
 def test_own_prompts_are_evaluated_without_distances(reproduced, tmp_path, prompts):
     folder = copy_checkout(reproduced.folder, tmp_path / "checkout")
     changes = ["-S", f"sample.prompts={json.dumps(prompts)}", "-S", "judge.kind=captions"]

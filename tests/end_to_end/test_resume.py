@@ -88,14 +88,8 @@ def test_second_run_waits_for_the_orphan_of_a_killed_dvc_and_keeps_its_work(repr
     assert not (untrained / ".runs").exists()
 
 
-@pytest.mark.parametrize(
-    "number",
-    [
-        signal.SIGTERM,
-        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
-        pytest.param(signal.SIGUSR1, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_run_stopped_by_a_signal_saves_reports_one_line_and_resumes(reproduced, untrained, number):
     before = (untrained / "metrics/train_prior/metrics.json").read_bytes()
     stopped = run(

@@ -57,6 +57,7 @@ def held(folder, rank):
     return json.loads((folder / f"held-{rank}.json").read_text())
 
 
+@pytest.mark.slow
 def test_model_sharded_by_accelerates_launcher_trains_as_a_full_one(tmp_path):
     settings = {"grad_accum_steps": 2}
     expected = trained("prior", tmp_path / "1", count=1, settings=settings)
