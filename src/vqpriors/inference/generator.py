@@ -4,63 +4,44 @@ generator = Generator.load("data")
 pictures = generator("a small red seven on a white background", num_samples=4)
 """
 
-import weakref
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
-from vqpriors.core.params import Kind
 from vqpriors.core.seeds import derived_seed
-from vqpriors.data.decoding import ImageConfig, fit
-from vqpriors.data.tokens import TokenSpec
+from vqpriors.data.decoding import fit
+from vqpriors.inference.arguments import Given, public, read_picture, read_pictures, to_device
 from vqpriors.inference.editing import codes_to_keep, edit_mask
 from vqpriors.inference.loading import load_parts, open_source, push_generator, save_generator
+from vqpriors.inference.model import FolderKeeper, TrainedModel
 from vqpriors.inference.pictures import PictureCallback, preview_callback, to_pictures
-from vqpriors.inference.settings import (
-    SamplingDefaults,
-    SamplingOptions,
-    read_settings,
-    repeat_prompts,
-)
+from vqpriors.inference.settings import SamplingOptions, read_settings, repeat_prompts
 from vqpriors.sampling.base.captioning import caption_codes
 from vqpriors.sampling.base.sampler import Callback, no_callback, sample_codes
-from vqpriors.text.base.encoder import TextEncoder
 from vqpriors.tokenizer.base.coding import decode_codes, encode_pixels
 
 
-@dataclass
-class Generator:
+class Generator(TrainedModel):
     """A trained model that draws pictures from prompts, redraws parts of them and captions them.
 
-    Attributes:
-        prior: The prior: a distribution over codes, given a caption.
-        tokenizer: Converts pictures to codes and back.
-        spec: Grid and codebook of the codes.
-        encoder: The text encoder.
-        image: Size and channels of the pictures.
-        arch: The kind of prior, such as "cftn2".
-        folder: The folder that the parts were loaded from.
-        defaults: Defaults of the sampling options.
-        sampler: The sampler, with its settings.
+    Wherever a method takes a picture, it also takes the path of a PNG, JPEG or WebP file.
+    Its attributes are those of `TrainedModel`.
     """
 
-    prior: Any
-    tokenizer: Any
-    spec: TokenSpec
-    encoder: TextEncoder
-    image: ImageConfig
-    arch: str
-    folder: Path
-    defaults: SamplingDefaults
-    sampler: Kind
-
     @classmethod
-    def load(cls, source: str | Path = "data", revision: str | None = None) -> "Generator":
+    @public("Generator.load")
+    def load(
+        cls,
+        source: str | Path = "data",
+        revision: str | None = None,
+        *,
+        device: str | torch.device | None = None,
+    ) -> "Generator":
         """Load the outputs of a checkout's stages, a saved generator, or one from the Hub.
 
         Args:
@@ -68,18 +49,22 @@ class Generator:
                 checkout's params.yaml beside it; or a Hub id, if there is no such folder.
             revision: For a folder, a commit or DVC experiment to take the parts from; they are
                 loaded by the current code. On the Hub, a commit, tag or branch.
+            device: Device of the networks, such as "cpu" or "cuda:1"; None for the first GPU, or
+                the CPU if there is none.
 
         Raises:
-            ValueError: If there is no such source or revision, or a part is missing, damaged or
-                was trained with other parts.
+            ValueError: If there is no such source, revision or device, or a part is missing,
+                damaged or was trained with other parts.
         """
+        if not isinstance(source, (str, Path)):
+            raise ValueError(f"source: must be a folder or a Hub id, got {type(source).__name__}")
+        place = to_device(device)
         with ExitStack() as stack:
-            parts = load_parts(stack.enter_context(open_source(source, revision)))
-            generator = cls(*parts, *read_settings(parts.folder, parts.prior.primitive))
-            # `save` reads the temporary copy of a revision: keep it as long as the generator.
-            weakref.finalize(generator, stack.pop_all().close)
-        return generator
+            parts = load_parts(stack.enter_context(open_source(source, revision)), place)
+            settings = read_settings(parts.folder, parts.prior.primitive)
+            return cls(*parts, *settings, keeper=FolderKeeper(stack))
 
+    @public("generator.save")
     def save(self, path: str | Path, *, name: str | None = None) -> None:
         """Write a folder that `load` reads, or replace one that `save` has written.
 
@@ -92,6 +77,7 @@ class Generator:
         """
         save_generator(self, Path(path), name)
 
+    @public("generator.push")
     def push(self, repository: str, *, private: bool = True, revision: str | None = None) -> str:
         """Upload to the Hugging Face Hub, with a model card, in one commit; return the address.
 
@@ -107,6 +93,7 @@ class Generator:
         """
         return push_generator(self, repository, is_private=private, branch=revision)
 
+    @public("generator")
     def __call__(
         self,
         prompt: str | Sequence[str],
@@ -138,10 +125,11 @@ class Generator:
         prompts = repeat_prompts(prompt, num_samples)
         return self._draw(prompts, SamplingOptions(steps, temperature, guidance, seed), callback)
 
+    @public("generator.inpaint")
     def inpaint(
         self,
-        picture: Image.Image,
-        mask: Image.Image,
+        picture: Given,
+        mask: Given,
         prompt: str = "",
         *,
         num_samples: int = 1,
@@ -157,6 +145,7 @@ class Generator:
         and the mask with it. The prompt describes the whole picture. Other arguments and errors are
         those of `__call__`; there is also a ValueError if the mask marks nothing.
         """
+        picture, mask = read_picture("picture", picture), read_picture("mask", mask)
         marked = fit(mask, self.image.model_copy(update={"channels": 1}))[0] >= 128
         keep = codes_to_keep(marked, *self.spec.grid)
         if keep.all():
@@ -166,9 +155,10 @@ class Generator:
         known = self._known(picture, keep[None], num_samples)
         return self._draw(prompts, options, callback, known)
 
+    @public("generator.vary")
     def vary(
         self,
-        picture: Image.Image,
+        picture: Given,
         prompt: str = "",
         *,
         num_samples: int = 1,
@@ -179,46 +169,36 @@ class Generator:
         callback: PictureCallback | None = None,
     ) -> list[Image.Image]:
         """Redraw a random half of a picture's codes, another half in each sample; as `inpaint`."""
+        picture = read_picture("picture", picture)
         options = SamplingOptions(steps, temperature, guidance, seed)
         prompts, grid = repeat_prompts(prompt, num_samples), self.spec.grid
         keep = edit_mask("variation", *grid, count=num_samples, seed=seed)
         known = self._known(picture, keep, num_samples)
         return self._draw(prompts, options, callback, known)
 
-    def caption(self, picture: Image.Image | Sequence[Image.Image], *, seed: int = 0) -> list[str]:
+    @public("generator.caption")
+    def caption(self, picture: Given | Sequence[Given], *, seed: int = 0) -> list[str]:
         """Generate a caption for each picture, of any size and mode.
 
         Raises:
-            ValueError: If the prior can't caption.
+            ValueError: If the prior can't caption, or there is no picture.
         """
         if not self.is_captioner:
             fix = "train one that does (`dvc exp run -S prior.arch=cftn2`)"
             raise ValueError(f"prior.arch: this prior writes no captions; {fix}")
-        pictures = [picture] if isinstance(picture, Image.Image) else list(picture)
-        return self.caption_codes(self.encode(pictures), seed=seed)
+        options = SamplingOptions(seed=seed)
+        return self.caption_codes(self.encode(picture), seed=options.seed)
 
-    def reconstruct(self, picture: Image.Image) -> Image.Image:
+    @public("generator.reconstruct")
+    def reconstruct(self, picture: Given) -> Image.Image:
         """Encode and decode a picture."""
         return to_pictures(self.decode(self.encode([picture])))[0]
 
-    @property
-    def has_steps(self) -> bool:
-        """Whether the number of decoding steps can be chosen."""
-        return self.sampler.module.HAS_STEPS
-
-    @property
-    def reads_text(self) -> bool:
-        """Whether pictures depend on prompts."""
-        return self.encoder.shape.length > 0
-
-    @property
-    def is_captioner(self) -> bool:
-        """Whether the prior can caption pictures."""
-        return self.prior.is_captioner
-
-    def encode(self, pictures: Sequence[Image.Image]) -> np.ndarray:
-        """Encode pictures to codes, (M, N) uint16."""
-        pixels = np.stack([fit(picture, self.image) for picture in pictures])
+    @public("generator.encode")
+    def encode(self, pictures: Given | Sequence[Given]) -> np.ndarray:
+        """Encode one or several pictures to codes, (M, N) uint16."""
+        read = read_pictures("picture", pictures)
+        pixels = np.stack([fit(picture, self.image) for picture in read])
         return encode_pixels(self.tokenizer, pixels, **self._batching)
 
     def decode(self, codes: np.ndarray) -> np.ndarray:

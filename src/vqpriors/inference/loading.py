@@ -1,5 +1,6 @@
 """Loading of a generator's parts from a folder, a DVC revision or the Hub, and saving them."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -8,8 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
+
 from vqpriors.core.artifact import MANIFEST, new_folder, require_replaceable, verify
-from vqpriors.core.hardware import best_device
 from vqpriors.data.decoding import ImageConfig
 from vqpriors.data.tokens import TokenSpec
 from vqpriors.inference.bundle import CARD, CHECKOUT_FILES, PARTS, SETTINGS
@@ -32,6 +34,7 @@ class Parts(NamedTuple):
     image: ImageConfig
     arch: str
     folder: Path
+    fingerprint: str
 
 
 @contextmanager
@@ -56,16 +59,15 @@ def open_source(source: str | Path, revision: str | None) -> Iterator[Path]:
     yield folder
 
 
-def load_parts(folder: Path) -> Parts:
-    """Load the parts in a folder, on the first GPU or the CPU.
+def load_parts(folder: Path, device: torch.device) -> Parts:
+    """Load the parts in a folder to a device.
 
     Raises:
         ValueError: If a part is damaged or was trained with other parts.
     """
-    device = best_device()
     tokenizer, spec = load_tokenizer(folder / "tokenizer", device)
-    fingerprint = verify(folder / "text")
-    prior = load_prior(folder / "prior", device, tokenizer=spec.fingerprint, encoder=fingerprint)
+    text = verify(folder / "text")
+    prior = load_prior(folder / "prior", device, tokenizer=spec.fingerprint, encoder=text)
     config = json.loads((folder / "tokenizer/config.json").read_text())
     image = ImageConfig(
         size=config["image_size"],
@@ -74,7 +76,9 @@ def load_parts(folder: Path) -> Parts:
         background="#ffffff",
     )
     arch = json.loads((folder / "prior/config.json").read_text())["arch"]
-    return Parts(prior, tokenizer, spec, load_encoder(folder / "text"), image, arch, folder)
+    encoder = load_encoder(folder / "text")
+    fingerprint = hashlib.sha256((folder / "prior" / MANIFEST).read_bytes()).hexdigest()
+    return Parts(prior, tokenizer, spec, encoder, image, arch, folder, fingerprint)
 
 
 def save_generator(generator: "Generator", path: Path, name: str | None) -> None:

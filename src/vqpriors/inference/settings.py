@@ -10,6 +10,7 @@ from pydantic import Field
 from vqpriors.core.hardware import Precision
 from vqpriors.core.params import Kind, Section, check
 from vqpriors.core.registry import load_kind
+from vqpriors.inference.arguments import to_integer, to_number, to_texts
 from vqpriors.inference.bundle import SETTINGS
 from vqpriors.inference.limits import MAX_PICTURES, MAX_PROMPT_LENGTH, MAX_STEPS
 from vqpriors.sampling.base.captioning import CaptionConfig
@@ -25,6 +26,9 @@ class SamplingDefaults(Section):
     batch_size: int = Field(ge=1)
     precision: Precision
     captions: CaptionConfig
+
+
+_TYPES = {"steps": to_integer, "temperature": to_number, "guidance": to_number}
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,13 @@ class SamplingOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raise a ValueError that names the option that is out of range."""
+        """Raise a ValueError that names the option that is of another type or out of range."""
+        values: dict[str, Any] = {"seed": to_integer("seed", self.seed)}
+        for name, convert in _TYPES.items():
+            if (value := getattr(self, name)) is not None:
+                values[name] = convert(name, value)
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
         if self.steps is not None and not 1 <= self.steps <= MAX_STEPS:
             raise ValueError(f"steps: must be 1 to {MAX_STEPS}, got {self.steps}")
         for name in ("temperature", "guidance"):
@@ -59,9 +69,10 @@ def repeat_prompts(prompt: str | Sequence[str], num_samples: int) -> list[str]:
     """Repeat each prompt `num_samples` times.
 
     Raises:
-        ValueError: If that gives no pictures or too many, or a prompt is too long.
+        ValueError: If that gives no pictures or too many, a prompt is too long, or either is of
+            another type.
     """
-    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    prompts, num_samples = to_texts("prompt", prompt), to_integer("num_samples", num_samples)
     if num_samples < 1 or not 1 <= len(prompts) * num_samples <= MAX_PICTURES:
         raise ValueError(
             f"num_samples: must give 1 to {MAX_PICTURES:,} pictures in all, got {num_samples} of "

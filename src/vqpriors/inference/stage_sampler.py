@@ -9,6 +9,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from vqpriors.core.hardware import best_device
 from vqpriors.core.params import Kind, Params
 from vqpriors.core.registry import kind_names, load_kind
 from vqpriors.data.samples import SheetRow
@@ -173,7 +174,7 @@ def load_stage_sampler(folder: Path, params: Params, *, seed: int) -> StageSampl
     config = params.section("sample", SampleConfig, besides=kind_names(SAMPLERS))
     # All samplers' sections are params of the stage, so all are checked, not only the chosen one.
     samplers = {kind: _read_sampler(kind, params) for kind in kind_names(SAMPLERS)}
-    parts = load_parts(folder)
+    parts = load_parts(folder, best_device())
     sampler = samplers[choose_sampler(config.sampler, parts.prior.primitive)]
     return StageSampler(Generator(*parts, config, sampler), config, seed)
 
