@@ -1,6 +1,7 @@
 """Image generation with discrete tokens: tokenizers, priors, samplers and their evaluation.
 
-`from vqpriors import Generator` imports the generator, and torch with it, on first use.
+`from vqpriors import Generator` imports the generator, and torch with it, on first use;
+`vqpriors.__version__` is the version of the installed package.
 """
 
 from importlib import import_module
@@ -10,4 +11,15 @@ from typing import Any
 def __getattr__(name: str) -> Any:
     if name == "Generator":
         return import_module("vqpriors.inference.generator").Generator
+    if name == "__version__":
+        return _version()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("vqpriors")
+    except PackageNotFoundError:  # run from a checkout by its path
+        return "unknown"

@@ -1,25 +1,25 @@
-"""`python -m vqpriors`: draw pictures from prompts, edit and caption them, share the model."""
+"""Draw pictures from prompts, edit and caption them, share the model."""
 
 import argparse
+import logging
 import os
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from vqpriors.inference.limits import EXAMPLE_PROMPT, MAX_PIXELS
+from vqpriors.cli.abilities import abilities_of, read_abilities
+from vqpriors.cli.drawing import generate, open_picture
+from vqpriors.cli.options import build_parser
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+_LOG = logging.getLogger("vqpriors")
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; on an error print one line and exit with code 1."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    options = build_parser(__doc__ or "").parse_args(arguments)
     try:
-        options.run(options)
+        with _logging_in_one_line(options.command, options.log_level):
+            COMMANDS[options.command](options)
     except (ValueError, OSError) as error:
         if options.debug:
             raise
@@ -29,201 +29,52 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"error: {options.command}: {' '.join(str(reason).split())}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m vqpriors", description=__doc__)
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    commands = parser.add_subparsers(dest="command", required=True)
-    _add_generate(commands)
-    _add_caption(commands)
-    _add_push(commands)
-    _add_demo(commands)
-    return parser
+@contextmanager
+def _logging_in_one_line(command: str, level: str) -> Iterator[None]:
+    """Print messages as `<level>: <command>: <message>`; at debug, also those of other packages."""
+    logger = logging.getLogger() if level == "debug" else _LOG
+    before, handler = logger.level, logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter(command))
+    logger.addHandler(handler)
+    logger.setLevel(level.upper())
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
-def _add_generate(commands: "Commands") -> None:
-    draw = commands.add_parser("generate", help="draw pictures from prompts, or redraw a picture")
-    draw.set_defaults(run=_generate)
-    draw.add_argument(
-        "--prompt",
-        action="append",
-        default=[],
-        help=f'a description, such as "{EXAMPLE_PROMPT}"; may be repeated',
-    )
-    draw.add_argument(
-        "--prompts", type=Path, metavar="FILE", help="text file with one prompt per line"
-    )
-    draw.add_argument(
-        "--num-samples", type=int, default=1, metavar="N", help="pictures per prompt (default: 1)"
-    )
-    draw.add_argument(
-        "--inpaint",
-        type=Path,
-        nargs=2,
-        metavar=("PICTURE", "MASK"),
-        help="redraw the white part of a mask (masked priors only)",
-    )
-    draw.add_argument(
-        "--vary",
-        type=Path,
-        metavar="PICTURE",
-        help="redraw a random half of a picture's codes (masked priors only)",
-    )
-    draw.add_argument(
-        "--steps",
-        type=int,
-        metavar="N",
-        help="decoding steps (masked priors only; default: params.yaml)",
-    )
-    draw.add_argument(
-        "--temperature",
-        type=float,
-        metavar="T",
-        help="divides the logits; 0 takes the likeliest codes (default: params.yaml)",
-    )
-    draw.add_argument(
-        "--guidance",
-        type=float,
-        metavar="S",
-        help="guidance scale, 1 for none (default: params.yaml)",
-    )
-    draw.add_argument("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
-    draw.add_argument(
-        "--animate", action="store_true", help="also save the decoding steps as sheet.gif"
-    )
-    draw.add_argument(
-        "--out",
-        type=Path,
-        default=Path("samples"),
-        metavar="FOLDER",
-        help="folder for the pictures (default: samples)",
-    )
-    _add_source(draw)
+class _Formatter(logging.Formatter):
+    def __init__(self, command: str):
+        super().__init__()
+        self.command = command
 
-
-def _add_caption(commands: "Commands") -> None:
-    caption = commands.add_parser("caption", help="caption pictures")
-    caption.set_defaults(run=_caption)
-    caption.add_argument("pictures", type=Path, nargs="+", help="PNG, JPEG or WebP files")
-    caption.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="random seed (default: 0)"
-    )
-    _add_source(caption)
-
-
-def _add_push(commands: "Commands") -> None:
-    push = commands.add_parser("push", help="upload a trained model to the Hugging Face Hub")
-    push.set_defaults(run=_push)
-    push.add_argument("repository", help="Hub id, owner/name; created as private if missing")
-    push.add_argument("--public", action="store_true", help="create the repository as public")
-    _add_source(push)
-
-
-def _add_demo(commands: "Commands") -> None:
-    demo = commands.add_parser("demo", help="serve a web page to draw with, on this machine only")
-    demo.set_defaults(run=_demo)
-    demo.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
-    demo.add_argument(
-        "--from",
-        dest="folders",
-        action="append",
-        metavar="SOURCE",
-        help="folder with a trained model, or a Hub id (default: data); repeat to offer several",
-    )
-
-
-def _add_source(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--from",
-        dest="source",
-        default="data",
-        metavar="SOURCE",
-        help="folder with a trained model, or a Hub id (default: data)",
-    )
-    command.add_argument(
-        "--rev", help="commit or DVC experiment of the folder's checkout, or revision on the Hub"
-    )
-
-
-def _generate(options: argparse.Namespace) -> None:
-    prompts = [*options.prompt, *_lines(options.prompts)]
-    if options.inpaint and options.vary:
-        raise ValueError("--vary: not together with --inpaint; leave one out")
-    redrawn = options.inpaint or ([options.vary] if options.vary else [])
-    if not prompts and not redrawn:
-        raise ValueError(f'--prompt: missing; give one, such as --prompt "{EXAMPLE_PROMPT}"')
-    if redrawn and len(prompts) > 1:
-        raise ValueError("--prompt: at most one with --inpaint or --vary")
-    images = [_open(path) for path in redrawn]
-
-    # Imported after the checks that need no model, since importing torch is slow.
-    from vqpriors.inference.generator import Generator
-
-    generator = Generator.load(options.source, options.rev)
-    names = ("num_samples", "steps", "temperature", "guidance", "seed")
-    settings = {name: getattr(options, name) for name in names}
-    frames: list[list[Image.Image]] = []
-    if options.animate:
-        _require_one_batch(
-            max(1, len(prompts)) * options.num_samples, generator.defaults.batch_size
-        )
-        settings["callback"] = frames.append
-    if options.inpaint:
-        pictures = generator.inpaint(images[0], images[1], "".join(prompts), **settings)
-    elif options.vary:
-        pictures = generator.vary(images[0], "".join(prompts), **settings)
-    else:
-        pictures = generator(prompts, **settings)
-    _save(options.out, pictures, frames, prompts or [""])
-
-
-def _require_one_batch(count: int, batch_size: int) -> None:
-    """Check that all pictures are in one batch, since batches are previewed one after another."""
-    if count > batch_size:
-        raise ValueError(
-            f"--animate: at most {batch_size:,} pictures, which is one batch (sample.batch_size), "
-            f"got {count:,}"
-        )
-
-
-def _save(
-    folder: Path,
-    drawn: list["Image.Image"],
-    frames: list[list["Image.Image"]],
-    prompts: list[str],
-) -> None:
-    from vqpriors.figures.sheets import save_png
-
-    num_samples = len(drawn) // len(prompts)
-    for number, picture in enumerate(drawn):
-        prompt, sample = divmod(number, num_samples)
-        save_png(picture, folder / f"{prompt:03d}-{sample:03d}.png")
-    save_png(_sheet(drawn, prompts), folder / "sheet.png")
-    if frames:
-        from vqpriors.figures.animation import save_gif
-
-        save_gif([_sheet(frame, prompts) for frame in frames], folder / "sheet.gif")
-    count = f"{len(drawn):,} picture{'s' * (len(drawn) > 1)}"
-    print(f"{count} and sheet.png{' and sheet.gif' if frames else ''} in {folder}")
-
-
-def _sheet(pictures: list["Image.Image"], prompts: list[str]) -> "Image.Image":
-    import numpy as np
-
-    from vqpriors.figures.sheets import captioned_sheet
-
-    pixels = [np.atleast_3d(np.asarray(picture)).transpose(2, 0, 1) for picture in pictures]
-    rows = np.stack(pixels).reshape(len(prompts), -1, *pixels[0].shape)
-    return captioned_sheet(rows, prompts)
+    def format(self, record: logging.LogRecord) -> str:
+        message = " ".join(record.getMessage().split())
+        return f"{record.levelname.lower()}: {self.command}: {message}"
 
 
 def _caption(options: argparse.Namespace) -> None:
-    pictures = [_open(path) for path in options.pictures]
+    pictures = [open_picture(path) for path in options.pictures]
+    known = read_abilities(options.source, options.rev)
+    if known:
+        known.require_captions()
 
     from vqpriors.inference.generator import Generator
 
-    captions = Generator.load(options.source, options.rev).caption(pictures, seed=options.seed)
+    generator = Generator.load(options.source, options.rev)
+    _LOG.info("loaded %r", generator)
+    abilities_of(generator).require_captions()
+    captions = generator.caption(pictures, seed=options.seed)
     for path, caption in zip(options.pictures, captions, strict=True):
         print(f"{path}: {caption}")
+
+
+def _save(options: argparse.Namespace) -> None:
+    from vqpriors.inference.generator import Generator
+
+    Generator.load(options.source, options.rev).save(options.folder)
+    print(options.folder)
 
 
 def _push(options: argparse.Namespace) -> None:
@@ -237,9 +88,8 @@ def _push(options: argparse.Namespace) -> None:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = (
-        "False"  # before the import of gradio, which may read it
-    )
+    # Before the import of gradio, which may read it.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:
         from vqpriors.demo import serve
     except ModuleNotFoundError as error:
@@ -247,29 +97,16 @@ def _demo(options: argparse.Namespace) -> None:
             raise
         raise ValueError("gradio: not installed; run `pip install -e '.[demo]'`") from None
 
-    serve(list(dict.fromkeys(options.folders or ["data"])), options.port)
+    serve(options.sources or ["data"], options.revisions or [], options.port)
 
 
-def _lines(path: Path | None) -> list[str]:
-    if path is None:
-        return []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: not UTF-8 text") from None
-    if found := [line.strip() for line in lines if line.strip()]:
-        return found
-    raise ValueError(f"{path}: no prompt in it; write one per line")
-
-
-def _open(path: Path) -> "Image.Image":
-    from vqpriors.data.decoding import BadImageError, decode
-
-    try:
-        return decode(path.read_bytes(), max_pixels=MAX_PIXELS)
-    except BadImageError as error:
-        raise ValueError(f"{path}: {error}") from None
-
+COMMANDS = {
+    "generate": generate,
+    "caption": _caption,
+    "save": _save,
+    "push": _push,
+    "demo": _demo,
+}
 
 if __name__ == "__main__":
     main()

@@ -273,12 +273,6 @@ def test_option_out_of_range_is_refused(options, problem):
         SamplingOptions(**options)
 
 
-@pytest.mark.parametrize("method", ["__call__", "inpaint", "vary"])
-def test_unknown_option_is_refused_by_name(captioner, method):
-    with pytest.raises(TypeError, match=r"got an unexpected keyword argument 'top_k'"):
-        getattr(Generator.load(captioner), method)("a red six", top_k=3)
-
-
 def test_unsupported_calls_are_refused(stepwise):
     generator = Generator.load(stepwise)
     with pytest.raises(ValueError, match=r"^steps: this prior draws one code after another"):
@@ -297,6 +291,9 @@ def test_missing_part_is_named(captioner, tmp_path, part):
         Generator.load(tmp_path / "saved")
 
 
+FILES = "sheet.png and pictures.jsonl"
+
+
 def run_main(*arguments):
     """Return the exit value of a command line: None, or its error line."""
     try:
@@ -311,17 +308,19 @@ def test_command_line_writes_pictures_and_a_sheet(folder, tmp_path, capsys):
     prompts.write_text("a green six\n\na red six\n")
     command = ["generate", "--from", folder, "--prompt", "a red seven", "--prompts", prompts]
     assert run_main(*command, "--num-samples", 2, "--out", tmp_path / "out") is None
-    assert capsys.readouterr().out == f"6 pictures and sheet.png in {tmp_path / 'out'}\n"
+    assert capsys.readouterr().out == f"6 pictures, {FILES} in {tmp_path / 'out'}\n"
     expected = Generator.load(folder)(["a red seven", "a green six", "a red six"], num_samples=2)
     names = [f"{i:03d}-{k:03d}.png" for i in range(3) for k in range(2)]
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {*names, "sheet.png"}
+    others = {"sheet.png", "pictures.jsonl"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {*names, *others}
     assert same([Image.open(tmp_path / "out" / name) for name in names], expected)
 
 
 def test_command_line_saves_the_decoding_steps_as_a_gif(folder, tmp_path, capsys):
     command = ["generate", "--from", folder, "--prompt", "a red six", "--num-samples", 2]
     assert run_main(*command, "--animate", "--out", tmp_path) is None
-    assert capsys.readouterr().out == f"2 pictures and sheet.png and sheet.gif in {tmp_path}\n"
+    files = "sheet.png, sheet.gif and pictures.jsonl"
+    assert capsys.readouterr().out == f"2 pictures, {files} in {tmp_path}\n"
     generator = Generator.load(folder)
     with Image.open(tmp_path / "sheet.gif") as film, Image.open(tmp_path / "sheet.png") as sheet:
         assert film.n_frames == (3 if generator.has_steps else generator.spec.length)
@@ -337,10 +336,12 @@ def test_command_line_redraws_and_captions(captioner, tmp_path, capsys):
     source, mask, out = tmp_path / "source.png", tmp_path / "mask.png", tmp_path / "out"
     picture().save(source)
     Image.new("L", (SIZE, SIZE), 255).save(mask)
-    given = ["generate", "--from", captioner, "--out", out]
-    assert run_main(*given, "--inpaint", source, mask, "--prompt", "a red six") is None
-    assert run_main(*given, "--vary", source, "--num-samples", 3) is None
-    assert len(list(out.glob("000-*.png"))) == 3
+    given = ["generate", "--from", captioner, "--out"]
+    inpainted = [*given, out / "inpainted", "--inpaint", source, mask, "--prompt", "a red six"]
+    assert run_main(*inpainted) is None
+    assert run_main(*given, out / "varied", "--vary", source, "--num-samples", 3) is None
+    assert len(list(out.glob("inpainted/000-*.png"))) == 1
+    assert len(list(out.glob("varied/000-*.png"))) == 3
     capsys.readouterr()
     assert run_main("caption", "--from", captioner, source) is None
     assert capsys.readouterr().out.startswith(f"{source}: ")

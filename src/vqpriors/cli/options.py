@@ -1,0 +1,174 @@
+"""Options of the command line; imports nothing slow."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vqpriors.inference.limits import EXAMPLE_PROMPT
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+LEVELS = ("error", "warning", "info", "debug")
+SAMPLES = Path("samples")
+PARAMS_DEFAULT = "(default: the model's own, from params.yaml)"
+
+
+class _Version(argparse.Action):
+    """Print the version, which is read from the installed package only if asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        import vqpriors
+
+        print(f"vqpriors {vqpriors.__version__}")
+        parser.exit()
+
+
+def build_parser(description: str) -> argparse.ArgumentParser:
+    """Build the parser; its options have the command's name as `command`."""
+    parser = argparse.ArgumentParser(prog=program_name(sys.argv[0]), description=description)
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    _add_common(parser, log_level="warning", debug=False)
+    commands = parser.add_subparsers(dest="command", required=True)
+    _add_generate(commands)
+    _add_caption(commands)
+    _add_save(commands)
+    _add_push(commands)
+    _add_demo(commands)
+    for command in commands.choices.values():  # accepted before and after the command's name
+        _add_common(command, log_level=argparse.SUPPRESS, debug=argparse.SUPPRESS)
+    return parser
+
+
+def program_name(path: str) -> str:
+    """Return how the program was called, from the first item of `sys.argv`."""
+    return "vqpriors" if Path(path).stem == "vqpriors" else "python -m vqpriors"
+
+
+def _add_common(parser: argparse.ArgumentParser, *, log_level: str, debug: Any) -> None:
+    parser.add_argument(
+        "--log-level",
+        choices=LEVELS,
+        default=log_level,
+        help="least severe messages to show; debug: also those of other packages "
+        "(default: warning)",
+    )
+    parser.add_argument(
+        "--debug", action="store_true", default=debug, help="show the traceback of an error"
+    )
+
+
+def _add_generate(commands: "Commands") -> None:
+    draw = commands.add_parser("generate", help="draw pictures from prompts, or redraw a picture")
+    draw.add_argument(
+        "--prompt",
+        action="append",
+        default=[],
+        help=f'a description, such as "{EXAMPLE_PROMPT}"; may be repeated',
+    )
+    draw.add_argument(
+        "--prompts", type=Path, metavar="FILE", help="text file with one prompt per line"
+    )
+    draw.add_argument(
+        "--num-samples", type=int, default=1, metavar="N", help="pictures per prompt (default: 1)"
+    )
+    draw.add_argument(
+        "--inpaint",
+        type=Path,
+        nargs=2,
+        metavar=("PICTURE", "MASK"),
+        help="redraw the white part of a mask (masked priors only: cftn, cftn2)",
+    )
+    draw.add_argument(
+        "--vary",
+        type=Path,
+        metavar="PICTURE",
+        help="redraw a random half of a picture's codes (masked priors only: cftn, cftn2)",
+    )
+    draw.add_argument(
+        "--steps",
+        type=int,
+        metavar="N",
+        help=f"decoding steps (masked priors only: cftn, cftn2) {PARAMS_DEFAULT}",
+    )
+    draw.add_argument(
+        "--temperature",
+        type=float,
+        metavar="T",
+        help=f"divides the logits; 0 takes the likeliest codes {PARAMS_DEFAULT}",
+    )
+    draw.add_argument(
+        "--guidance",
+        type=float,
+        metavar="S",
+        help=f"guidance scale, 1 for none {PARAMS_DEFAULT}",
+    )
+    draw.add_argument("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
+    draw.add_argument(
+        "--animate", action="store_true", help="also save the decoding steps as sheet.gif"
+    )
+    draw.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help=f"folder for the pictures, new or empty (default: the next of {SAMPLES}/0001, ...)",
+    )
+    _add_source(draw)
+
+
+def _add_caption(commands: "Commands") -> None:
+    caption = commands.add_parser("caption", help="caption pictures (the prior cftn2 only)")
+    caption.add_argument("pictures", type=Path, nargs="+", help="PNG, JPEG or WebP files")
+    caption.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="random seed (default: 0)"
+    )
+    _add_source(caption)
+
+
+def _add_save(commands: "Commands") -> None:
+    save = commands.add_parser("save", help="save a trained model as one folder, for --from")
+    save.add_argument(
+        "folder", type=Path, help="new or empty folder, or a saved model, which is replaced"
+    )
+    _add_source(save)
+
+
+def _add_push(commands: "Commands") -> None:
+    push = commands.add_parser("push", help="upload a trained model to the Hugging Face Hub")
+    push.add_argument("repository", help="Hub id, owner/name; created as private if missing")
+    push.add_argument("--public", action="store_true", help="create the repository as public")
+    _add_source(push)
+
+
+def _add_demo(commands: "Commands") -> None:
+    demo = commands.add_parser("demo", help="serve a web page to draw with, on this machine only")
+    demo.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
+    demo.add_argument(
+        "--from",
+        dest="sources",
+        action="append",
+        metavar="SOURCE",
+        help="folder with a trained model, or a Hub id (default: data); repeat to offer several",
+    )
+    demo.add_argument(
+        "--rev",
+        dest="revisions",
+        action="append",
+        metavar="REV",
+        help="commit or DVC experiment of the folder's checkout, or revision on the Hub; repeat to "
+        "offer several (of one --from)",
+    )
+
+
+def _add_source(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--from",
+        dest="source",
+        default="data",
+        metavar="SOURCE",
+        help="folder with a trained model, or a Hub id (default: data)",
+    )
+    command.add_argument(
+        "--rev", help="commit or DVC experiment of the folder's checkout, or revision on the Hub"
+    )

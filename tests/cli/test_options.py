@@ -1,0 +1,112 @@
+"""Options of the whole program: its name, version, log level and tracebacks."""
+
+import logging
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+import vqpriors
+from tests.imports import ROOT
+from tests.parts import make_parts
+from vqpriors.__main__ import COMMANDS, main
+from vqpriors.cli.options import build_parser, program_name
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("parts") / "data"
+    make_parts(path, "transformer")
+    return path
+
+
+def test_version_is_that_of_the_package(capsys):
+    assert vqpriors.__version__ == version("vqpriors")
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"vqpriors {vqpriors.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/opt/venv/bin/vqpriors", "vqpriors"),
+        ("vqpriors.exe", "vqpriors"),
+        ("/src/vqpriors/__main__.py", "python -m vqpriors"),
+    ],
+)
+def test_help_names_the_program_as_it_was_called(path, name, monkeypatch):
+    assert program_name(path) == name
+    monkeypatch.setattr(sys, "argv", [path])
+    assert build_parser("").format_usage().startswith(f"usage: {name} [-h]")
+
+
+def test_help_of_the_module_names_the_module():
+    command = [sys.executable, "-m", "vqpriors", "generate", "--help"]
+    done = subprocess.run(command, check=True, cwd=ROOT / "src", capture_output=True, text=True)
+    assert done.stdout.startswith("usage: python -m vqpriors generate [-h]")
+
+
+def test_every_command_is_run_and_takes_the_common_options():
+    parser = build_parser("")
+    least = {
+        "generate": [],
+        "caption": ["a.png"],
+        "save": ["folder"],
+        "push": ["me/digits"],
+        "demo": [],
+    }
+    assert least.keys() == COMMANDS.keys()
+    for command, needed in least.items():
+        after = parser.parse_args([command, *needed, "--log-level", "info", "--debug"])
+        before = parser.parse_args(["--log-level", "info", "--debug", command, *needed])
+        neither = parser.parse_args([command, *needed])
+        assert vars(after) == vars(before)
+        assert (after.log_level, after.debug) == ("info", True)
+        assert (neither.log_level, neither.debug) == ("warning", False)
+
+
+def test_log_level_chooses_the_messages(model, tmp_path, capsys):
+    def messages(level):
+        out = ["--out", str(tmp_path / level)]
+        command = ["generate", "--from", str(model), "--prompt", "x", "--steps", "2", *out]
+        main([*command, "--log-level", level])
+        return [line.partition(" ")[0] for line in capsys.readouterr().err.splitlines()]
+
+    assert messages("error") == []
+    assert messages("warning") == ["warning:"]
+    assert messages("info") == ["warning:", "info:"]
+    assert {"warning:", "info:"} <= set(messages("debug"))
+
+
+def test_logging_is_restored_after_a_command(model, tmp_path):
+    loggers = [logging.getLogger(), logging.getLogger("vqpriors")]
+    before = [(logger.level, list(logger.handlers)) for logger in loggers]
+    command = ["generate", "--from", str(model), "--prompt", "x", "--out", str(tmp_path / "out")]
+    main([*command, "--log-level", "debug"])
+    assert [(logger.level, list(logger.handlers)) for logger in loggers] == before
+
+
+def test_error_shows_its_traceback_if_asked_for(tmp_path):
+    absent = ["caption", str(tmp_path / "absent.png")]
+    with pytest.raises(SystemExit, match=r"^error: caption: .*absent\.png: No such file"):
+        main(absent)
+    with pytest.raises(FileNotFoundError):
+        main([*absent, "--debug"])
+
+
+def test_saved_folder_is_a_model(model, tmp_path, capsys):
+    main(["save", str(tmp_path / "saved"), "--from", str(model)])
+    assert capsys.readouterr().out == f"{tmp_path / 'saved'}\n"
+    out = ["--out", str(tmp_path / "out")]
+    main(["generate", "--from", str(tmp_path / "saved"), "--prompt", "a red six", *out])
+    assert (tmp_path / "out/sheet.png").is_file()
+
+
+def test_save_refuses_a_folder_with_other_files(model, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(SystemExit, match=r"^error: save: .*: not empty, and thesis\.tex was not"):
+        main(["save", str(tmp_path), "--from", str(model)])
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
