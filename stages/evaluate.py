@@ -10,7 +10,7 @@ from PIL.Image import Image
 from pydantic import Field
 
 from stages import run
-from vqpriors.core.artifact import new_file
+from vqpriors.core.artifact import new_file, remove_leftovers
 from vqpriors.core.params import Params, Section, Seed
 from vqpriors.core.registry import kind_names, load_kind
 from vqpriors.core.seeds import derived_seed
@@ -73,6 +73,7 @@ def _line(metric: tuple[str, Any]) -> str:
 def _write(
     metrics: dict[str, Any], tables: dict[str, pd.DataFrame], sheets: dict[str, Image]
 ) -> None:
+    remove_leftovers(FOLDER)  # of killed runs, also of sheets that this run does not draw
     with ExitStack() as stack:  # if writing one file fails, none is replaced
         for name, sheet in sheets.items():
             sheet.save(stack.enter_context(new_file(FOLDER / f"{name}.png")), format="PNG")

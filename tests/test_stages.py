@@ -3,8 +3,10 @@
 import errno
 
 import pytest
+from PIL import Image
 
 import stages
+from stages import evaluate
 
 DEBUG = "; run `python -m stages.encode --debug` for the traceback"
 
@@ -41,3 +43,12 @@ def test_error_of_the_system_names_file_and_fix():
     assert (
         line == "a file of encode: no space left on device; free some disk space and run it again"
     )
+
+
+def test_evaluate_removes_what_its_killed_runs_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "FOLDER", tmp_path)
+    for name in ("edits.png", "metrics.json"):  # this run draws no sheet of edits
+        (tmp_path / f".tmp-{'a' * 32}-{name}").touch()
+    (tmp_path / "old.png").touch()
+    evaluate._write({"psnr": 1.0}, {}, {"samples": Image.new("RGB", (1, 1))})
+    assert {path.name for path in tmp_path.iterdir()} == {"old.png", "samples.png", "metrics.json"}

@@ -9,7 +9,6 @@ import json
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,7 +46,7 @@ def main() -> None:
         sys.exit("error: keep_priors: no experiments on this commit; run `make priors`")
     for (data, prior), row in newest.items():
         folder, revision = ROOT / "metrics" / "reference" / data / prior, row["rev"]
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tracked(folder)
         for name in (*KEPT, *(CURVES.format(split) for split in ("train", "validation"))):
             _copy(revision, name, folder / name.replace("plots/metrics/", ""))
         run = {"text": row["text.encoder"], "hardware": options.hardware}
@@ -55,6 +54,12 @@ def main() -> None:
         (folder / leaderboard.RUN).write_text(json.dumps(run, indent=2) + "\n")
         print(f"{folder.relative_to(ROOT)}: {revision[:7]}")
     leaderboard.main()
+
+
+def remove_tracked(folder: Path) -> None:
+    """Remove the files of a folder that git tracks, and leave others alone."""
+    for name in _git("ls-files", "-z", str(folder)).decode().split("\0")[:-1]:
+        (ROOT / name).unlink(missing_ok=True)
 
 
 def hardware() -> str:

@@ -20,6 +20,7 @@ from dvc.exceptions import DvcException
 from dvc.utils.flatten import flatten
 
 from tools.readme_numbers import ROWS
+from vqpriors.core.artifact import new_file
 
 METRICS = "metrics/evaluate/metrics.json"
 WORKSPACE = "workspace"
@@ -40,11 +41,19 @@ def main() -> None:
     )
     options = parser.parse_args()
     try:
+        _require_replaceable(options.out)
         page = report(options.revisions)
-    except (DvcException, FileNotFoundError) as error:
+    except (DvcException, OSError, ValueError) as error:
         sys.exit(f"error: report: {' '.join(str(error).split())}")
-    options.out.write_text(page)
+    with new_file(options.out) as file:
+        file.write_text(page, encoding="utf-8")
     print(f"{options.out}: {len(page) / 1e6:.1f} MB; it needs no other files and no network")
+
+
+def _require_replaceable(path: Path) -> None:
+    """Refuse a path that has another file than a report."""
+    if path.is_file() and BODY not in path.read_text(encoding="utf-8", errors="replace"):
+        raise ValueError(f"{path}: is there already and is not a report; choose another --out")
 
 
 def report(revisions: Sequence[str]) -> str:

@@ -40,8 +40,8 @@ def start_up(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
     )
     yield _benchmark("an import of the generator", own, [torch_alone, *importers])
     with tempfile.TemporaryDirectory() as folder:
-        data, out = save_untrained(Path(folder)), Path(folder) / "drawn"
-        options = ("--prompt", PROMPT, "--from", str(data), "--out", str(out))
+        data = save_untrained(Path(folder))
+        options = ("--prompt", PROMPT, "--from", str(data))
         own = _python("vqpriors generate", "-m", "vqpriors", "generate", *options)
         yield _benchmark("one picture of 28 px; peers only import", own, [torch_alone, *importers])
 
@@ -98,8 +98,12 @@ def _python(name: str, *arguments: str, package: str = "vqpriors") -> Implementa
 
 
 def _run(arguments: tuple[str, ...]) -> None:
-    """Run Python in a new process, with the package of this checkout and without a network."""
+    """Run Python in a new process, with the package of this checkout and without a network.
+
+    It runs in a temporary folder, which takes what it writes.
+    """
     own = {"PYTHONPATH": str(ours.ROOT / "src"), "HF_HUB_OFFLINE": "1"}
     environment = os.environ | own | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     command = [sys.executable, *arguments]
-    subprocess.run(command, check=True, capture_output=True, env=environment)
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(command, check=True, capture_output=True, env=environment, cwd=folder)

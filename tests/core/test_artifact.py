@@ -5,7 +5,15 @@ import torch
 from safetensors.torch import save_file
 
 from tests.durability import record_flushes_and_renames
-from vqpriors.core.artifact import MANIFEST, load_model, new_file, new_folder, save_model, verify
+from vqpriors.core.artifact import (
+    MANIFEST,
+    load_model,
+    new_file,
+    new_folder,
+    remove_leftovers,
+    save_model,
+    verify,
+)
 
 
 def write(path, **files):
@@ -51,6 +59,68 @@ def test_new_folder_replaces_the_old_one(tmp_path):
     write(path, a="new")
     assert sorted(p.name for p in path.iterdir()) == ["a", MANIFEST]
     verify(path)
+
+
+@pytest.mark.parametrize("name", ["thesis.tex", "sub/.hidden"])
+def test_folder_with_files_of_others_is_not_replaced(tmp_path, name):
+    path = tmp_path / "set"
+    write(path, a="old")
+    (path / name).parent.mkdir(exist_ok=True)
+    (path / name).write_text("years of work")
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match=rf"set: has {name}, which is not in its manifest and"):
+        write(path, a="new")
+    assert contents(tmp_path) == before
+
+
+def test_folder_without_a_manifest_is_not_replaced(tmp_path):
+    (tmp_path / "set").mkdir()
+    write(tmp_path / "set", a="1")  # an empty one is
+    (tmp_path / "set" / MANIFEST).write_text("of another program")
+    with pytest.raises(ValueError, match=r"set: has a, which is not in its manifest"):
+        write(tmp_path / "set", a="2")
+
+
+def test_file_in_place_of_a_folder_is_not_replaced(tmp_path):
+    (tmp_path / "set").write_text("years of work")
+    with pytest.raises(ValueError, match=r"set: is a file; choose a folder"):
+        write(tmp_path / "set", a="1")
+    assert (tmp_path / "set").read_text() == "years of work"
+
+
+def test_file_that_is_added_while_a_folder_is_written_is_kept(tmp_path):
+    path = tmp_path / "set"
+    write(path, a="old")
+
+    def write_slowly():
+        with new_folder(path) as folder:
+            (folder / "a").write_text("new")
+            (path / "notes.txt").write_text("mine")
+
+    with pytest.raises(ValueError, match=r"set: has notes\.txt"):
+        write_slowly()
+    assert (path / "notes.txt").read_text() == "mine"
+    assert (path / "a").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_beside_those_of_the_manifest_may_be_replaced_if_named(tmp_path):
+    path = tmp_path / "set"
+    write(path, a="old")
+    (path / "README.md").write_text("edited")
+    with new_folder(path, besides=["README.md"]) as folder:
+        (folder / "a").write_text("new")
+    assert sorted(p.name for p in path.iterdir()) == ["a", MANIFEST]
+
+
+def test_only_temporary_files_are_leftovers(tmp_path):
+    left = tmp_path / f".tmp-{'a' * 32}-edits.png"
+    others = [tmp_path / ".tmp-notes", tmp_path / f".tmp-{'A' * 32}-x", tmp_path / "edits.png"]
+    for path in (left, *others):
+        path.touch()
+    remove_leftovers(tmp_path)
+    remove_leftovers(tmp_path / "absent")
+    assert sorted(tmp_path.iterdir()) == sorted(others)
 
 
 def test_leftovers_of_killed_writers_of_the_same_path_are_removed(tmp_path):

@@ -1,5 +1,6 @@
 """Upload and download of generators with a fake Hub on loopback, in processes of their own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -96,11 +97,33 @@ def test_generator_loaded_from_the_hub_can_be_saved(hub, saved, tmp_path):
 
 
 def test_another_push_replaces_parts_and_leaves_other_files(hub, saved, tmp_path):
-    others = {"notes.md": b"mine", "text/vocab.txt": b"of another encoder", "prior/old.json": b"1"}
-    repository = hub.add("me/digits", others)
+    kept = files_of(saved) | {"README.md": b"edited"}
+    manifest = json.loads(kept["manifest.json"])
+    for name in ("text/vocab.txt", "prior/old.json"):  # of another encoder, and of another prior
+        kept[name] = b"1"
+        manifest["files"][name] = "0" * 64
+    kept["manifest.json"] = json.dumps(manifest).encode()
+    repository = hub.add("me/digits", kept | {"notes.md": b"mine"})
     answer = call(PUSH.format(str(saved), "me/digits", None), **hub.environment(tmp_path))
     assert answer == f"{hub.url}/me/digits"
     assert repository.files == files_of(saved) | {"notes.md": b"mine"}
+
+
+@pytest.mark.parametrize("branch", [None, "try"])
+@pytest.mark.parametrize(
+    ("name", "is_pushed"),
+    [("README.md", False), ("tokenizer/vocab.json", False), ("prior/notes.txt", True)],
+)
+def test_push_leaves_a_repository_with_files_of_others_alone(
+    hub, saved, tmp_path, name, is_pushed, branch
+):
+    before = (files_of(saved) if is_pushed else {"model_index.json": b"{}"}) | {name: b"mine"}
+    repository = hub.add("me/other", before)
+    answer = call(PUSH.format(str(saved), "me/other", branch), **hub.environment(tmp_path))
+    problem = f"has {name}, which `push` has not written and would replace or delete"
+    assert answer == f"error: me/other: {problem}; choose another repository or move that file"
+    assert repository.branches.keys() == {"main"}
+    assert repository.files == before
 
 
 def test_push_to_a_branch_leaves_the_main_one(hub, saved, tmp_path):

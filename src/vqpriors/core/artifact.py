@@ -32,7 +32,7 @@ _OS_CODE = re.compile(r"\(os error (\d+)\)")  # as libraries written in Rust pri
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def new_folder(path: Path, *, besides: Collection[str] = ()) -> Iterator[Path]:
     """Yield a temporary folder that replaces `path`, with a manifest, if the block succeeds.
 
     If the block raises, `path` is unchanged. Temporary folders that killed writers of the same path
@@ -40,7 +40,12 @@ def new_folder(path: Path) -> Iterator[Path]:
 
     Args:
         path: The folder to create or replace; its parent is created if missing.
+        besides: Files that may be replaced although the manifest does not list them.
+
+    Raises:
+        ValueError: If `path` is a file, or has files that its manifest does not list.
     """
+    _require_own(path, besides)
     path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in path.parent.glob(f".tmp-{glob.escape(path.name)}-{_HEX}"):
         shutil.rmtree(leftover)
@@ -50,6 +55,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         with _name_failed_file(path):
             yield temporary
             _write_manifest(temporary)
+            _require_own(path, besides)  # again, since writing may have taken long
             _replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -67,15 +73,7 @@ def require_replaceable(path: Path, *, required: str, allowed: Collection[str]) 
         ValueError: If the path is not a folder, or has files that its manifest does not list; names
             the first of them.
     """
-    if not path.exists():
-        return
-    if not path.is_dir():
-        raise ValueError(f"{path}: is a file; choose a folder")
-    found = {str(p.relative_to(path)) for p in path.rglob("*") if p.is_symlink() or not p.is_dir()}
-    try:
-        listed = set(json.loads((path / MANIFEST).read_text())["files"])
-    except (OSError, ValueError, KeyError, TypeError):
-        listed = set()
+    found, listed = _contents(path)
     if required not in listed:
         listed = set()  # the manifest of another kind of folder
     others = sorted(found - listed - ({MANIFEST, *allowed} if listed else set()))
@@ -83,6 +81,38 @@ def require_replaceable(path: Path, *, required: str, allowed: Collection[str]) 
         raise ValueError(
             f"{path}: not empty, and {others[0]} was not written by save; choose another folder"
         )
+
+
+def _require_own(path: Path, besides: Collection[str]) -> None:
+    """Refuse to replace a folder with files that its manifest does not list."""
+    found, listed = _contents(path)
+    others = sorted(found - listed - ({MANIFEST, *besides} if listed else set()))
+    if others:
+        problem = f"has {others[0]}, which is not in its manifest and would be deleted"
+        raise ValueError(f"{path}: {problem}; move that, or the whole folder, to another place")
+
+
+def _contents(path: Path) -> tuple[set[str], set[str]]:
+    """Return the files in a folder, which may be missing, and those that its manifest lists."""
+    if not path.exists():
+        return set(), set()
+    if not path.is_dir():
+        raise ValueError(f"{path}: is a file; choose a folder")
+    found = {str(p.relative_to(path)) for p in path.rglob("*") if p.is_symlink() or not p.is_dir()}
+    try:
+        return found, set(json.loads((path / MANIFEST).read_text())["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return found, set()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove all temporary files that killed calls of `new_file` left in a folder.
+
+    No other process may be writing to it.
+    """
+    for leftover in folder.glob(f".tmp-{_HEX}-*"):
+        if leftover.is_file():
+            leftover.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -88,7 +88,7 @@ def save_generator(generator: "Generator", path: Path, name: str | None) -> None
     provenance = read_provenance(generator.folder)
     require_replaceable(path, required=SETTINGS, allowed=[CARD])
     card = write_card(generator, name or path.absolute().name, provenance)
-    with new_folder(path) as target:
+    with new_folder(path, besides=[CARD]) as target:
         for part in PARTS:
             shutil.copytree(generator.folder / part, target / part)
         sample = settings_as_params(generator.defaults, generator.sampler)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vqpriors.core.artifact import MANIFEST
+from vqpriors.publish.foreign_files import find_foreign_file
 from vqpriors.publish.integrity import find_damage
 
 SUFFIXES = ("json", "safetensors", "txt")  # of downloaded files; a pickle could run any code
@@ -69,20 +70,22 @@ def push(
 ) -> str:
     """Upload a folder to a repository in one commit.
 
-    Files of the repository that the folder lacks are kept, except in `parts`.
+    Files of the repository that the folder lacks are kept, except those in `parts` that an earlier
+    push wrote.
 
     Args:
         folder: A folder that `Generator.save` wrote.
         repository: `owner/name`; created if missing.
         is_private: Whether to create it as private; an existing repository is not changed.
         branch: The branch to commit to, created if missing; None for the main one.
-        parts: Folders to replace: their other files are deleted from the repository.
+        parts: Folders to replace.
 
     Returns:
         The repository's address.
 
     Raises:
-        ValueError: If it is not a Hub id, or the Hub can't be reached or refuses.
+        ValueError: If it is not a Hub id, the Hub can't be reached or refuses, or a file that
+            `push` did not write would be replaced or deleted.
     """
     require_id(repository)
     from huggingface_hub import HfApi
@@ -91,6 +94,12 @@ def push(
     with _rewording_errors(repository, branch, before="", fix="go online"):
         api = HfApi()
         url = api.create_repo(repository, private=is_private, exist_ok=True)
+        names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+        foreign = find_foreign_file(api, repository, branch, parts=parts, names=names)
+    if foreign:
+        problem = f"has {foreign}, which `push` has not written and would replace or delete"
+        raise ValueError(f"{repository}: {problem}; choose another repository or move that file")
+    with _rewording_errors(repository, branch, before="", fix="go online"):
         if branch is not None:
             api.create_branch(repository, branch=branch, exist_ok=True)
         api.upload_folder(
