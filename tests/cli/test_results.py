@@ -138,3 +138,19 @@ def test_record_of_a_redrawn_picture_names_its_source(model, tmp_path):
     assert record["vary"] == "source.png"
     assert record["prompt"] == ""
     assert str(tmp_path) not in (tmp_path / "out/pictures.jsonl").read_text()
+
+
+@pytest.mark.parametrize("paste", [True, False])
+def test_kept_pixels_are_pasted_unless_refused(model, tmp_path, paste):
+    source, mask = tmp_path / "source.png", tmp_path / "mask.png"
+    picture().save(source)
+    area = Image.new("L", picture().size)
+    area.putpixel((0, 0), 255)
+    area.save(mask)
+    refusal = [] if paste else ["--no-paste"]
+    draw(model, "--inpaint", source, mask, *refusal, "--out", tmp_path / "out")
+    (record,) = read_list(tmp_path / "out")
+    assert (record["inpaint"], record["mask"]) == ("source.png", "mask.png")
+    assert record["paste"] is paste
+    drawn = Image.open(tmp_path / "out" / record["file"])
+    assert same([drawn], Generator.load(model).inpaint(picture(), area, paste=paste))

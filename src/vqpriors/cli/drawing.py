@@ -49,6 +49,7 @@ def generate(options: argparse.Namespace) -> None:
         )
         settings["callback"] = frames.append
     if options.inpaint:
+        settings["paste"] = options.paste
         pictures = generator.inpaint(images[0], images[1], "".join(prompts), **settings)
     elif options.vary:
         pictures = generator.vary(images[0], "".join(prompts), **settings)
@@ -144,9 +145,10 @@ def _records(
         for name in ("steps", "guidance", "temperature")
         if name != "steps" or generator.has_steps
     }
-    given = {}
+    given: dict[str, Any] = {}
     if options.inpaint:
         given = {"inpaint": options.inpaint[0].name, "mask": options.inpaint[1].name}
+        given["paste"] = options.paste
     elif options.vary:
         given = {"vary": options.vary.name}
     model = {"prior": generator.arch, "model": generator.fingerprint}

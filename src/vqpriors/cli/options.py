@@ -81,6 +81,12 @@ def _add_generate(commands: "Commands") -> None:
         help="redraw the white part of a mask (masked priors only: cftn, cftn2)",
     )
     draw.add_argument(
+        "--no-paste",
+        dest="paste",
+        action="store_false",
+        help="with --inpaint: do not paste the kept pixels over the result",
+    )
+    draw.add_argument(
         "--vary",
         type=Path,
         metavar="PICTURE",

@@ -1,5 +1,6 @@
 """The folder of a call: pictures that name their settings, a sheet, and a list as JSON lines."""
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -71,13 +72,19 @@ def save_pictures(
         file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _save_png(picture: "Image.Image", path: Path, texts: Mapping[str, Any]) -> None:
+def encode_png(picture: "Image.Image", texts: Mapping[str, Any]) -> bytes:
+    """Return a PNG with text chunks; values other than texts are written as JSON."""
     from PIL.PngImagePlugin import PngInfo
 
-    from vqpriors.core.artifact import new_file
-
-    chunks = PngInfo()
+    chunks, file = PngInfo(), io.BytesIO()
     for key, value in texts.items():
         chunks.add_text(key, value if isinstance(value, str) else json.dumps(value))
+    picture.save(file, format="PNG", pnginfo=chunks)
+    return file.getvalue()
+
+
+def _save_png(picture: "Image.Image", path: Path, texts: Mapping[str, Any]) -> None:
+    from vqpriors.core.artifact import new_file
+
     with new_file(path) as file:
-        picture.save(file, format="PNG", pnginfo=chunks)
+        file.write_bytes(encode_png(picture, texts))

@@ -19,6 +19,7 @@ from vqpriors.inference.arguments import Given, public, read_picture, read_pictu
 from vqpriors.inference.editing import codes_to_keep, edit_mask
 from vqpriors.inference.loading import load_parts, open_source, push_generator, save_generator
 from vqpriors.inference.model import FolderKeeper, TrainedModel
+from vqpriors.inference.pasting import paster
 from vqpriors.inference.pictures import PictureCallback, preview_callback, to_pictures
 from vqpriors.inference.settings import SamplingOptions, read_settings, repeat_prompts
 from vqpriors.sampling.base.captioning import caption_codes
@@ -137,6 +138,7 @@ class Generator(TrainedModel):
         temperature: float | None = None,
         guidance: float | None = None,
         seed: int = 0,
+        paste: bool = True,
         callback: PictureCallback | None = None,
     ) -> list[Image.Image]:
         """Redraw the white part of a mask, in whole patches of a code each (masked priors only).
@@ -144,6 +146,9 @@ class Generator(TrainedModel):
         The picture may have any size and mode. It is cropped and resized to the tokenizer's size,
         and the mask with it. The prompt describes the whole picture. Other arguments and errors are
         those of `__call__`; there is also a ValueError if the mask marks nothing.
+
+        With `paste`, pixels that are not marked are those of the picture, but for a soft edge
+        (`inference/pasting.py`); otherwise all are decoded from codes.
         """
         picture, mask = read_picture("picture", picture), read_picture("mask", mask)
         marked = fit(mask, self.image.model_copy(update={"channels": 1}))[0] >= 128
@@ -153,7 +158,11 @@ class Generator(TrainedModel):
         options = SamplingOptions(steps, temperature, guidance, seed)
         prompts = repeat_prompts(prompt, num_samples)
         known = self._known(picture, keep[None], num_samples)
-        return self._draw(prompts, options, callback, known)
+        if not paste:
+            return self._draw(prompts, options, callback, known)
+        pasted = paster(fit(picture, self.image), marked)
+        preview = callback and (lambda pictures: callback(pasted(pictures)))
+        return pasted(self._draw(prompts, options, preview, known))
 
     @public("generator.vary")
     def vary(
