@@ -1,7 +1,10 @@
 """The page of `python -m vqpriors demo`: its handlers, and the whole page in a real browser."""
 
 import asyncio
+import base64
+import io
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -9,7 +12,9 @@ import sys
 import time
 from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 from threading import Semaphore
+from zipfile import ZipFile
 
 import gradio as gr
 import numpy as np
@@ -23,8 +28,11 @@ from vqpriors.__main__ import main
 from vqpriors.core.artifact import new_folder
 from vqpriors.data.images import SCHEMA, encode_png
 from vqpriors.data.shards import write_split
-from vqpriors.demo.handlers import Handlers, decoding_orders, parse_settings, show_errors, tiles
-from vqpriors.demo.page import MAX_WAITING, build_page, controls_for
+from vqpriors.demo import load_named
+from vqpriors.demo.controls import controls_for
+from vqpriors.demo.handlers import Handlers, decoding_orders, parse_settings, show_errors
+from vqpriors.demo.html import download_link, tiles
+from vqpriors.demo.page import MAX_WAITING, USED_SETTINGS, build_page
 from vqpriors.demo.streaming import (
     downscale,
     example_pictures,
@@ -207,11 +215,16 @@ def test_inpainting_keeps_the_unpainted_part(captioner):
     layer = Image.new("RGBA", background.size)
     layer.paste((249, 115, 22, 176), (0, 0, 2 * SIZE, 2 * SIZE))
     drawing = {"background": background.convert("RGBA"), "layers": [layer]}
-    *_, last = Handlers({"it": captioner}).inpaint("it", "a red six", drawing, *controls())
     mask = Image.new("L", (SIZE, SIZE))
     mask.paste(255, (0, 0, SIZE // 2, SIZE // 2))
     generator, settings = parse_settings(captioner, *controls())
-    assert same(last[2], generator.inpaint(picture(), mask, "a red six", **settings))
+    handlers, found = Handlers({"it": captioner}), {}
+    for paste in (True, False):
+        *_, last = handlers.inpaint("it", "a red six", drawing, paste, *controls())
+        found[paste] = last[2]
+        expected = generator.inpaint(picture(), mask, "a red six", paste=paste, **settings)
+        assert same(last[2], expected)
+    assert not same(found[True], found[False])
 
 
 def uploaded(path):
@@ -221,7 +234,8 @@ def uploaded(path):
 
 def test_captions_and_reconstructions_are_those_of_the_picture(captioner, tmp_path):
     handlers, upload = Handlers({"it": captioner}), uploaded(tmp_path / "given.png")
-    assert list(handlers.caption("it", upload, 2.0)) == captioner.caption(picture(), seed=2)
+    (written,) = captioner.caption(picture(), seed=2)
+    assert list(handlers.caption("it", upload, 2.0)) == [("", written)]
     pair = [preprocess(picture(), captioner.image), captioner.reconstruct(picture())]
     (html,) = handlers.reconstruct("it", upload)
     assert html == tiles(pair, ("tokenizer input", "reconstruction from 4 codes"))
@@ -255,12 +269,98 @@ def test_upload_without_a_picture_is_refused(captioner, tmp_path, given, problem
         ),
     ],
 )
-def test_error_on_the_page_is_one_line_of_text(captioner, prompt, changes, problem):
-    with pytest.raises(gr.Error) as caught:
-        list(show_errors(Handlers({"it": captioner}).draw)("it", prompt, *controls(**changes)))
-    assert caught.value.message.startswith(problem)
-    assert "\n" not in caught.value.message
-    assert not caught.value.print_exception
+def test_error_on_the_page_is_one_line_of_text_in_place_of_the_pictures(
+    captioner, prompt, changes, problem
+):
+    handler = show_errors(Handlers({"it": captioner}).draw, others=2)
+    html, *others = list(handler("it", prompt, *controls(**changes)))[-1]
+    assert html.startswith(f'<p class="note error" role="alert">{problem}')
+    assert html.endswith("</p>")
+    assert "\n" not in html
+    assert others == [gr.skip(), gr.skip()]
+
+
+def test_error_of_a_handler_with_one_output_is_that_output(captioner):
+    handler = show_errors(Handlers({"it": captioner}).reconstruct, others=0)
+    (line,) = handler("it", None)
+    assert line.startswith('<p class="note error" role="alert">No picture yet: upload one')
+
+
+def read_link(html):
+    """Return name, kind and data of the download in a piece of HTML."""
+    found = re.search(r'<a href="data:(.*?);base64,(.*?)" download="(.*?)">download</a>', html)
+    return found[3], found[1], io.BytesIO(base64.b64decode(found[2]))
+
+
+def test_single_picture_is_downloaded_in_its_own_size_with_its_settings():
+    name, kind, data = read_link(download_link([picture()], {"prompt": "Größe", "seed": 3}))
+    assert (name, kind) == ("000-000.png", "image/png")
+    loaded = Image.open(data)
+    assert same([loaded], [picture()])
+    assert loaded.text == {"prompt": "Größe", "seed": "3", "number": "0"}
+
+
+def test_several_pictures_are_downloaded_as_an_archive(captioner):
+    *earlier, (html, _, pictures) = Handlers({"it": captioner}).draw("it", MARKUP, *controls())
+    assert not any("download" in each for each, _, _ in earlier)
+    name, kind, data = read_link(html)
+    assert (name, kind) == ("pictures.zip", "application/zip")
+    with ZipFile(data) as archive:
+        assert archive.namelist() == ["000-000.png", "000-001.png"]
+        loaded = [Image.open(io.BytesIO(archive.read(each))) for each in archive.namelist()]
+    assert same(loaded, pictures)
+    expected = {"prompt": MARKUP, "seed": "1", "steps": "3", "temperature": "5.0"}
+    expected |= {"guidance": "2.0", "order": "halton", "prior": "cftn2", "number": "1"}
+    assert loaded[1].text == expected | {"model": captioner.fingerprint}
+    assert MARKUP not in html
+
+
+def test_models_have_short_and_different_names(captioner, stepwise, tmp_path):
+    for place in ("a/digits", "b/digits"):
+        captioner.save(tmp_path / place)
+    stepwise.save(tmp_path / "c/digits")
+    folders = [str(tmp_path / each / "digits") for each in "abc"]
+    found = load_named([(folder, None) for folder in folders])
+    assert list(found) == ["digits (cftn2)", "digits 2 (cftn2)", "digits (transformer)"]
+    assert [each.folder for each in found.values()] == list(map(Path, folders))
+
+
+@pytest.mark.usefixtures("loops")
+def test_stopping_keeps_the_preview_and_no_longer_calls_it_running(captioner):
+    page = build_page({"it": captioner})
+    stops = {
+        target
+        for function in page.fns.values()
+        for target, event in function.targets
+        if function.cancels and page.blocks[target].value == "Stop"
+    }
+    marks = [
+        function
+        for function in page.fns.values()
+        if function.fn and {target for target, _ in function.targets} <= stops
+    ]
+    assert len(stops) == len(marks) == 2  # of drawing and of in-painting
+    handlers = Handlers({"it": captioner})
+    first, *_ = next(handlers.draw("it", "a red six", *controls()))
+    for mark in marks:
+        stopped = mark.fn(first)
+        assert stopped.startswith(first.partition("<p")[0])
+        assert "drawing" not in stopped
+        assert "stopped" in stopped
+        assert not mark.fn(None)
+
+
+@pytest.mark.usefixtures("loops")
+def test_only_settings_that_a_tab_uses_are_shown_beside_it(captioner):
+    page = build_page({"it": captioner})
+    tabs = {block._id: block.label for block in page.blocks.values() if isinstance(block, gr.Tab)}
+    shown = {}
+    for function in page.fns.values():
+        for target, event in function.targets:
+            if event == "select" and target in tabs:
+                shown[tabs[target]] = tuple(each["visible"] for each in function.fn())
+    assert list(shown) == ["Draw", "In-paint", "Caption", "Reconstruct"]
+    assert tuple(shown.values()) == USED_SETTINGS
 
 
 def test_unsupported_actions_have_a_note_and_a_disabled_button(captioner, stepwise):
@@ -341,6 +441,8 @@ def test_bad_arguments_give_a_one_line_error(captioner, tmp_path):
         port = taken.getsockname()[1]
         line = refused("--from", captioner.folder, "--port", port)
     assert line == f"error: demo: --port: {port}: Address already in use"
+    line = refused("--from", "a", "--from", "b", "--rev", "main")
+    assert line.startswith("error: demo: --rev: only with one --from; save the others with")
 
 
 def free_port():
@@ -446,6 +548,7 @@ def test_browser_draws_contacts_no_other_machine_and_escapes_prompts(captioner, 
         visitor.draw("x" * 2001)
         line = "prompt: at most 2,000 characters, got 2,001"
         visitor.find(f"return document.body.innerText.includes({line!r})")
+        assert not browser.execute_script("return document.querySelector('.toast-body')")
         visitor.choose(1)
         visitor.find("return !document.body.innerText.includes('Steps')")
         addresses = requested(browser)

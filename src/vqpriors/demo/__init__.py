@@ -5,30 +5,37 @@ It loads nothing from other machines: no font, no script, no statistics.
 
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 
 from vqpriors.demo.page import build_page
 from vqpriors.demo.theme import CSS, theme
 from vqpriors.inference.generator import Generator
+from vqpriors.publish.hub import is_id
 
 HOST = "127.0.0.1"
 MAX_UPLOAD = "20mb"
 HIGHEST_PORT = 65535
 
 
-def serve(folders: Sequence[str], port: int | None) -> None:
+def serve(sources: Sequence[str], revisions: Sequence[str], port: int | None) -> None:
     """Load generators and serve the page until Ctrl-C.
 
     Args:
-        folders: Folders of generators, or Hub ids, to choose from on the page; the first one is
+        sources: Folders of generators, or Hub ids, to choose from on the page; the first one is
             preselected.
+        revisions: Revisions of the only source to choose from instead; empty for none.
         port: The port; None takes the first free one from 7860.
 
     Raises:
-        ValueError: If a part is missing or damaged, or the port is not available.
+        ValueError: If revisions of several sources are asked for, a part is missing or damaged, or
+            the port is not available.
     """
+    if revisions and len(set(sources)) > 1:
+        raise ValueError("--rev: only with one --from; save the others with `vqpriors save`")
     if port is not None:
         _require_port(port)
-    page = build_page({folder: Generator.load(folder) for folder in folders})
+    wanted = [(source, revision) for source in sources for revision in revisions or [None]]
+    page = build_page(load_named(list(dict.fromkeys(wanted))))
     try:
         _, address, _ = page.launch(
             server_name=HOST,
@@ -50,6 +57,26 @@ def serve(folders: Sequence[str], port: int | None) -> None:
         raise ValueError(f"--port: {error}") from None
     print(f"{address} (press Ctrl-C to stop)", flush=True)
     page.block_thread()
+
+
+def load_named(wanted: Sequence[tuple[str, str | None]]) -> dict[str, Generator]:
+    """Load generators; return them by short names, such as "my-digits (cftn2)".
+
+    Args:
+        wanted: Sources and revisions, as in `Generator.load`.
+
+    Raises:
+        ValueError: As `Generator.load`.
+    """
+    found: dict[str, Generator] = {}
+    for source, revision in wanted:
+        generator = Generator.load(source, revision)
+        label = revision or (source if is_id(source) else Path(source).absolute().name)
+        name, number = f"{label} ({generator.arch})", 2
+        while name in found:  # folders of one name
+            name, number = f"{label} {number} ({generator.arch})", number + 1
+        found[name] = generator
+    return found
 
 
 def _require_port(port: int) -> None:

@@ -1,11 +1,9 @@
 """Event handlers of the page's buttons; they yield each preview, then the result."""
 
-import base64
 import dataclasses
-import io
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from html import escape
 from pathlib import Path
@@ -15,6 +13,7 @@ import gradio as gr
 from PIL import Image
 
 from vqpriors.data.decoding import BadImageError, decode
+from vqpriors.demo.html import download_link, tiles
 from vqpriors.demo.streaming import (
     NO_PICTURE,
     Pictures,
@@ -22,13 +21,13 @@ from vqpriors.demo.streaming import (
     preprocess,
     split_drawing,
     stream_previews,
-    upscale,
 )
 from vqpriors.inference.generator import Generator
 from vqpriors.inference.limits import MAX_PIXELS
 from vqpriors.inference.pictures import PictureCallback
 
-TILE, SINGLE_TILE, CANVAS = 196, 392, 364  # screen pixels
+CANVAS = 364  # edge of a picture to edit, screen pixels
+RUNNING = "drawing ..."
 Result = tuple[str, int, Pictures]
 """HTML of the pictures, the seed, and the pictures."""
 
@@ -50,28 +49,35 @@ class Handlers:
         def call(callback: PictureCallback) -> Pictures:
             return generator(prompt, callback=callback, **settings)
 
-        yield from _stream_results(call, settings["seed"])
+        yield from _stream_results(call, describe(generator, prompt, settings))
 
     def inpaint(
-        self, name: str, prompt: str, drawing: dict[str, Any] | None, *controls: Any
+        self,
+        name: str,
+        prompt: str,
+        drawing: dict[str, Any] | None,
+        paste: bool,
+        *controls: Any,
     ) -> Iterator[Result]:
-        """Redraw the painted part of a picture."""
+        """Redraw the painted part of a picture, and keep the pixels of the others if `paste`."""
         generator, settings = parse_settings(self.generators[name], *controls)
         picture, mask = split_drawing(drawing)
         source = downscale(picture, generator.image.size)
 
         def call(callback: PictureCallback) -> Pictures:
-            return generator.inpaint(source, mask, prompt, callback=callback, **settings)
+            return generator.inpaint(
+                source, mask, prompt, paste=paste, callback=callback, **settings
+            )
 
-        yield from _stream_results(call, settings["seed"])
+        yield from _stream_results(call, describe(generator, prompt, settings) | {"paste": paste})
 
     def caption(
         self, name: str, upload: dict[str, Any] | None, seed: float | None
-    ) -> Iterator[str]:
-        """Caption a picture."""
+    ) -> Iterator[tuple[str, str]]:
+        """Caption a picture; the first output is the place of errors."""
         generator = self.generators[name]
         picture = _decode_upload(upload, generator)
-        yield generator.caption(picture, seed=_integer("Seed", seed))[0]
+        yield "", generator.caption(picture, seed=_integer("Seed", seed))[0]
 
     def reconstruct(self, name: str, upload: dict[str, Any] | None) -> Iterator[str]:
         """Show the tokenizer's input and its reconstruction side by side."""
@@ -81,22 +87,30 @@ class Handlers:
         yield tiles([source, generator.reconstruct(source)], notes)
 
 
-def show_errors(handler: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-    """Wrap a handler, so that a ValueError becomes a message on the page."""
+def show_errors(
+    handler: Callable[..., Iterator[Any]], *, others: int
+) -> Callable[..., Iterator[Any]]:
+    """Wrap a handler, so that a ValueError becomes a line in its first output, an HTML component.
+
+    Args:
+        handler: The handler.
+        others: The number of its other outputs, which stay as they are.
+    """
 
     @wraps(handler)
     def wrapped(*arguments: Any) -> Iterator[Any]:
         try:
             yield from handler(*arguments)
         except ValueError as error:
-            raise page_error(str(error)) from None
+            line = error_line(str(error))
+            yield (line, *(gr.skip() for _ in range(others))) if others else line
 
     return wrapped
 
 
-def page_error(reason: str) -> gr.Error:
-    """Return an error whose reason appears on the page as plain text, without a traceback."""
-    return gr.Error(escape(" ".join(reason.split())), print_exception=False)
+def error_line(reason: str) -> str:
+    """Return HTML of an error, as plain text in one line."""
+    return f'<p class="note error" role="alert">{escape(" ".join(reason.split()))}</p>'
 
 
 def decoding_orders(generator: Generator) -> tuple[str, ...]:
@@ -144,27 +158,25 @@ def parse_settings(
     return dataclasses.replace(generator, sampler=sampler), settings
 
 
-def tiles(pictures: Sequence[Image.Image], notes: Sequence[str] = ()) -> str:
-    """Return HTML of pictures side by side, with a note below each if there are notes."""
-    edge = SINGLE_TILE if len(pictures) == 1 else TILE
-    figures = []
-    for i, picture in enumerate(pictures):
-        large, file = upscale(picture, edge), io.BytesIO()
-        large.save(file, format="PNG")
-        source = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-        size = f'width="{large.width}" height="{large.height}"'
-        note = f"<figcaption>{escape(notes[i])}</figcaption>" if notes else ""
-        figures.append(f'<figure><img src="{source}" {size} alt="picture {i + 1}">{note}</figure>')
-    return f'<div class="tiles">{"".join(figures)}</div>'
+def describe(generator: Generator, prompt: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the pictures of a call depend on, for the text chunks of their files."""
+    used = {key: value for key, value in settings.items() if key != "num_samples"}
+    if order := getattr(generator.sampler.config, "order", None):
+        used["order"] = order
+    model = {"prior": generator.arch, "model": generator.fingerprint}
+    return {"prompt": prompt, **used, **model}
 
 
-def _stream_results(draw: Callable[[PictureCallback], Pictures], seed: int) -> Iterator[Result]:
-    start, pictures = time.perf_counter(), []
+def _stream_results(
+    draw: Callable[[PictureCallback], Pictures], record: Mapping[str, Any]
+) -> Iterator[Result]:
+    start, pictures, seed = time.perf_counter(), [], record["seed"]
     for pictures in stream_previews(draw):
-        yield f'{tiles(pictures)}<p class="status">drawing ...</p>', seed, pictures
+        yield f'{tiles(pictures)}<p class="status">{RUNNING}</p>', seed, pictures
     seconds = time.perf_counter() - start
     status = f"{len(pictures)} picture{'s' * (len(pictures) > 1)} in {seconds:.1f} s, seed {seed}"
-    yield f'{tiles(pictures)}<p class="status">{status}</p>', seed, pictures
+    link = download_link(pictures, record)
+    yield f'{tiles(pictures)}<p class="status">{status}, {link}</p>', seed, pictures
 
 
 def _decode_upload(upload: dict[str, Any] | None, generator: Generator) -> Image.Image:

@@ -2,28 +2,23 @@
 
 import secrets
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
-from PIL import Image
 
-from vqpriors.demo.handlers import CANVAS, Handlers, decoding_orders, page_error, show_errors
+from vqpriors.demo.controls import controls_for, note, prompt_box, run_button, slider, with_stop
+from vqpriors.demo.handlers import CANVAS, RUNNING, Handlers, show_errors
 from vqpriors.demo.streaming import Pictures, example_pictures, upscale
 from vqpriors.inference.generator import Generator
 from vqpriors.inference.limits import EXAMPLE_PROMPT
 
 TITLE = "vqpriors"
 SUBTITLE = "Draw pictures from prompts, code by code; redraw parts of them, or caption them."
-NUM_PICTURES, MAX_PICTURES, MAX_STEPS, NUM_EXAMPLES = 8, 16, 64, 6
+NUM_PICTURES, MAX_PICTURES, NUM_EXAMPLES = 8, 16, 6
+USED_SETTINGS = ((True, True), (True, True), (False, True), (False, False))  # of drawing, seed
 MAX_WAITING, UPLOAD_SECONDS = 16, 3600
 PAINT = "#f97316b0"
-NO_CAPTIONS = "This prior can't caption. Train one that can: dvc exp run -S prior.arch=cftn2"
-NO_REDRAWING = (
-    "This prior draws in one order, from the top, and can't redraw parts. Train one that can: "
-    "dvc exp run -S prior.arch=cftn"
-)
 # Options of events: those that run a generator wait for each other, others do not wait.
 RUN: dict[str, Any] = {"concurrency_id": "prior", "api_visibility": "private"}
 AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
@@ -42,41 +37,6 @@ def build_page(generators: Mapping[str, Generator]) -> gr.Blocks:
     return page.queue(max_size=MAX_WAITING, default_concurrency_limit=1, api_open=False)
 
 
-def controls_for(generator: Generator) -> dict[str, Any]:
-    """Return the controls that depend on the generator, to render or to update rendered ones."""
-    defaults, sampler, spec = generator.defaults, generator.sampler.config, generator.spec
-    can_redraw = "in-painting" in generator.sampler.module.EDITS
-    codes = f"{spec.rows} x {spec.columns} codes, codebook of {spec.codebook_size:,}"
-    orders = list(decoding_orders(generator))
-    return {
-        "steps": _slider(
-            "Steps",
-            defaults.steps,
-            minimum=1,
-            maximum=MAX_STEPS,
-            step=1,
-            visible=generator.has_steps,
-        ),
-        "temperature": _slider("Temperature", sampler.temperature, minimum=0, maximum=3, step=0.05),
-        "guidance": _slider("Guidance", defaults.guidance, minimum=0, maximum=10, step=0.1),
-        "order": gr.Dropdown(
-            orders,
-            value=getattr(sampler, "order", None),
-            label="Decoding order",
-            visible=bool(orders),
-            render=False,
-        ),
-        "redrawing": _note(NO_REDRAWING, visible=not can_redraw),
-        "redraw": _run_button("Redraw", interactive=can_redraw),
-        "captions": _note(NO_CAPTIONS, visible=not generator.is_captioner),
-        "caption": _run_button("Caption", interactive=generator.is_captioner),
-        "about": gr.HTML(
-            f'<p class="about">{escape(generator.arch)}: {generator.image.size} px, {codes}</p>',
-            render=False,
-        ),
-    }
-
-
 class _Layout:
     """The page's components and their events."""
 
@@ -86,7 +46,7 @@ class _Layout:
         self.test_data = {name: example_pictures(g.folder) for name, g in generators.items()}
         self.own = controls_for(generators[first])
         examples = self._examples(first)
-        self.prompt = _prompt(examples[0][0])
+        self.prompt = prompt_box(examples[0][0])
         self.examples = gr.Dataset(
             components=[gr.Textbox(render=False)],
             samples=examples,
@@ -99,7 +59,7 @@ class _Layout:
         )
         self.seed = gr.Number(0, precision=0, label="Seed", render=False)
         self.controls = [
-            _slider("Pictures", NUM_PICTURES, minimum=1, maximum=MAX_PICTURES, step=1),
+            slider("Pictures", NUM_PICTURES, minimum=1, maximum=MAX_PICTURES, step=1),
             self.seed,
             gr.Checkbox(True, label="New seed each time", render=False),
             *(self.own[key] for key in ("steps", "temperature", "guidance", "order")),
@@ -111,29 +71,34 @@ class _Layout:
         gr.HTML(f"<header><h1>{TITLE}</h1><p>{SUBTITLE}</p></header>")
         with gr.Row():
             with gr.Column(scale=3, min_width=320), gr.Tabs(overflow_behavior="wrap"):
-                with gr.Tab("Draw"):
-                    self._draw()
-                with gr.Tab("In-paint"):
-                    self._inpaint()
-                with gr.Tab("Caption"):
-                    self._caption()
-                with gr.Tab("Reconstruct"):
-                    self._reconstruct()
+                tabs = []
+                for name, layout in (
+                    ("Draw", self._draw),
+                    ("In-paint", self._inpaint),
+                    ("Caption", self._caption),
+                    ("Reconstruct", self._reconstruct),
+                ):
+                    with gr.Tab(name) as tab:
+                        layout()
+                    tabs.append(tab)
             with gr.Column(scale=1, min_width=260):
-                self._settings()
+                groups = self._settings()
+        for tab, visible in zip(tabs, USED_SETTINGS, strict=True):
+            shown = [gr.update(visible=is_used) for is_used in visible]
+            tab.select(lambda shown=shown: shown, None, groups, **AT_ONCE)
 
     def _draw(self) -> None:
         with gr.Row():
             with gr.Column(scale=6, min_width=280):
                 self.prompt.render()
             with gr.Column(scale=1, min_width=110, elem_classes="run"):
-                run_button = _run_button("Draw")
-                stop = _with_stop(run_button)
+                start = run_button("Draw")
+                stop = with_stop(start)
         self.examples.render()
         self.examples.click(lambda row: row[0], self.examples, self.prompt, **AT_ONCE)
-        output = _note("Pictures appear here.")
+        output = note("Pictures appear here.")
         output.render()
-        self._connect(self.handlers.draw, [self.prompt], run_button, stop, output)
+        self._connect(self.handlers.draw, [self.prompt], start, stop, output)
 
     def _inpaint(self) -> None:
         self.own["redrawing"].render()
@@ -153,14 +118,15 @@ class _Layout:
                 )
                 self._sources(editor)
             with gr.Column(min_width=300):
-                prompt = _prompt("")
+                prompt = prompt_box("")
                 prompt.render()
+                paste = gr.Checkbox(True, label="Keep the pixels outside the brush")
                 with gr.Row():
-                    run_button = self.own["redraw"]
-                    stop = _with_stop(run_button)
-                output = _note("Pictures appear here.")
+                    start = self.own["redraw"]
+                    stop = with_stop(start)
+                output = note("Pictures appear here.")
                 output.render()
-        self._connect(self.handlers.inpaint, [prompt, editor], run_button, stop, output)
+        self._connect(self.handlers.inpaint, [prompt, editor, paste], start, stop, output)
 
     def _caption(self) -> None:
         self.own["captions"].render()
@@ -168,34 +134,39 @@ class _Layout:
             with gr.Column(min_width=300):
                 picture = self._picture()
             with gr.Column(min_width=300):
-                run_button = self.own["caption"]
-                run_button.render()
+                start = self.own["caption"]
+                start.render()
                 text = gr.Textbox(label="Caption", lines=3, interactive=False)
-        handler = show_errors(self.handlers.caption)
+                problem = gr.HTML()
+        handler = show_errors(self.handlers.caption, others=1)
         inputs = [self.name, picture, self.seed]
-        run_button.click(handler, inputs, text, preprocess=False, **RUN)
+        start.click(handler, inputs, [problem, text], preprocess=False, **RUN)
 
     def _reconstruct(self) -> None:
         with gr.Row():
             with gr.Column(min_width=300):
                 picture = self._picture()
             with gr.Column(min_width=300):
-                run_button = _run_button("Encode and decode")
-                run_button.render()
-                output = _note("Both pictures appear here.")
+                start = run_button("Encode and decode")
+                start.render()
+                output = note("Both pictures appear here.")
                 output.render()
-        handler = show_errors(self.handlers.reconstruct)
-        run_button.click(handler, [self.name, picture], output, preprocess=False, **RUN)
+        handler = show_errors(self.handlers.reconstruct, others=0)
+        start.click(handler, [self.name, picture], output, preprocess=False, **RUN)
 
-    def _settings(self) -> None:
+    def _settings(self) -> list[gr.Group]:
+        """Render the settings; return those of drawing and the seed, each as a group."""
         count, seed, is_new_seed, *others = self.controls
         self.name.render()
-        with gr.Group():
-            for part in (count, *others, seed, is_new_seed):
+        with gr.Group() as drawing:
+            for part in (count, *others, is_new_seed):
                 part.render()
+        with gr.Group() as seeding:
+            seed.render()
         self.own["about"].render()
         outputs = [self.examples, *self.own.values()]
         self.name.change(self._change, self.name, outputs, **AT_ONCE)
+        return [drawing, seeding]
 
     def _change(self, name: str) -> list[Any]:
         examples = gr.Dataset(samples=self._examples(name))
@@ -209,20 +180,20 @@ class _Layout:
         self,
         handler: Any,
         inputs: list[Any],
-        run_button: gr.Button,
+        start: gr.Button,
         stop: gr.Button,
         output: Component,
     ) -> None:
         event = gr.on(
-            [run_button.click, inputs[0].submit],
-            show_errors(handler),
+            [start.click, inputs[0].submit],
+            show_errors(handler, others=2),
             [self.name, *inputs, *self.controls],
             [output, self.seed, self.drawn],
             show_progress="minimal",
             show_progress_on=output,
             **RUN,
         )
-        stop.click(None, cancels=[event], **AT_ONCE)
+        stop.click(_mark_stopped, output, output, cancels=[event], **AT_ONCE)
 
     def _picture(self) -> gr.Image:
         picture = gr.Image(
@@ -243,50 +214,21 @@ class _Layout:
         drawn.click(_first_drawn, self.drawn, target, **AT_ONCE)
         test.click(self._random_test_picture, self.name, target, **AT_ONCE)
 
-    def _random_test_picture(self, name: str) -> Image.Image:
+    def _random_test_picture(self, name: str) -> Any:
         pictures, _ = self.test_data[name]
         if not pictures:
-            raise page_error("This prior has no test pictures: upload one.")
+            gr.Warning("This prior has no test pictures: upload one.")
+            return gr.skip()
         return upscale(secrets.choice(pictures), CANVAS)
 
 
-def _first_drawn(pictures: Pictures) -> Image.Image:
+def _mark_stopped(html: str | None) -> str:
+    """Keep the last preview, which is no longer running."""
+    return (html or "").replace(RUNNING, "stopped")
+
+
+def _first_drawn(pictures: Pictures) -> Any:
     if not pictures:
-        raise page_error("No picture yet: draw one first.")
+        gr.Warning("No picture yet: draw one first.")
+        return gr.skip()
     return upscale(pictures[0], CANVAS)
-
-
-def _with_stop(run_button: gr.Button) -> gr.Button:
-    run_button.render()
-    return gr.Button("Stop", scale=1, min_width=80)
-
-
-def _run_button(text: str, *, interactive: bool = True) -> gr.Button:
-    return gr.Button(
-        text, variant="primary", scale=3, min_width=100, interactive=interactive, render=False
-    )
-
-
-def _prompt(text: str) -> gr.Textbox:
-    hint = "A description; leave it empty for any picture"
-    return gr.Textbox(text, label="Prompt", placeholder=hint, max_lines=6, render=False)
-
-
-def _slider(
-    label: str, value: float, *, minimum: float, maximum: float, step: float, visible: bool = True
-) -> gr.Slider:
-    """Return a slider whose range includes the default of params.yaml."""
-    return gr.Slider(
-        minimum,
-        max(maximum, value),
-        value,
-        step=step,
-        label=label,
-        visible=visible,
-        buttons=[],
-        render=False,
-    )
-
-
-def _note(text: str, *, visible: bool = True) -> gr.HTML:
-    return gr.HTML(f'<p class="note">{escape(text)}</p>', visible=visible, render=False)

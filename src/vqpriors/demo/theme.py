@@ -17,6 +17,8 @@ header p, .status, .about, .tiles figcaption { margin: 0; opacity: 0.75; }
 .status { margin-top: 8px; }
 .note { margin: 0; padding: 10px 12px; border-radius: 6px;
   background: var(--background-fill-secondary); }
+.error { border-left: 3px solid #dc2626; overflow-wrap: anywhere; }
+.toast-wrap { top: auto !important; right: auto !important; bottom: 16px; left: 16px; }
 @media (max-width: 640px) {
   .tiles { display: grid; grid-template-columns: 1fr 1fr; }
   .tiles figure:only-child { grid-column: 1 / 3; }
