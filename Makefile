@@ -60,8 +60,8 @@ test: setup  ## Run the tests
 test-all: setup  ## Run all tests, including slow ones
 	@$(BIN)/python -m pytest $(PARALLEL) -m "slow or not slow"
 
-plan: setup  ## Estimate training time and memory on this machine
-	@$(BIN)/python -m tools.plan
+plan: setup  ## Estimate training time and memory on this machine (WITH="STAGE": of a stage)
+	@$(BIN)/python -m tools.plan $(WITH)
 
 lint: setup  ## Check style and formatting
 	@$(BIN)/ruff check

@@ -5,6 +5,8 @@ import re
 import subprocess
 import tomllib
 
+import pytest
+
 from tests.imports import ROOT
 from vqpriors.core.registry import kind_names
 
@@ -32,6 +34,11 @@ def test_help_lists_the_targets_named_in_readme_and_contributing():
 def test_sweep_covers_every_prior():
     sweep = f"prior.arch={','.join(kind_names('vqpriors.priors'))}"
     assert sweep in make("--dry-run", "--always-make", "priors")
+
+
+@pytest.mark.parametrize("target", ["plan", "report", "tune-sampling", "codebooks", "priors"])
+def test_targets_pass_on_what_is_given_by_with(target):
+    assert " a=b" in make("--dry-run", "--always-make", target, "WITH=a=b")
 
 
 def test_ci_runs_make_test():
