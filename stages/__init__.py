@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+from vqpriors.core.threads import wait_without_spinning
+
+wait_without_spinning()  # before a stage imports torch
+
 # <param, file or file:line>: <problem>, or <subject>: <problem>; <fix>
 _EXPLAINED = re.compile(r"(\S*[./][^:;()]*(:\d+)?|\w+): .+|[^:;]+: .+; .+")
 _MALLOC = {  # option's number in malloc.h, value

@@ -6,12 +6,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vqpriors.core.threads import wait_without_spinning
 from vqpriors.inference.limits import EXAMPLE_PROMPT, MAX_PIXELS
 
 if TYPE_CHECKING:
     from PIL import Image
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+wait_without_spinning()  # before a command imports torch
 
 
 def main(arguments: list[str] | None = None) -> None:
