@@ -6,7 +6,13 @@ from PIL import Image
 from vqpriors.core.params import check
 from vqpriors.sources import imagefolder
 
-VALUES = {"location": "", "caption_column": None, "label_column": None, "attribute_columns": []}
+VALUES = {
+    "location": "",
+    "caption_column": None,
+    "label_column": None,
+    "attribute_columns": [],
+    "class_folders": "auto",
+}
 
 
 def paint(path, color="red"):

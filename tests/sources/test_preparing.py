@@ -29,6 +29,7 @@ RECIPE = {
     "source": "memory",
     "image": {"size": 8, "channels": 3, "resize": "crop", "background": "black"},
     "caption": "a {label}",
+    "captions": "first",
     "limit": None,
     "splits": SPLITS,
 }
@@ -38,6 +39,7 @@ DECODING = {"max_pixels": 1000, "max_bad_share": 0.5, "rows_per_shard": 4}
 class Memory:
     def __init__(self, rows):
         self.rows = rows
+        self.notes = []
         self.provenance = {"sha256": "0"}
         self.sizes = {"train": len(rows)}
 
@@ -161,9 +163,9 @@ def test_malformed_template_is_refused(tmp_path):
         made(tmp_path, [record(0)], caption="a {label")
 
 
-def gif():
+def floating():
     buffer = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(buffer, "GIF")
+    Image.new("F", (8, 8)).save(buffer, "TIFF")
     return buffer.getvalue()
 
 
@@ -173,9 +175,9 @@ def test_bad_rows_are_quarantined_with_index_and_reason(tmp_path):
     buffer = io.BytesIO()
     Image.fromarray(noise).save(buffer, "PNG")
     faults = {
-        3: (b"rubbish", "not a PNG, JPEG or WebP"),
+        3: (b"rubbish", "not a PNG, JPEG or other known picture"),
         8: (None, "no bytes"),
-        15: (gif(), "not a PNG, JPEG or WebP"),
+        15: (floating(), "has floating-point pixels"),
         21: (buffer.getvalue()[:900], "can't be decoded"),
         30: (png(size=(40, 40)), "40 x 40 is more than data.decoding.max_pixels=1000"),
     }

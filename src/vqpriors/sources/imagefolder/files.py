@@ -1,0 +1,188 @@
+"""The files of a folder: its splits, pictures, metadata and captions, and what is not used."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from vqpriors.data.decoding import endings
+
+METADATA = ("metadata.jsonl", "metadata.csv")
+SPLIT_NAMES = {  # as Hugging Face's ImageFolder names them
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+_SPLITS = {name: split for split, names in SPLIT_NAMES.items() for name in names}
+_NO_DATA = {"__macosx", "__pycache__", "@eadir", "$recycle.bin", "lost+found"}
+_NO_DATA |= {"thumbs.db", "ehthumbs.db", "desktop.ini"}
+_TABLES = {"", ".csv", ".json", ".jsonl", ".ndjson", ".txt", ".tsv", ".xls", ".xlsx", ".ods"}
+_TABLES |= {".parquet", ".yaml", ".yml", ".xml"}
+
+
+@dataclass(frozen=True)
+class Files:
+    """The visible files of a folder.
+
+    Attributes:
+        folder: The folder.
+        roots: Folder of each split; "train" is the folder itself if it has no folders of splits.
+        paths: All files, sorted.
+    """
+
+    folder: Path
+    roots: dict[str, Path]
+    paths: list[Path]
+
+    def split(self, path: Path) -> str | None:
+        """Return the split of a file; None beside the folders of splits."""
+        for split, root in self.roots.items():
+            if path.is_relative_to(root):
+                return split
+        return None
+
+    def pictures(self) -> Iterator[Path]:
+        """Yield the files with an ending of a picture."""
+        return (path for path in self.paths if path.suffix.lower() in endings())
+
+    def metadata(self) -> list[Path]:
+        """Return the metadata files.
+
+        Raises:
+            ValueError: If a folder has two.
+        """
+        found = [path for path in self.paths if path.name in METADATA]
+        folders = Counter(path.parent for path in found)
+        if folders and folders.most_common(1)[0][1] > 1:
+            folder = folders.most_common(1)[0][0]
+            raise ValueError(f"{folder}: has both {' and '.join(METADATA)}; remove one")
+        return found
+
+
+def find_files(folder: Path) -> Files:
+    """List a folder's files, without hidden ones and those of editors and systems.
+
+    Raises:
+        ValueError: If a link leads out of the folder or to a folder, a name is not UTF-8, or the
+            folders of splits are ambiguous.
+    """
+    paths = sorted(_walk(folder))
+    roots = _roots(folder, paths)
+    return Files(folder, roots, paths)
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Return whether a path lies inside of a folder, links followed."""
+    return path.resolve().is_relative_to(folder.resolve())
+
+
+def refuse_metadata_like(files: Files, used: Iterable[Path]) -> None:
+    """Refuse a file that is metadata by its name or content but not read, in a folder without any.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    used = {*used}
+    covered = {path.parent for path in used if path.name in METADATA}
+    pictures = {path.with_suffix("") for path in files.pictures()}
+    for path in files.paths:
+        if path in used or covered & {*path.parents} or path.suffix.lower() not in _TABLES:
+            continue
+        if _is_named_metadata(path) or (
+            path.with_suffix("") not in pictures and _names_files(path)
+        ):
+            read = "metadata.csv (with commas) or metadata.jsonl (a JSON object per line)"
+            raise ValueError(f"{path}: not read; convert it to {read}, or remove it")
+
+
+def _names_files(path: Path) -> bool:
+    with path.open("rb") as file:
+        return b"file_name" in file.read(4096)
+
+
+def _is_named_metadata(path: Path) -> bool:
+    stem = path.name.lower().partition(".")[0]
+    letters = re.sub("[^a-z]", "", stem)
+    is_like = "metadata" in letters or "caption" in letters
+    return is_like or bool(get_close_matches(letters, ["metadata", "meta"], 1, 0.8))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for parent, names, files in os.walk(folder, onerror=_raise):
+        names[:] = [name for name in names if _is_data(name)]
+        for name in [*names, *filter(_is_data, files)]:
+            _refuse(Path(parent, name), folder, is_folder=name in names)
+        yield from (Path(parent, name) for name in files if _is_data(name))
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _is_data(name: str) -> bool:
+    return not name.startswith(".") and name.lower() not in _NO_DATA and not name.endswith("~")
+
+
+def _refuse(path: Path, folder: Path, *, is_folder: bool) -> None:
+    if path.is_symlink():
+        if not is_inside(path, folder):
+            kind = "folder" if is_folder else "file"
+            raise ValueError(f"{path}: links to a {kind} outside {folder}; copy it instead")
+        if is_folder:
+            raise ValueError(f"{path}: links to a folder; copy it instead")
+    try:
+        path.name.encode()
+    except UnicodeEncodeError:
+        name = path.name.encode(errors="surrogateescape").decode(errors="replace")
+        raise ValueError(f"{folder}: the name {name!r} is not UTF-8; rename it") from None
+
+
+def _roots(folder: Path, paths: list[Path]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for child in sorted(path for path in folder.iterdir() if path.is_dir()):
+        split = _SPLITS.get(child.name.lower())
+        if split in found:
+            names = f"{found[split].name}/ and {child.name}/"
+            raise ValueError(f"{folder}: {names} are both the {split} split; join them")
+        if split is not None:
+            found[split] = child
+    _refuse_nested_splits(paths, found.values())
+    if len(found) == 1:
+        _refuse_folders_beside(folder, next(iter(found.values())), paths)
+    return {split: found[split] for split in SPLIT_NAMES if split in found} or {"train": folder}
+
+
+def _refuse_nested_splits(paths: list[Path], roots: Iterable[Path]) -> None:
+    """Refuse folders of several splits anywhere but at the top."""
+    folders = {parent for path in paths for parent in path.parents} - set(roots)
+    tops = {root.parent for root in roots}
+    splits: dict[Path, dict[str, str]] = {}
+    for folder in sorted(folders):
+        split = _SPLITS.get(folder.name.lower())
+        if split is not None and folder.parent not in tops:
+            splits.setdefault(folder.parent, {})[split] = folder.name
+    for parent, names in splits.items():
+        if len(names) > 1:
+            listed = ", ".join(f"{name}/" for name in names.values())
+            raise ValueError(
+                f"{parent}: has the folders of splits {listed}, which must lie at the top of "
+                "imagefolder.location; set it to this folder, or move them up"
+            )
+
+
+def _refuse_folders_beside(folder: Path, root: Path, paths: list[Path]) -> None:
+    """Refuse folders of pictures beside a single folder of a split, which may be a class."""
+    beside = {
+        path.relative_to(folder).parts[0]
+        for path in paths
+        if path.suffix.lower() in endings() and path.parent != folder and root not in path.parents
+    }
+    if beside:
+        names = ", ".join(f"{name}/" for name in sorted(beside)[:3])
+        raise ValueError(
+            f"{folder}: {root.name}/ is the folder of a split, but there are pictures in {names} "
+            f"beside it; rename {root.name}/ if it is a class, or move the others into it"
+        )
