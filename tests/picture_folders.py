@@ -4,10 +4,11 @@ import io
 import json
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
-from stages import download
-from vqpriors.core.params import Params, check
+import stages
+from vqpriors.core.params import check
 from vqpriors.sources import imagefolder
 
 PARAM = "data.x.imagefolder"
@@ -27,18 +28,13 @@ def encoded(color="red", form="PNG", **options):
     return buffer.getvalue()
 
 
-def write(folder: Path, *pictures: str, **files):
-    """Write pictures, and other files: `metadata_csv="..."` is metadata.csv."""
-    write_files(folder, dict.fromkeys(pictures, encoded()))
-    write_files(folder, {name.replace("_", "."): content for name, content in files.items()})
-    return folder
-
-
-def write_files(folder: Path, files):
-    """Write files by name; lists become lines of JSON."""
+def write(folder: Path, files):
+    """Write files by name: None is a picture, lists become lines of JSON."""
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
+        if content is None:
+            content = encoded()
         if isinstance(content, list):
             content = "".join(json.dumps(row) + "\n" for row in content)
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -57,24 +53,9 @@ def records(source, split="train"):
 
 
 def problem(folder, **changes):
-    """Return the message of the error without its param."""
-    try:
-        found = build(folder, **changes)
-    except ValueError as error:
-        text = str(error)
-        assert text.startswith(f"{PARAM}.")
-        assert "\n" not in text
-        return text.partition(": ")[2].replace(f"{folder}/", "")
-    raise AssertionError(f"no error: {found.sizes}, {found.notes}")
-
-
-def run_download(folder, work, monkeypatch, params, **changes):
-    """Run the stage on a folder in `work`; `changes` are of `data.folder`."""
-    params["data"]["name"] = "folder"
-    section = params["data"]["folder"]
-    section["imagefolder"]["location"] = str(folder)
-    for key, value in changes.items():
-        (section["imagefolder"] if key in section["imagefolder"] else section)[key] = value
-    work.mkdir(parents=True, exist_ok=True)
-    monkeypatch.chdir(work)
-    download.main(Params(params))
+    """Return the key and the rest of the error's message, with paths relative to the folder."""
+    with pytest.raises(ValueError, match=rf"^{PARAM}\.") as caught:
+        build(folder, **changes)
+    text = str(caught.value)
+    assert stages._one_line(caught.value, "download") == text
+    return text.removeprefix(f"{PARAM}.").replace(f"{folder}/", "").replace(str(folder), ".")

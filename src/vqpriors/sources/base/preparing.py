@@ -13,10 +13,11 @@ from pydantic import Field, field_validator, model_validator
 from tqdm import tqdm
 
 from vqpriors.core.params import Params, Section
-from vqpriors.data.decoding import BadImageError, ImageConfig, decode, fit, has_several_frames
+from vqpriors.data.decoding import BadImageError, ImageConfig, decode, fit
 from vqpriors.data.images import ALL_CAPTIONS, SCHEMA, encode_png
 from vqpriors.data.shards import write_split
 from vqpriors.sources.base.caption_templates import MissingFieldError, caption, parse
+from vqpriors.sources.base.notes import Seen, unused_splits
 from vqpriors.sources.base.source import Record, Source
 from vqpriors.sources.base.splits import Selection, Splits, select
 
@@ -163,58 +164,12 @@ def prepare(
     used = {selection.source_split for selection in selections.values()}
     notes = [
         *source.notes,
-        *_unused_splits(source.sizes, used, param),
+        *unused_splits(source.sizes, used, param),
         *seen.notes(config.captions, sum(rows.values()), param),
     ]
     summary = Summary(rows, quarantined, (config.image.channels, size, size), notes)
     _write_report(folder, source, config, summary, bad, param)
     return summary
-
-
-@dataclass
-class Seen:
-    """Numbers of written rows that are used only in part.
-
-    Attributes:
-        with_frames: Pictures with several frames or pages.
-        with_captions: Pictures with several captions.
-        without_caption: Pictures without any caption.
-    """
-
-    with_frames: int = 0
-    with_captions: int = 0
-    without_caption: int = 0
-
-    def add(self, record: Record, row: Mapping[str, Any]) -> None:
-        """Count a written row."""
-        if isinstance(record.image, bytes):
-            self.with_frames += has_several_frames(record.image)
-        self.with_captions += bool(record.other_captions)
-        self.without_caption += not row["caption"]
-
-    def notes(self, captions: str, total: int, param: str) -> list[str]:
-        """Return a note for each number that a user may not expect."""
-        notes = []
-        if self.with_frames:
-            notes.append(f"{self.with_frames:,} with several frames, of which the first is used")
-        if self.with_captions and captions == "first":
-            notes.append(
-                f"{self.with_captions:,} with several captions, of which the first is used "
-                f"({param}.captions)"
-            )
-        if captions == "random" and not self.with_captions:
-            notes.append(f"no picture has several captions for {param}.captions: random")
-        if 0 < self.without_caption < total:
-            notes.append(f"{self.without_caption:,} without caption")
-        return notes
-
-
-def _unused_splits(sizes: Mapping[str, int], used: set[str], param: str) -> list[str]:
-    return [
-        f"split {split!r} ({size:,} rows) is not used ({param}.splits)"
-        for split, size in sizes.items()
-        if split not in used
-    ]
 
 
 def _split(
