@@ -26,6 +26,7 @@ def test_subfolders_are_classes(tmp_path, root):
         {"000/1.png": None, "001/2.png": None, "000/1.txt": "x"},
         STORAGE,
         {"train/images/1.png": None, "train/images/2.png": None, "test/images/3.png": None},
+        {"train/images/1.png": None, "train/images/2.png": None, "test/imgs/3.png": None},
     ],
 )
 def test_folder_that_only_stores_pictures_is_no_class(tmp_path, files):
@@ -37,7 +38,7 @@ def test_folder_that_only_stores_pictures_is_no_class(tmp_path, files):
 @pytest.mark.parametrize(
     ("files", "note"),
     [
-        (STORAGE, "images/ is no class, since it is the only one"),
+        (STORAGE, "images/ is no class, since no folder is beside it"),
         (
             {"cat/1.png": None, "dog/1.png": None, "cat/1.txt": "x"},
             "cat and 1 more subfolders are no classes, since captions or metadata are given",

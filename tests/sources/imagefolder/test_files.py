@@ -22,6 +22,26 @@ def test_usual_names_of_folders_are_splits(tmp_path, name, split):
 
 
 @pytest.mark.parametrize(
+    "names",
+    [
+        ("train_images", "val_images", "test_images"),
+        ("train2017", "val2017", "test2017"),
+        ("my-training-set", "DEV set", "set.test"),
+        ("train", "valid", "test_set"),
+    ],
+)
+def test_names_with_a_word_for_a_split_are_splits_where_all_have_one(tmp_path, names):
+    write(tmp_path, dict.fromkeys(f"{name}/1.png" for name in names))
+    assert build(tmp_path).sizes == {"train": 1, "validation": 1, "test": 1}
+
+
+@pytest.mark.parametrize("names", [["bullet train", "cat"], ["test tube", "dog"]])
+def test_name_with_a_word_for_a_split_is_a_class_among_classes(tmp_path, names):
+    write(tmp_path, dict.fromkeys(f"{name}/1.png" for name in names))
+    assert sorted(r.label for r in records(build(tmp_path))) == sorted(names)
+
+
+@pytest.mark.parametrize(
     ("names", "expected"),
     [
         (
@@ -36,6 +56,11 @@ def test_usual_names_of_folders_are_splits(tmp_path, name, split):
             "location: .: val/ and valid/ are both the validation split; join them",
         ),
         (["train/1.png", "Train/1.png"], "location: .: Train/ and train/ are both the train split"),
+        (["train/1.png", "test tube/1.png", "cat/1.png"], "location: .: train/ is the folder of"),
+        (
+            ["train_images/1.png", "test_images/1.png", "more/1.png"],
+            "location: .: test_images/, train_images/ may be splits or classes; name",
+        ),
         (["set/train/1.png", "set/test/1.png"], "location: set: has the folders of splits test/,"),
         (["cat/train/1.png", "cat/val/1.png", "dog/train/1.png"], "location: cat: has the folders"),
         (
@@ -97,13 +122,13 @@ def test_metadata_beside_splits_is_refused_by_a_near_name(tmp_path):
         ),
         (
             {"metadata.jsonl": [{"file_name": "cat/1.png", "text": "x"}], "cat/1.txt": "x"},
-            "used 1 of 3 files: 1 .txt beside metadata, 1 not in metadata.jsonl",
+            "used 1 of 3 files: 1 .txt not used as captions, 1 not in metadata.jsonl",
         ),
         (
             {"metadata.csv": "file_name,text\ncat/1.png,x\n", "captions.jsonl": "x"},
             "1 captions.jsonl (read are only metadata.jsonl and metadata.csv), 1 not in",
         ),
-        ({"cat/1.txt": "x", "cat/2.txt": "x"}, "used 2 of 3 files: 1 .txt beside no picture of"),
+        ({"cat/1.txt": "x", "cat/2.txt": "x"}, "used 2 of 3 files: 1 .txt not used as captions"),
     ],
 )
 def test_unused_files_are_counted_by_reason(tmp_path, files, expected):

@@ -81,6 +81,19 @@ def test_missing_file_is_a_bad_row(tmp_path):
     assert len(build(tmp_path).provenance["sha256"]) == 64
 
 
+def test_caption_files_have_any_usual_ending(tmp_path):
+    files = {"a.caption": "one", "b.TXT": "two", "c.txt": "three", "c.caption": "3"}
+    write(tmp_path, dict.fromkeys(["a.png", "b.png", "c.png"]) | files)
+    source = build(tmp_path, caption_column="text")
+    assert [r.caption for r in records(source)] == ["one", "two", "three"]
+    assert source.notes == ["used 3 of 4 files: 1 .caption not used as captions"]
+
+
+def test_backslash_in_a_path_is_explained(tmp_path):
+    write(tmp_path, {"x/a.png": None, "metadata.csv": "file_name\nx\\a.png\n"})
+    assert records(build(tmp_path))[0].problem.endswith("metadata.csv:2; write / between folders")
+
+
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/hostname", "sub/../../secret.png"])
 def test_path_outside_the_folder_is_refused(tmp_path, name):
     write(tmp_path, {"secret.png": None, "set/metadata.jsonl": [{"file_name": name}]})

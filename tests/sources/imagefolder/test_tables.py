@@ -70,7 +70,7 @@ def test_well_formed_csv_is_read(folder, text, expected):
         ("text|file_name\none|a.png\n", ":1: fields are separated by vertical bars"),
         ("File_Name,text\na.png,one\n", ": no column 'file_name', found 'File_Name', 'text'; name"),
         ("a.png,one\n", ": no column 'file_name', found 'a.png', 'one'; name the one with the"),
-        ("", ": no column 'file_name', found none"),
+        ("\n\n", ": empty; list the pictures, or remove it"),
         ("file_name,text\n\n", ": no rows; list the pictures, or remove it"),
         (
             f'file_name,text\na.png,one\nb.png,"{"x" * 131_073}"\n',
@@ -114,6 +114,7 @@ def test_ill_formed_csv_is_refused_with_line_and_cause(folder, text, expected):
         ('{"file_name": "a.png"}{"file_name": "b.png"}\n', ":1: not valid JSON (Extra data"),
         ('{"file_name": "a.png", "text": "x", "text": "y"}\n', ":1: not valid JSON (key 'text' tw"),
         (f'{{"file_name": "a.png", "text": {"[" * 100_000}\n', ":1: not valid JSON ("),
+        ("", ": empty; list the pictures, or remove it"),
         ('{"name": "a.png"}\n', ": no column 'file_name', found 'name'; name"),
         ('{"file_name": "a.png", "text": ""}\n{"text": "x"}\n', ":2: no file_name; add"),
         ('{"file_name": 3, "text": "x"}\n', ":1: no file_name; add"),

@@ -1,6 +1,6 @@
 """Classes named by subfolders."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,7 @@ def class_names(
         roots: The folder of the split of each picture.
         choice: "outer": the first folder below that of the split; "inner": the picture's own;
             "none": no classes; "auto": none if the pictures are described otherwise, else the
-            subfolders if there are several, side by side.
+            subfolders if there are several side by side.
         is_described: Whether metadata or caption files describe the pictures.
         param: Dotted path of the choice, for errors.
 
@@ -42,9 +42,19 @@ def class_names(
             f"{param}: {nested.relative_to(roots[nested])} lies in nested subfolders, so its class "
             "is not clear; choose outer (the first folder), inner (its own) or none"
         )
-    if len(names) < 2:
-        return {}, _not_classes(names, "since it is the only one", param)
+    if all(count < 2 for count in _names_by_root(roots, inside).values()):
+        return {}, _not_classes(names, "since no folder is beside it", param)
     return {path: parts[0] for path, parts in inside.items()}, []
+
+
+def _names_by_root(
+    roots: Mapping[Path, Path], inside: Mapping[Path, Sequence[str]]
+) -> dict[Path, int]:
+    """Count the subfolders of pictures of each split."""
+    names: dict[Path, set[str]] = {}
+    for path, parts in inside.items():
+        names.setdefault(roots[path], set()).add(parts[0])
+    return {root: len(found) for root, found in names.items()}
 
 
 def _not_classes(names: Iterable[str], reason: str, param: str) -> list[str]:

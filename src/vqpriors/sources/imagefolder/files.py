@@ -141,18 +141,64 @@ def _refuse(path: Path, folder: Path, *, is_folder: bool) -> None:
 
 
 def _roots(folder: Path, paths: list[Path]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for child in sorted(path for path in folder.iterdir() if path.is_dir()):
-        split = _SPLITS.get(child.name.lower())
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    full = {
+        path.relative_to(folder).parts[0]
+        for path in paths
+        if path.suffix.lower() in endings() and path.parent != folder
+    }
+    found: dict[str, str] = {}
+    for name in names:
+        split = _SPLITS.get(name.lower())
         if split in found:
-            names = f"{found[split].name}/ and {child.name}/"
-            raise ValueError(f"{folder}: {names} are both the {split} split; join them")
+            raise ValueError(
+                f"{folder}: {found[split]}/ and {name}/ are both the {split} split; join them"
+            )
         if split is not None:
-            found[split] = child
-    _refuse_nested_splits(paths, found.values())
+            found[split] = name
+    others = full - {*found.values()}
+    similar = _similar_splits(others - {*found.values()})
+    if {*similar.values()} == others and len({**similar, **found}) > 1:
+        found = {**similar, **found}
+    elif others:
+        _refuse_unclear_splits(folder, found, similar, others)
+    roots = {split: folder / found[split] for split in SPLIT_NAMES if split in found}
+    _refuse_nested_splits(paths, roots.values())
+    return roots or {"train": folder}
+
+
+def _similar_splits(names: Iterable[str]) -> dict[str, str]:
+    """Return the folders with a name such as train_images or val2017, by split."""
+    found = {}
+    for name in sorted(names):
+        splits = {_SPLITS[word] for word in re.findall("[a-z]+", name.lower()) if word in _SPLITS}
+        if len(splits) == 1:
+            found.setdefault(splits.pop(), name)
+    return found
+
+
+def _refuse_unclear_splits(
+    folder: Path, found: dict[str, str], similar: dict[str, str], others: set[str]
+) -> None:
+    """Refuse folders of pictures beside a single folder of a split, which may be a class.
+
+    Likewise folders of pictures beside several whose names are similar to those of splits.
+    """
     if len(found) == 1:
-        _refuse_folders_beside(folder, next(iter(found.values())), paths)
-    return {split: found[split] for split in SPLIT_NAMES if split in found} or {"train": folder}
+        name, beside = next(iter(found.values())), _listed(others)
+        raise ValueError(
+            f"{folder}: {name}/ is the folder of a split, but there are pictures in {beside} "
+            f"beside it; rename {name}/ if it is a class, or move the others into it"
+        )
+    if not found and len(similar) > 1:
+        raise ValueError(
+            f"{folder}: {_listed(similar.values())} may be splits or classes; name the folders of "
+            "splits train/, validation/ and test/ and move others away, or rename the classes"
+        )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"{name}/" for name in sorted(names)[:3])
 
 
 def _refuse_nested_splits(paths: list[Path], roots: Iterable[Path]) -> None:
@@ -171,18 +217,3 @@ def _refuse_nested_splits(paths: list[Path], roots: Iterable[Path]) -> None:
                 f"{parent}: has the folders of splits {listed}, which must lie at the top of "
                 "imagefolder.location; set it to this folder, or move them up"
             )
-
-
-def _refuse_folders_beside(folder: Path, root: Path, paths: list[Path]) -> None:
-    """Refuse folders of pictures beside a single folder of a split, which may be a class."""
-    beside = {
-        path.relative_to(folder).parts[0]
-        for path in paths
-        if path.suffix.lower() in endings() and path.parent != folder and root not in path.parents
-    }
-    if beside:
-        names = ", ".join(f"{name}/" for name in sorted(beside)[:3])
-        raise ValueError(
-            f"{folder}: {root.name}/ is the folder of a split, but there are pictures in {names} "
-            f"beside it; rename {root.name}/ if it is a class, or move the others into it"
-        )

@@ -26,7 +26,7 @@ class Config(Section):
 
     Attributes:
         location: The folder.
-        caption_column: Column of captions in metadata; None for no captions, also not from .txt.
+        caption_column: Column of captions in metadata; None for no captions, also not from files.
         label_column: Column of classes in metadata.
         attribute_columns: Columns of attributes in metadata.
         class_folders: Subfolders that name classes; see `classes.class_names`.

@@ -9,7 +9,7 @@ from vqpriors.sources.base.text_values import NotTextError, captions_of, text_of
 from vqpriors.sources.imagefolder.files import Files, is_inside
 from vqpriors.sources.imagefolder.tables import FILE_NAME, Row, Table, read_text
 
-CAPTION_ENDING = ".txt"
+CAPTION_ENDINGS = (".txt", ".caption")  # in order of preference
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,21 @@ class Columns:
 
 
 def caption_files(files: Files) -> dict[Path, Path]:
-    """Return the .txt file of the same stem beside each picture that has one."""
-    known = {*files.paths}
-    texts = ((path, path.with_suffix(CAPTION_ENDING)) for path in files.pictures())
-    return {path: text for path, text in texts if text in known}
+    """Return the .txt or .caption file of the same stem beside each picture that has one."""
+    texts: dict[Path, Path] = {}
+    for ending in CAPTION_ENDINGS:
+        for path in files.paths:
+            if path.suffix.lower() == ending:
+                texts.setdefault(path.with_suffix(""), path)
+    stems = ((path, path.with_suffix("")) for path in files.pictures())
+    return {path: texts[stem] for path, stem in stems if stem in texts}
 
 
 def captioned_pictures(files: Files, texts: Mapping[Path, Path]) -> list[Picture]:
-    """Return the pictures of all splits, with the captions of their .txt files, one per line.
+    """Return the pictures of all splits, with the captions of their caption files, one per line.
 
     Raises:
-        ValueError: If a .txt file is not UTF-8 or has a list instead of text.
+        ValueError: If a caption file is not UTF-8 or has a list instead of text.
     """
     return [
         Picture(path, _captions_in(texts[path]) if path in texts else ())
@@ -110,7 +114,6 @@ def _listed(row: Row, table: Table, files: Files, columns: Columns) -> Picture:
     if files.split(path) is None:
         splits = ", ".join(f"{root.name}/" for root in files.roots.values())
         raise ValueError(f"{row.where}: {name!r} lies in no folder of a split; move it to {splits}")
-    exists = path.is_file()
     return Picture(
         path,
         captions=_captions(row, columns.caption),
@@ -120,8 +123,13 @@ def _listed(row: Row, table: Table, files: Files, columns: Columns) -> Picture:
             for column in columns.attributes
             if (text := _text(row, column)) is not None
         },
-        problem=None if exists else f"no file {name!r}, listed in {Path(row.where).name}",
+        problem=None if path.is_file() else _missing(name, row),
     )
+
+
+def _missing(name: str, row: Row) -> str:
+    fix = "; write / between folders" if "\\" in name else ""
+    return f"no file {name!r}, listed in {Path(row.where).name}{fix}"
 
 
 def _captions(row: Row, column: str | None) -> tuple[str, ...]:

@@ -47,6 +47,8 @@ def read_table(path: Path) -> Table:
             message begins with the path and, where there is one, the line.
     """
     text = read_text(path)
+    if not text.strip():
+        raise ValueError(f"{path}: empty; list the pictures, or remove it")
     columns, rows = (_read_csv if path.suffix == ".csv" else _read_jsonl)(text, path)
     if FILE_NAME not in columns:
         found = ", ".join(map(repr, columns)) or "none"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vqpriors.data.decoding import endings
 from vqpriors.sources.imagefolder.files import METADATA, Files
-from vqpriors.sources.imagefolder.pictures import CAPTION_ENDING
+from vqpriors.sources.imagefolder.pictures import CAPTION_ENDINGS
 
 _TABLES = (".csv", ".jsonl", ".tsv", ".parquet", ".xlsx")
 _NUM_NAMED = 5  # endings or folders that are named; the others are counted
@@ -60,8 +60,8 @@ def _reason(path: Path, metadata: Collection[str], *, has_captions: bool) -> str
         return f"not in {' or '.join(sorted(metadata))}"
     if suffix in _TABLES:
         return f"{path.name} (read are only {' and '.join(METADATA)})"
-    if suffix == CAPTION_ENDING and (metadata or has_captions):
-        return f".txt beside {'metadata' if metadata else 'no picture of this name'}"
+    if suffix in CAPTION_ENDINGS and (metadata or has_captions):
+        return f"{suffix} not used as captions"
     return None
 
 
