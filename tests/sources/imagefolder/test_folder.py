@@ -101,6 +101,13 @@ def test_path_outside_the_folder_is_refused(tmp_path, name):
     assert found.startswith(f"location: metadata.jsonl:1: {name!r} lies outside ")
 
 
+@pytest.mark.parametrize("name", ["{}/test/2.png", "../test/2.png"])
+def test_picture_of_another_split_is_refused(tmp_path, name):
+    row = {"file_name": name.format(tmp_path)}
+    write(tmp_path, dict.fromkeys(["train/1.png", "test/2.png"]) | {"train/metadata.jsonl": [row]})
+    assert " lies outside train; move it there" in problem(tmp_path)
+
+
 @pytest.mark.parametrize("is_listed", [True, False])
 def test_link_to_a_file_outside_the_folder_is_refused(tmp_path, is_listed):
     write(tmp_path, {"secret.png": None, "set/a.png": None})

@@ -80,6 +80,7 @@ def test_well_formed_csv_is_read(folder, text, expected):
             "file_name,text\na.png,x\nb.png,y\n./a.png,z\n",
             ":4: './a.png' is listed twice; remove a",
         ),
+        ('{"file_name": "a.png"}\n', ":1: a JSON object; rename the file to metadata.jsonl"),
         ("file_name,text\n,x\n", ":2: no file_name; add the path of the picture, relative to ."),
         (
             "file_name,text\na.png,\"['x', 'y']\"\n",
@@ -117,6 +118,9 @@ def test_ill_formed_csv_is_refused_with_line_and_cause(folder, text, expected):
         ("", ": empty; list the pictures, or remove it"),
         ('{"name": "a.png"}\n', ": no column 'file_name', found 'name'; name"),
         ('{"file_name": "a.png", "text": ""}\n{"text": "x"}\n', ":2: no file_name; add"),
+        ('{"file_name": "a\\u0000.png", "text": ""}\n', ":1: 'a\\x00.png' can't be a path; corr"),
+        ('{"file_name": "\\ud800.png", "text": ""}\n', ":1: '\\ud800.png' can't be a path; corr"),
+        (f'{{"file_name": "{"a" * 5000}", "text": ""}}\n', f":1: '{'a' * 40}' can't be a path"),
         ('{"file_name": 3, "text": "x"}\n', ":1: no file_name; add"),
         ('{"file_name": "a.png", "text": true}\n', ":1: column 'text': True is a boolean; write"),
         ('{"file_name": "a.png", "text": {"en": "x"}}\n', ":1: column 'text': {'en': 'x'} is an o"),

@@ -112,10 +112,12 @@ def _is_named_metadata(path: Path) -> bool:
 
 def _walk(folder: Path) -> Iterator[Path]:
     for parent, names, files in os.walk(folder, onerror=_raise):
-        names[:] = [name for name in names if _is_data(name)]
-        for name in [*names, *filter(_is_data, files)]:
-            _refuse(Path(parent, name), folder, is_folder=name in names)
-        yield from (Path(parent, name) for name in files if _is_data(name))
+        names[:] = filter(_is_data, names)
+        for name in names:
+            _refuse(Path(parent, name), folder, is_folder=True)
+        for path in (Path(parent, name) for name in filter(_is_data, files)):
+            _refuse(path, folder, is_folder=False)
+            yield path
 
 
 def _raise(error: OSError) -> None:
@@ -203,7 +205,9 @@ def _listed(names: Iterable[str]) -> str:
 
 def _refuse_nested_splits(paths: list[Path], roots: Iterable[Path]) -> None:
     """Refuse folders of several splits anywhere but at the top."""
-    folders = {parent for path in paths for parent in path.parents} - set(roots)
+    parents = {path.parent for path in paths}
+    folders = parents | {folder for parent in parents for folder in parent.parents}
+    folders -= set(roots)
     tops = {root.parent for root in roots}
     splits: dict[Path, dict[str, str]] = {}
     for folder in sorted(folders):

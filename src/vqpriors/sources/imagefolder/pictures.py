@@ -1,6 +1,6 @@
 """The pictures of a folder with their captions, labels and attributes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,9 +81,10 @@ def listed_pictures(files: Files, tables: Sequence[Table], columns: Columns) -> 
             all splits, or listed twice, or a value is no text; begins with file and line.
     """
     found: dict[Path, Picture] = {}
+    known = {path for path in files.paths if not path.is_symlink()}
     for table in tables:
         for row in table.rows:
-            picture = _listed(row, table, files, columns)
+            picture = _listed(row, table, files, known, columns)
             if picture.path in found:
                 several = "write its captions as a list in one row of metadata.jsonl"
                 raise ValueError(
@@ -102,15 +103,14 @@ def _captions_in(path: Path) -> tuple[str, ...]:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _listed(row: Row, table: Table, files: Files, columns: Columns) -> Picture:
-    folder, name = table.path.parent, row.values.get(FILE_NAME)
+def _listed(
+    row: Row, table: Table, files: Files, known: Collection[Path], columns: Columns
+) -> Picture:
+    name = row.values.get(FILE_NAME)
     if not isinstance(name, str) or not name:
-        fix = f"add the path of the picture, relative to {folder}"
+        fix = f"add the path of the picture, relative to {table.path.parent}"
         raise ValueError(f"{row.where}: no {FILE_NAME}; {fix}")
-    if not is_inside(folder / name, folder):
-        raise ValueError(f"{row.where}: {name!r} lies outside {folder}; move it there")
-    inside = (folder / name).resolve().relative_to(folder.resolve())
-    path = folder / inside
+    path, is_file = _listed_path(name, table.path.parent, known, row.where)
     if files.split(path) is None:
         splits = ", ".join(f"{root.name}/" for root in files.roots.values())
         raise ValueError(f"{row.where}: {name!r} lies in no folder of a split; move it to {splits}")
@@ -123,8 +123,22 @@ def _listed(row: Row, table: Table, files: Files, columns: Columns) -> Picture:
             for column in columns.attributes
             if (text := _text(row, column)) is not None
         },
-        problem=None if path.is_file() else _missing(name, row),
+        problem=None if is_file else _missing(name, row),
     )
+
+
+def _listed_path(name: str, folder: Path, known: Collection[Path], where: str) -> tuple[Path, bool]:
+    """Return the path of a listed picture, without links in it, and whether it is a file."""
+    path = folder / name
+    if path in known and path.is_relative_to(folder):
+        return path, True
+    try:
+        is_file, is_listable = path.is_file(), is_inside(path, folder)
+    except (OSError, ValueError):  # a name that is too long, or has characters that no path has
+        raise ValueError(f"{where}: {name[:40]!r} can't be a path; correct it") from None
+    if not is_listable:
+        raise ValueError(f"{where}: {name!r} lies outside {folder}; move it there")
+    return folder / path.resolve().relative_to(folder.resolve()), is_file
 
 
 def _missing(name: str, row: Row) -> str:

@@ -79,7 +79,7 @@ def read_text(path: Path) -> str:
 
 
 def _read_csv(text: str, path: Path) -> tuple[Sequence[str], list[Row]]:
-    _refuse_other_delimiter(text, path)
+    _refuse_other_format(text, path)
     records = _records(text, path)
     where, header = next(records, (f"{path}:1", []))
     columns = [name.strip() for name in header]
@@ -91,8 +91,10 @@ def _read_csv(text: str, path: Path) -> tuple[Sequence[str], list[Row]]:
     return named, [Row(where, _csv_row(fields, columns, where)) for where, fields in records]
 
 
-def _refuse_other_delimiter(text: str, path: Path) -> None:
+def _refuse_other_format(text: str, path: Path) -> None:
     header = text.lstrip().partition("\n")[0]
+    if header.startswith("{"):
+        raise ValueError(f"{path}:1: a JSON object; rename the file to metadata.jsonl")
 
     def names(delimiter: str) -> list[str]:
         return [name.strip().strip('"') for name in header.split(delimiter)]
@@ -126,7 +128,7 @@ def _csv_row(fields: list[str], columns: list[str], where: str) -> Mapping[str, 
     if len(fields) != len(columns):
         found = f"fields: {len(fields)}, columns: {len(columns)} ({', '.join(columns)})"
         many = "put a field that has commas in quotation marks"
-        fix = many if len(fields) > len(columns) else "add the missing ones"
+        fix = many if len(fields) > len(columns) else "add the missing ones, separated by commas"
         raise ValueError(f"{where}: {found}; {fix}")
     for index, (name, field) in enumerate(zip(columns, fields, strict=True)):
         if not name and index and field.strip():  # the first may be an index, as pandas writes it
