@@ -100,7 +100,7 @@ def has_several_frames(data: bytes) -> bool:
     """Return whether an encoded picture has frames or pages besides the first; False if corrupt."""
     try:
         with Image.open(io.BytesIO(data), formats=formats()) as image:
-            return image.format in _ANIMATED and getattr(image, "is_animated", False)
+            return image.format in _ANIMATED and bool(getattr(image, "is_animated", False))
     except Exception:  # as in `decode`
         return False
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from vqpriors.core.arrays import StringColumn, zeros
 from vqpriors.core.artifact import verify
@@ -177,10 +178,11 @@ def _caption_lists(lists: Sequence[pa.Array], source: str) -> CaptionLists:
         raise ValueError(
             f"{source}: {_ALL_CAPTIONS} are {lists[0].type}, not lists of text; {_FIX}"
         )
-    counts = np.concatenate([part.value_lengths().fill_null(0).to_numpy() for part in lists])
+    lengths = pa.chunked_array([pc.list_value_length(part) for part in lists])
+    counts = pc.fill_null(lengths, 0).to_numpy()
     if not counts.all():
         raise ValueError(f"{source}: a picture has no caption in {_ALL_CAPTIONS}; {_FIX}")
-    texts = pa.chunked_array([part.flatten() for part in lists], pa.string())
+    texts = pa.chunked_array([pc.list_flatten(part) for part in lists], pa.string())
     return CaptionLists(StringColumn(texts), np.concatenate([[0], counts.cumsum(dtype=np.int64)]))
 
 

@@ -32,7 +32,7 @@ class Splits(Section):
     @model_validator(mode="after")
     def _disjoint(self) -> "Splits":
         splits = (self.train, self.validation, self.test)
-        named = [split for split in splits if split not in (None, AUTO)]
+        named = [split for split in splits if split is not None and split != AUTO]
         if len(set(named)) < len(named):
             raise ValueError(
                 f"must be distinct, got {_repeated(named)!r} twice (null takes a share of train)"

@@ -152,14 +152,15 @@ def _roots(folder: Path, paths: list[Path]) -> dict[str, Path]:
     found: dict[str, str] = {}
     for name in names:
         split = _SPLITS.get(name.lower())
+        if split is None:
+            continue
         if split in found:
             raise ValueError(
                 f"{folder}: {found[split]}/ and {name}/ are both the {split} split; join them"
             )
-        if split is not None:
-            found[split] = name
+        found[split] = name
     others = full - {*found.values()}
-    similar = _similar_splits(others - {*found.values()})
+    similar = _similar_splits(others)
     if {*similar.values()} == others and len({**similar, **found}) > 1:
         found = {**similar, **found}
     elif others:
@@ -171,7 +172,7 @@ def _roots(folder: Path, paths: list[Path]) -> dict[str, Path]:
 
 def _similar_splits(names: Iterable[str]) -> dict[str, str]:
     """Return the folders with a name such as train_images or val2017, by split."""
-    found = {}
+    found: dict[str, str] = {}
     for name in sorted(names):
         splits = {_SPLITS[word] for word in re.findall("[a-z]+", name.lower()) if word in _SPLITS}
         if len(splits) == 1:
