@@ -26,8 +26,8 @@ from vqpriors.core.threads import wait_without_spinning
 
 wait_without_spinning()  # before a stage imports torch
 
-# <param, file or file:line>: <problem>, or <subject>: <problem>; <fix>
-_EXPLAINED = re.compile(r"(\S*[./][^:;()]*(:\d+)?|\w+): .+|[^:;]+: .+; .+")
+# <param or file>: <problem>, <any path>:<line>: <problem>, or <subject>: <problem>; <fix>
+_EXPLAINED = re.compile(r"(\S*[./][^:;()]*|\w+|.*[./].*:\d+): .+|[^:;]+: .+; .+")
 _MALLOC = {  # option's number in malloc.h, value
     "M_MMAP_MAX": (-4, 0),  # allocate no tensor by mmap
     "M_TRIM_THRESHOLD": (-1, 2**31 - 1),  # free bytes to keep before returning memory to the system

@@ -18,6 +18,7 @@ DEBUG = "; run `python -m stages.encode --debug` for the traceback"
         "pictures/metadata.jsonl:3: not a JSON object",
         "data/my images: damaged; restore it with `dvc checkout`",
         "DVC's state: locked; try again",
+        "my pictures (1): new/metadata.csv:12: 3 fields",
     ],
 )
 def test_message_that_names_a_param_or_file_is_printed_unchanged(message):

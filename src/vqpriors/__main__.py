@@ -106,7 +106,7 @@ def _add_generate(commands: "Commands") -> None:
 def _add_caption(commands: "Commands") -> None:
     caption = commands.add_parser("caption", help="caption pictures")
     caption.set_defaults(run=_caption)
-    caption.add_argument("pictures", type=Path, nargs="+", help="PNG, JPEG or WebP files")
+    caption.add_argument("pictures", type=Path, nargs="+", help="picture files")
     caption.add_argument(
         "--seed", type=int, default=0, metavar="N", help="random seed (default: 0)"
     )

@@ -1,4 +1,5 @@
 import json
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -97,3 +98,28 @@ def test_codes_of_another_shape_or_type_are_refused():
 def test_tokens_without_a_spec_are_refused(metadata):
     with pytest.raises(ValueError, match="here: no token spec in its schema"):
         parse(table().replace_schema_metadata(metadata))
+
+
+LISTS = [["one", "uno"], [""], ["drei 🦊", "a", "b"]]
+
+
+def test_several_captions_of_a_picture_make_the_round_trip(tmp_path):
+    settings = {"ids": IDS, "captions": CAPTIONS, "codes": CODES}
+    folder = write(tmp_path / "tokens", train=token_table(SPEC, **settings, all_captions=LISTS))
+    found = read_tokens(folder, "train", tokenizer="f" * 64)
+    assert [*found.captions] == CAPTIONS
+    starts = found.all_captions.starts
+    assert starts.tolist() == [0, 2, 3, 6]
+    assert [[*found.all_captions.texts[a:b]] for a, b in pairwise(starts)] == LISTS
+    assert (
+        read_tokens(write(tmp_path / "b", train=table()), "train", tokenizer="f" * 64).all_captions
+        is None
+    )
+
+
+@pytest.mark.parametrize("lists", [[["a"], [], ["b"]], [["a"], None, ["b"]]])
+def test_picture_without_a_caption_in_its_list_is_refused(lists):
+    damaged = token_table(SPEC, ids=IDS, captions=CAPTIONS, codes=CODES, all_captions=lists)
+    expected = "^set: a picture has no caption in all_captions; encode the images again"
+    with pytest.raises(ValueError, match=expected):
+        parse_tokens(damaged, source="set", tokenizer="f" * 64)

@@ -231,7 +231,7 @@ def test_captions_and_reconstructions_are_those_of_the_picture(captioner, tmp_pa
     ("given", "problem"),
     [
         (None, "No picture yet: upload one, or use a drawn or a test picture"),
-        (b"<svg>", "Picture: not a PNG, JPEG or WebP"),
+        (b"<svg>", "Picture: not a PNG, JPEG or other known picture"),
     ],
 )
 def test_upload_without_a_picture_is_refused(captioner, tmp_path, given, problem):

@@ -365,7 +365,10 @@ BAD = {
     "empty file": (["generate", "--prompts", "empty.txt"], "empty.txt: no prompt in it"),
     "binary file": (["generate", "--prompts", "broken.png"], "broken.png: not UTF-8 text"),
     "no picture": (["generate", "--vary", "absent.png"], "absent.png: No such file"),
-    "broken picture": (["generate", "--vary", "broken.png"], "broken.png: not a PNG, JPEG or WebP"),
+    "broken picture": (
+        ["generate", "--vary", "broken.png"],
+        "broken.png: not a PNG, JPEG or other known picture",
+    ),
     "two ways": (
         ["generate", "--vary", "whole.png", "--inpaint", "whole.png", "whole.png"],
         "--vary: not together with --inpaint",

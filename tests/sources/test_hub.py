@@ -82,6 +82,60 @@ def test_labels_are_class_names(folder):
     assert [row.attributes for row in rows] == [{"legs": str(n)} for n in (4, 2, 0, 6, 8)]
 
 
+def one_column(path, feature, values):
+    write(path, [{"bytes": png(0), "path": None}] * len(values), value=(feature, values))
+    return path
+
+
+def test_list_of_captions_is_kept_in_order(tmp_path):
+    import datasets
+
+    texts = [["a", " ", "b"], [], None]
+    folder = one_column(tmp_path / "set", datasets.List(datasets.Value("string")), texts)
+    rows = list(build(folder, caption_column="value").records("train", range(3)))
+    assert [(row.caption, row.other_captions) for row in rows] == [
+        ("a", ("b",)),
+        (None, ()),
+        (None, ()),
+    ]
+    with pytest.raises(ValueError, match=r"^data\.x\.hub\.label_column: .*has type List"):
+        build(folder, label_column="value")
+
+
+def test_nan_and_blanks_are_none_and_whole_numbers_have_no_decimals(tmp_path):
+    import datasets
+
+    numbers = [1.0, 2.5, float("nan"), None]
+    folder = one_column(tmp_path / "set", datasets.Value("float64"), numbers)
+    found = build(folder, label_column="value").records("train", range(4))
+    assert [row.label for row in found] == ["1", "2.5", None, None]
+    folder = one_column(tmp_path / "b", datasets.Value("string"), ["a", "  ", "", "\n"])
+    found = build(folder, caption_column="value").records("train", range(4))
+    assert [row.caption for row in found] == ["a", None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [("bool", True), ("binary", b"a"), ("timestamp[s]", 0)],
+)
+@pytest.mark.parametrize("key", ["caption_column", "label_column", "attribute_columns"])
+def test_columns_that_are_no_text_are_refused(tmp_path, kind, value, key):
+    import datasets
+
+    folder = one_column(tmp_path / "set", datasets.Value(kind), [value])
+    with pytest.raises(ValueError, match=rf"^data\.x\.hub\.{key}: column 'value' has type Value"):
+        build(folder, **{key: ["value"] if key == "attribute_columns" else "value"})
+
+
+def test_list_as_text_names_its_row(tmp_path):
+    import datasets
+
+    folder = one_column(tmp_path / "set", datasets.Value("string"), ["a", "['b', 'c']"])
+    expected = r"^data\.x\.hub\.caption_column: row train-0000001, column 'value': .* is a list or"
+    with pytest.raises(ValueError, match=expected):
+        list(build(folder, caption_column="value").records("train", range(2)))
+
+
 def test_rows_can_be_chosen(folder):
     rows = list(build(folder).records("train", [1, 4]))
     assert [row.id for row in rows] == ["train-0000001", "train-0000004"]

@@ -1,6 +1,7 @@
 """Decoding of untrusted image files, and resizing to the working size."""
 
 import io
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -9,7 +10,13 @@ from pydantic import Field, field_validator
 
 from vqpriors.core.params import Section
 
-FORMATS = ("PNG", "JPEG", "WEBP")
+# Pictures that Pillow itself decodes: no programs it would start (EPS), films or scientific files.
+# TGA comes last, since its files have no signature.
+FORMATS = (
+    *("PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "QOI", "ICO"),
+    *("PCX", "PSD", "SGI", "SUN", "DDS", "TGA"),
+)
+_ANIMATED = ("PNG", "WEBP", "GIF", "TIFF", "AVIF")  # formats with frames or pages
 
 
 class ImageConfig(Section):
@@ -39,8 +46,22 @@ class BadImageError(ValueError):
     """An image that can't be used; the message is the reason."""
 
 
+@cache
+def formats() -> tuple[str, ...]:
+    """Return those of `FORMATS` that the installed Pillow reads."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+@cache
+def endings() -> frozenset[str]:
+    """Return the endings of files of `formats`, such as ".png"."""
+    known = {**Image.registered_extensions(), ".mpo": "JPEG"}  # MPO: several JPEGs in one file
+    return frozenset(ending for ending, name in known.items() if name in formats())
+
+
 def decode(data: bytes | None, *, max_pixels: int) -> Image.Image:
-    """Decode a PNG, JPEG or WebP and apply its EXIF orientation.
+    """Decode a picture, of several frames the first, and apply its EXIF orientation.
 
     Args:
         data: Encoded bytes; None for a row that has no bytes, perhaps only a path.
@@ -50,24 +71,38 @@ def decode(data: bytes | None, *, max_pixels: int) -> Image.Image:
         The fully loaded picture in its own mode and size.
 
     Raises:
-        BadImageError: If it is missing, of another format, too large, truncated or corrupt.
+        BadImageError: If it is missing, of another format, too large, truncated or corrupt, or has
+            floating-point pixels, whose range is unknown.
     """
-    if not data:
+    if data is None:
         raise BadImageError("no bytes (a path to a file is not opened)")
+    if not data:
+        raise BadImageError("empty")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=formats()) as image:
             if image.width * image.height > max_pixels:
                 raise BadImageError(_too_large(f"{image.width} x {image.height}", max_pixels))
+            if image.mode == "F":
+                raise BadImageError("has floating-point pixels; save it with 8 bits")
             image.load()
             return ImageOps.exif_transpose(image)
     except UnidentifiedImageError:
-        raise BadImageError("not a PNG, JPEG or WebP") from None
+        raise BadImageError("not a PNG, JPEG or other known picture") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise BadImageError(_too_large("size", max_pixels)) from None
     except BadImageError:
         raise
     except Exception as error:  # decoders raise many types on corrupt or hostile bytes
         raise BadImageError(f"can't be decoded ({' '.join(str(error).split())})") from None
+
+
+def has_several_frames(data: bytes) -> bool:
+    """Return whether an encoded picture has frames or pages besides the first; False if corrupt."""
+    try:
+        with Image.open(io.BytesIO(data), formats=formats()) as image:
+            return image.format in _ANIMATED and bool(getattr(image, "is_animated", False))
+    except Exception:  # as in `decode`
+        return False
 
 
 def fit(image: Image.Image, config: ImageConfig) -> np.ndarray:

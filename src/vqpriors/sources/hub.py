@@ -9,6 +9,7 @@ from vqpriors.core.params import Section
 from vqpriors.publish.hub_errors import naming_param
 from vqpriors.sources.base.hashing import content_hash
 from vqpriors.sources.base.source import Record
+from vqpriors.sources.base.text_values import NotTextError, captions_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -32,10 +33,17 @@ class Config(Section):
 class HubDataset:
     """A loaded data set; pictures stay encoded."""
 
+    notes: Sequence[str] = ()
+
     def __init__(
-        self, config: Config, splits: "Mapping[str, Dataset]", provenance: dict[str, Any]
+        self,
+        config: Config,
+        splits: "Mapping[str, Dataset]",
+        provenance: dict[str, Any],
+        *,
+        param: str,
     ) -> None:
-        self._config = config
+        self._config, self._param = config, param
         self._splits = splits
         self.provenance = provenance
 
@@ -59,16 +67,27 @@ class HubDataset:
     def _record(self, row_id: str, row: Mapping[str, Any], features: Mapping[str, Any]) -> Record:
         config = self._config
 
-        def text(column: str | None) -> str | None:
-            return None if column is None else _text(features[column], row[column])
+        def texts(key: str, column: str | None) -> tuple[str, ...]:
+            if column is None:
+                return ()
+            try:
+                return _texts(features[column], row[column])
+            except NotTextError as error:
+                problem = f"row {row_id}, column {column!r}: {error}"
+                raise ValueError(f"{self._param}.{key}: {problem}") from None
 
-        attributes = {column: text(column) for column in config.attribute_columns}
+        def text(key: str, column: str | None) -> str | None:
+            return next(iter(texts(key, column)), None)
+
+        captions = texts("caption_column", config.caption_column)
+        attributes = {name: text("attribute_columns", name) for name in config.attribute_columns}
         return Record(
             id=row_id,
             image=(row[config.image_column] or {}).get("bytes"),
-            caption=text(config.caption_column),
-            label=text(config.label_column),
+            caption=captions[0] if captions else None,
+            label=text("label_column", config.label_column),
             attributes={name: value for name, value in attributes.items() if value is not None},
+            other_captions=captions[1:],
         )
 
 
@@ -86,7 +105,7 @@ def build(config: Config, *, seed: int, param: str) -> HubDataset:
     """
     splits, provenance = _load(config, param)
     prepared = {split: _select_columns(data, config, param) for split, data in splits.items()}
-    return HubDataset(config, prepared, provenance)
+    return HubDataset(config, prepared, provenance, param=param)
 
 
 def _load(config: Config, param: str) -> "tuple[dict[str, Dataset], dict[str, Any]]":
@@ -144,7 +163,7 @@ def _select_columns(data: "Dataset", config: Config, param: str) -> "Dataset":
             raise ValueError(f"{param}.{key}: no column {column!r}; choose one of {known}")
         feature = data.features[column]
         is_picture = isinstance(feature, datasets.Image) or feature == datasets.Value("binary")
-        is_text = isinstance(feature, datasets.ClassLabel | datasets.Value)
+        is_text = _is_text(feature) or (key == "caption_column" and _is_list_of_text(feature))
         if not (is_picture if key == "image_column" else is_text):
             raise ValueError(
                 f"{param}.{key}: column {column!r} has type {feature}; choose another column"
@@ -161,10 +180,20 @@ def _columns(config: Config) -> Iterator[tuple[str, str]]:
         yield "attribute_columns", column
 
 
-def _text(feature: Any, value: Any) -> str | None:
-    """Return a class as its name and other values as strings; class -1 means no label."""
-    if value is None or value == "":
-        return None
+def _is_text(feature: Any) -> bool:
+    """Return whether a column has classes, text or numbers, and no booleans, dates or bytes."""
+    dtype = str(getattr(feature, "dtype", ""))
+    is_value = dtype.endswith("string") or dtype.startswith(("int", "uint", "float"))
+    return hasattr(feature, "int2str") or is_value
+
+
+def _is_list_of_text(feature: Any) -> bool:
+    inner = feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)
+    return str(getattr(inner, "dtype", "")).endswith("string")
+
+
+def _texts(feature: Any, value: Any) -> tuple[str, ...]:
+    """Return a class as its name and other values as text; class -1 means no label."""
     if hasattr(feature, "int2str"):
-        return None if value < 0 else feature.int2str(value)
-    return str(value)
+        return () if value is None or value < 0 else (feature.int2str(value),)
+    return captions_of(value)
