@@ -266,9 +266,13 @@ def test_missing_folder_is_not_searched_on_the_hub(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "environment", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}]
+    ("environment", "fix"),
+    [
+        ({"HF_HUB_OFFLINE": "1"}, "unset HF_HUB_OFFLINE"),
+        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "go online"),
+    ],
 )
-def test_unreachable_hub_is_one_line_and_quick(environment):
+def test_unreachable_hub_is_one_line_and_quick(environment, fix):
     code = (
         "from vqpriors.sources import hub; from vqpriors.core.params import check\n"
         f"config = check('data.x.hub', {VALUES | {'location': 'some/set'}!r}, hub.Config)\n"
@@ -285,7 +289,8 @@ def test_unreachable_hub_is_one_line_and_quick(environment):
     )
     assert ran.stdout == (
         "data.x.hub.location: could not reach the Hub for 'some/set', and there is no such folder; "
-        "go online, or download it elsewhere and set data.x.hub.location to that folder\n"
+        f"{fix}, or download it elsewhere and set data.x.hub.location to that folder: "
+        "`hf download some/set --repo-type dataset --local-dir FOLDER`\n"
     )
     assert time.monotonic() - start < 20
 

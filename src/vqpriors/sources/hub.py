@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqpriors.core.params import Section
-from vqpriors.publish.hub_errors import naming_param
+from vqpriors.publish.hub_errors import explain, is_full_disk, is_of_hub, naming_param
 from vqpriors.sources.base.hashing import content_hash
 from vqpriors.sources.base.source import Record
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
+_TYPE = "data set"
 _TIMEOUT = 10  # seconds to wait for the Hub
 _BATCH = 1000  # rows read at a time
 _BINARY = ("binary", "large_binary", "binary_view")
@@ -114,7 +115,9 @@ def _load(config: Config, param: str) -> "tuple[dict[str, Dataset], dict[str, An
         else:
             loaded = datasets.load_dataset(location, config.config, revision=revision)
     except Exception as error:
-        raise ValueError(_load_error(error, config, param)) from None
+        if is_full_disk(error):
+            raise
+        raise ValueError(_load_error(error, config, param, is_folder=not revision)) from None
     assert isinstance(loaded, datasets.DatasetDict)
     splits = {str(split): data for split, data in loaded.items()}
     if revision:
@@ -150,12 +153,14 @@ def _commit(config: Config, param: str) -> str | None:
     """Resolve the revision to a commit, which provenance records and `_load` loads."""
     from huggingface_hub import HfApi
 
-    with naming_param(param, config.location, config.revision, repo_type="data set"):
+    with naming_param(param, config.location, config.revision, repo_type=_TYPE):
         found = HfApi().dataset_info(config.location, revision=config.revision, timeout=_TIMEOUT)
     return found.sha
 
 
-def _load_error(error: Exception, config: Config, param: str) -> str:
+def _load_error(error: Exception, config: Config, param: str, *, is_folder: bool) -> str:
+    if not is_folder and is_of_hub(error):
+        return explain(error, param, config.location, config.revision, repo_type=_TYPE)
     reason = " ".join(str(error.__cause__ or error).split())
     if "BuilderConfig" in reason or "Config name is missing" in reason:
         return f"{param}.config: no configuration {config.config!r} ({reason})"
