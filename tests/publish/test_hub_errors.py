@@ -79,7 +79,7 @@ FAILURES = {  # what is changed, and the message
     ),
     "unknown revision": (
         {"revision": "v2"},
-        "text.clip.revision: 'me/model' has no revision 'v2'",
+        "text.clip.revision: 'me/model' has no revision 'v2'; choose another, such as main",
     ),
     "another failure": (
         {"call": "broken"},

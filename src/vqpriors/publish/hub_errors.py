@@ -50,7 +50,9 @@ def explain(error: Exception, param: str, location: str, revision: str, *, repo_
     if is_any(errors.HFValidationError):
         return f"{key}: no folder {name}, and it is not a Hub id either; correct the path"
     if is_any(errors.RevisionNotFoundError):
-        return f"{param}.revision: {name} has no revision {revision!r}"
+        return (
+            f"{param}.revision: {name} has no revision {revision!r}; choose another, such as main"
+        )
     if is_any(errors.GatedRepoError):
         return f"{key}: access to {name} is gated; request it at {page}, then {LOGIN}, or {local}"
     if is_any(errors.RepositoryNotFoundError):
