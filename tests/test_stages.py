@@ -42,3 +42,31 @@ def test_error_of_the_system_names_file_and_fix():
     assert (
         line == "a file of encode: no space left on device; free some disk space and run it again"
     )
+
+
+COPY = ".dvc/tmp/exps/standalone/tmpabc"
+RELATIVE = {  # an error, and whether the temporary copy of an experiment explains it
+    "data.folder.imagefolder.location: no folder 'my pics (1)'": True,
+    "data.folder.imagefolder.location: no folder 'absent'": True,
+    "data.x.hub.location: no folder './my pics (1)', and it is not a Hub id; x": True,
+    "text.clip.location: could not reach the Hub for 'my/model', and no such folder; x": True,
+    "text.clip.location: could not reach the Hub for 'some/model', and no such folder; x": False,
+    "data.folder.imagefolder.location: no folder '/tmp/pics'": False,
+    "data.folder.imagefolder.location: no folder '~/pics'": False,
+    "data.x.hub.config: no configuration 'big'": False,
+    "data/tokens: damaged": False,
+}
+
+
+@pytest.mark.parametrize("message", RELATIVE)
+def test_relative_folder_of_a_queued_experiment_is_explained(tmp_path, monkeypatch, message):
+    for folder in ("my pics (1)", "my/model", COPY):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert stages._one_line(ValueError(message), "download") == message
+    monkeypatch.chdir(tmp_path / COPY)
+    line = stages._one_line(ValueError(message), "download")
+    assert line.startswith(message)
+    fix = "; this experiment runs in a temporary copy of the repository: give an absolute path"
+    assert line.startswith(f"{message}{fix}, such as {tmp_path}/") == RELATIVE[message]
+    assert (line == message) != RELATIVE[message]

@@ -63,7 +63,8 @@ def _add_generate(commands: "Commands") -> None:
         type=Path,
         nargs=2,
         metavar=("PICTURE", "MASK"),
-        help="redraw the white part of a mask (masked priors only)",
+        help="redraw the white part of a mask and keep the black part; of a mask with transparent "
+        "parts, redraw paint of one colour, or what was erased (masked priors only)",
     )
     draw.add_argument(
         "--vary",
@@ -157,6 +158,8 @@ def _generate(options: argparse.Namespace) -> None:
     if redrawn and len(prompts) > 1:
         raise ValueError("--prompt: at most one with --inpaint or --vary")
     images = [_open(path) for path in redrawn]
+    if options.inpaint:
+        _tell_of_whole_mask(images[1])
 
     # Imported after the checks that need no model, since importing torch is slow.
     from vqpriors.inference.generator import Generator
@@ -177,6 +180,19 @@ def _generate(options: argparse.Namespace) -> None:
     else:
         pictures = generator(prompts, **settings)
     _save(options.out, pictures, frames, prompts or [""])
+
+
+def _tell_of_whole_mask(mask: "Image.Image") -> None:
+    from vqpriors.data.decoding import BadImageError
+    from vqpriors.inference.masks import marked_pixels
+
+    try:
+        is_whole = marked_pixels(mask).all()
+    except BadImageError as error:
+        raise ValueError(f"mask: {error}") from None
+    if is_whole:
+        problem = "mask: all of it is white, so the whole picture is redrawn"
+        print(f"warning: generate: {problem}; paint the part to keep black", file=sys.stderr)
 
 
 def _require_one_batch(count: int, batch_size: int) -> None:

@@ -143,6 +143,18 @@ def test_redrawn_pictures_keep_the_unmarked_codes(captioner, monkeypatch):
     assert varied.sum(1).tolist() == [spec.length // 2] * 4
 
 
+def test_exif_rotation_of_a_given_picture_is_applied(captioner):
+    generator, lying = Generator.load(captioner), picture().transpose(Image.Transpose.ROTATE_90)
+    assert not (generator.encode([lying]) == generator.encode([picture()])).all()
+    lying.getexif()[0x0112] = 6
+    assert (generator.encode([lying]) == generator.encode([picture()])).all()
+
+
+def test_picture_without_a_range_of_pixels_is_refused(captioner):
+    with pytest.raises(ValueError, match=r"^picture: floating-point pixels have no fixed range"):
+        Generator.load(captioner).caption(Image.new("F", (SIZE, SIZE)))
+
+
 def test_variation_redraws_the_half_of_its_seed(captioner):
     generator = Generator.load(captioner)
     codes, spec = generator.encode([picture()]), generator.spec
@@ -339,6 +351,15 @@ def test_command_line_redraws_and_captions(captioner, tmp_path, capsys):
     Image.new("L", (SIZE, SIZE), 255).save(mask)
     given = ["generate", "--from", captioner, "--out", out]
     assert run_main(*given, "--inpaint", source, mask, "--prompt", "a red six") is None
+    assert capsys.readouterr().err == (
+        "warning: generate: mask: all of it is white, so the whole picture is redrawn; "
+        "paint the part to keep black\n"
+    )
+    Image.new("L", (SIZE // 2, SIZE), 255).save(mask)
+    assert run_main(*given, "--inpaint", source, mask) == (
+        f"error: generate: mask: {SIZE // 2} x {SIZE} pixels, but the picture has "
+        f"{SIZE} x {SIZE}; make both equally large"
+    )
     assert run_main(*given, "--vary", source, "--num-samples", 3) is None
     assert len(list(out.glob("000-*.png"))) == 3
     capsys.readouterr()

@@ -85,6 +85,7 @@ def decode(data: bytes | None, *, max_pixels: int) -> Image.Image:
             if image.mode == "F":
                 raise BadImageError("has floating-point pixels; save it with 8 bits")
             image.load()
+            _scale_transparent_color(image, data)
             return ImageOps.exif_transpose(image)
     except UnidentifiedImageError:
         raise BadImageError("not a PNG, JPEG or other known picture") from None
@@ -93,7 +94,19 @@ def decode(data: bytes | None, *, max_pixels: int) -> Image.Image:
     except BadImageError:
         raise
     except Exception as error:  # decoders raise many types on corrupt or hostile bytes
-        raise BadImageError(f"can't be decoded ({' '.join(str(error).split())})") from None
+        raise BadImageError(f"can't be decoded ({_line(error)})") from None
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Apply the EXIF orientation of a picture, as viewers do; `decode` has done so already.
+
+    Raises:
+        BadImageError: If its EXIF data are corrupt.
+    """
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception as error:  # its reader raises many types
+        raise BadImageError(f"its EXIF data can't be read ({_line(error)})") from None
 
 
 def has_several_frames(data: bytes) -> bool:
@@ -116,21 +129,70 @@ def fit(image: Image.Image, config: ImageConfig) -> np.ndarray:
 
     Returns:
         (C, H, W) uint8.
+
+    Raises:
+        BadImageError: If its pixels have no fixed range, or it has no pixels.
     """
     opaque = _opaque(image, config.background).convert("L" if config.channels == 1 else "RGB")
     pixels = np.asarray(_resized(opaque, config))
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _opaque(image: Image.Image, background: str) -> Image.Image:
+def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Split a picture of any mode into colours of at most 8 bits and opacity.
+
+    Returns:
+        The colours, without transparency; and the opacity, mode "L", or None if it has none.
+
+    Raises:
+        BadImageError: As `fit`.
+    """
+    if not image.width or not image.height:
+        raise BadImageError("has no pixels")
+    if image.mode == "F":
+        raise BadImageError('floating-point pixels have no fixed range; convert it to mode "L"')
     if image.mode.startswith("I"):  # 16 bits per pixel, which `convert` would clip at 255
-        deep = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((np.minimum(deep, 65535) + 128) // 257).astype(np.uint8))
-    if not image.has_transparency_data:
-        return image
-    picture = image.convert("RGBA")
+        return _split_deep(image)
+    if image.mode in ("La", "LAB"):  # neither converts to both gray and RGB
+        image = image.convert("LA" if image.mode == "La" else "RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return image.convert("RGB"), image.getchannel("A")
+    return image, None
+
+
+def _split_deep(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    deep = np.asarray(image).astype(np.int64).clip(0, 65535)
+    gray = Image.fromarray(((deep + 128) // 257).astype(np.uint8))
+    transparent = image.info.get("transparency")
+    if not isinstance(transparent, int):
+        return gray, None
+    return gray, Image.fromarray(np.where(deep == transparent, 0, 255).astype(np.uint8))
+
+
+def _opaque(image: Image.Image, background: str) -> Image.Image:
+    colors, alpha = split_alpha(image)
+    if alpha is None:
+        return colors
+    picture = colors.convert("RGBA")
+    picture.putalpha(alpha)
     behind = Image.new("RGBA", picture.size, (*_rgb(background), 255))
     return Image.alpha_composite(behind, picture)
+
+
+def _scale_transparent_color(image: Image.Image, data: bytes) -> None:
+    """Scale the transparent colour of a PNG to 8 bits, as Pillow has scaled its pixels.
+
+    The two differ for gray of 2 or 4 bits and RGB of 16 bits.
+    """
+    color = image.info.get("transparency")
+    if image.format != "PNG" or image.mode not in ("L", "RGB") or color is None:
+        return
+    depth = data[24]  # of IHDR, which comes first
+    if depth == 16:
+        image.info["transparency"] = tuple(value >> 8 for value in color)
+    elif depth < 8:
+        image.info["transparency"] = color * (255 // (2**depth - 1))
 
 
 def _resized(image: Image.Image, config: ImageConfig) -> Image.Image:
@@ -163,3 +225,7 @@ def _rgb(color: str) -> tuple[int, ...]:
 
 def _too_large(found: str, max_pixels: int) -> str:
     return f"{found} is more than data.decoding.max_pixels={max_pixels}"
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from vqpriors.core.artifact import new_file
+from vqpriors.figures.scripts import missing
 from vqpriors.figures.text_image import INK, PAPER, draw_text, text_width
 
 FRAME = (212, 212, 216)  # colour
@@ -43,7 +44,8 @@ def sheet(
     """Draw blocks on a white page.
 
     Pictures are enlarged to about 112 px by repeating pixels a whole number of times. Text is
-    wrapped to the width of its block.
+    wrapped to the width of its block. If no installed font has the letters of a caption, they are
+    escaped and a line at the bottom says so.
 
     Args:
         blocks: At least one block.
@@ -64,6 +66,8 @@ def sheet(
     body = _stack([_beside(row, MARGIN) for row in _cut(drawn, across)], BLOCK_GAP)
     if title:
         body = _stack([draw_text(title, body.width, size=TITLE_SIZE, ink=INK), body], BLOCK_GAP)
+    if note := _missing_fonts([block.caption or "" for block in blocks], [title, *headings]):
+        body = _stack([body, draw_text(note, body.width)], BLOCK_GAP)
     page = _blank(body.width + 2 * MARGIN, body.height + 2 * MARGIN)
     page.paste(body, (MARGIN, MARGIN))
     return page
@@ -142,6 +146,17 @@ def save_png(image: Image.Image, path: Path) -> None:
     """
     with new_file(path) as file:
         image.save(file, format="PNG")
+
+
+def _missing_fonts(captions: Sequence[str], others: Sequence[str]) -> str:
+    """Say which captions no installed font can show; empty if all can be shown."""
+    by_caption = [missing(caption) for caption in captions]
+    scripts = sorted({each for text in others for each in missing(text)}.union(*by_caption))
+    if not scripts:
+        return ""
+    numbers = [str(number) for number, found in enumerate(by_caption, 1) if found]
+    which = f"in caption{'s' * (len(numbers) > 1)} {', '.join(numbers)}" if numbers else ""
+    return f"No font for {', '.join(scripts)} {which}; install one, such as Noto."
 
 
 def _block(block: Block, headings: Sequence[str], *, is_top: bool) -> Image.Image:

@@ -16,11 +16,12 @@ from PIL import Image
 
 from vqpriors.core.params import Kind
 from vqpriors.core.seeds import derived_seed
-from vqpriors.data.decoding import ImageConfig, fit
+from vqpriors.data.decoding import ImageConfig
 from vqpriors.data.tokens import TokenSpec
 from vqpriors.inference.editing import codes_to_keep, edit_mask
 from vqpriors.inference.loading import load_parts, open_source, push_generator, save_generator
-from vqpriors.inference.pictures import PictureCallback, preview_callback, to_pictures
+from vqpriors.inference.masks import read_mask
+from vqpriors.inference.pictures import PictureCallback, preview_callback, to_pictures, to_pixels
 from vqpriors.inference.settings import (
     SamplingDefaults,
     SamplingOptions,
@@ -153,14 +154,12 @@ class Generator:
     ) -> list[Image.Image]:
         """Redraw the white part of a mask, in whole patches of a code each (masked priors only).
 
-        The picture may have any size and mode. It is cropped and resized to the tokenizer's size,
-        and the mask with it. The prompt describes the whole picture. Other arguments and errors are
-        those of `__call__`; there is also a ValueError if the mask marks nothing.
+        Picture and mask may have any mode, and any size of the same proportions. They are cropped
+        and resized to the tokenizer's size. `inference/masks.py` says how transparent masks are
+        read. The prompt describes the whole picture. Other arguments and errors are those of
+        `__call__`; there is also a ValueError as in `read_mask`.
         """
-        marked = fit(mask, self.image.model_copy(update={"channels": 1}))[0] >= 128
-        keep = codes_to_keep(marked, *self.spec.grid)
-        if keep.all():
-            raise ValueError("mask: nothing is marked; paint the part to redraw white")
+        keep = codes_to_keep(read_mask(mask, picture, self.image), *self.spec.grid)
         options = SamplingOptions(steps, temperature, guidance, seed)
         prompts = repeat_prompts(prompt, num_samples)
         known = self._known(picture, keep[None], num_samples)
@@ -218,7 +217,7 @@ class Generator:
 
     def encode(self, pictures: Sequence[Image.Image]) -> np.ndarray:
         """Encode pictures to codes, (M, N) uint16."""
-        pixels = np.stack([fit(picture, self.image) for picture in pictures])
+        pixels = np.stack([to_pixels(picture, self.image) for picture in pictures])
         return encode_pixels(self.tokenizer, pixels, **self._batching)
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
