@@ -99,7 +99,7 @@ def _add_generate(commands: "Commands") -> None:
         type=Path,
         default=Path("samples"),
         metavar="FOLDER",
-        help="folder for the pictures (default: samples)",
+        help="folder in which each call makes a numbered folder of pictures (default: samples)",
     )
     _add_source(draw)
 
@@ -163,10 +163,19 @@ def _generate(options: argparse.Namespace) -> None:
 
     # Imported after the checks that need no model, since importing torch is slow.
     from vqpriors.inference.generator import Generator
+    from vqpriors.inference.saving import save_pictures
+    from vqpriors.inference.settings import SamplingOptions
 
     generator = Generator.load(options.source, options.rev)
-    names = ("num_samples", "steps", "temperature", "guidance", "seed")
-    settings = {name: getattr(options, name) for name in names}
+    names = ("steps", "temperature", "guidance", "seed")
+    values = {name: getattr(options, name) for name in names}
+    if values["steps"] is not None and not generator.has_steps:
+        print(
+            f"warning: generate: --steps: ignored: {generator.arch} draws one code after another",
+            file=sys.stderr,
+        )
+        values["steps"] = None
+    settings = {"num_samples": options.num_samples, **values}
     frames: list[list[Image.Image]] = []
     if options.animate:
         _require_one_batch(
@@ -179,7 +188,15 @@ def _generate(options: argparse.Namespace) -> None:
         pictures = generator.vary(images[0], "".join(prompts), **settings)
     else:
         pictures = generator(prompts, **settings)
-    _save(options.out, pictures, frames, prompts or [""])
+    folder = save_pictures(
+        options.out,
+        pictures,
+        prompts or [""],
+        settings=generator.settings_of(SamplingOptions(**values)),
+        frames=frames,
+    )
+    count = f"{len(pictures):,} picture{'s' * (len(pictures) > 1)}"
+    print(f"{count} and sheet.png{' and sheet.gif' if frames else ''} in {folder}")
 
 
 def _tell_of_whole_mask(mask: "Image.Image") -> None:
@@ -202,37 +219,6 @@ def _require_one_batch(count: int, batch_size: int) -> None:
             f"--animate: at most {batch_size:,} pictures, which is one batch (sample.batch_size), "
             f"got {count:,}"
         )
-
-
-def _save(
-    folder: Path,
-    drawn: list["Image.Image"],
-    frames: list[list["Image.Image"]],
-    prompts: list[str],
-) -> None:
-    from vqpriors.figures.sheets import save_png
-
-    num_samples = len(drawn) // len(prompts)
-    for number, picture in enumerate(drawn):
-        prompt, sample = divmod(number, num_samples)
-        save_png(picture, folder / f"{prompt:03d}-{sample:03d}.png")
-    save_png(_sheet(drawn, prompts), folder / "sheet.png")
-    if frames:
-        from vqpriors.figures.animation import save_gif
-
-        save_gif([_sheet(frame, prompts) for frame in frames], folder / "sheet.gif")
-    count = f"{len(drawn):,} picture{'s' * (len(drawn) > 1)}"
-    print(f"{count} and sheet.png{' and sheet.gif' if frames else ''} in {folder}")
-
-
-def _sheet(pictures: list["Image.Image"], prompts: list[str]) -> "Image.Image":
-    import numpy as np
-
-    from vqpriors.figures.sheets import captioned_sheet
-
-    pixels = [np.atleast_3d(np.asarray(picture)).transpose(2, 0, 1) for picture in pictures]
-    rows = np.stack(pixels).reshape(len(prompts), -1, *pixels[0].shape)
-    return captioned_sheet(rows, prompts)
 
 
 def _caption(options: argparse.Namespace) -> None:

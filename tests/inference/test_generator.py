@@ -1,5 +1,6 @@
 """The generator and its command line, with untrained parts."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import vqpriors
 from tests.imports import ROOT
 from tests.parts import CAPTIONS, SIZE, make_parts, params_of, picture, same
 from vqpriors.__main__ import main
+from vqpriors.core.artifact import verify
 from vqpriors.data.pixels import HIDDEN_GRAY
 from vqpriors.inference.editing import edit_mask
 from vqpriors.inference.generator import Generator
@@ -323,19 +325,57 @@ def test_command_line_writes_pictures_and_a_sheet(folder, tmp_path, capsys):
     prompts.write_text("a green six\n\na red six\n")
     command = ["generate", "--from", folder, "--prompt", "a red seven", "--prompts", prompts]
     assert run_main(*command, "--num-samples", 2, "--out", tmp_path / "out") is None
-    assert capsys.readouterr().out == f"6 pictures and sheet.png in {tmp_path / 'out'}\n"
+    assert capsys.readouterr().out == f"6 pictures and sheet.png in {tmp_path / 'out/000'}\n"
     expected = Generator.load(folder)(["a red seven", "a green six", "a red six"], num_samples=2)
     names = [f"{i:03d}-{k:03d}.png" for i in range(3) for k in range(2)]
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {*names, "sheet.png"}
-    assert same([Image.open(tmp_path / "out" / name) for name in names], expected)
+    found = tmp_path / "out/000"
+    assert {path.name for path in found.iterdir()} == {*names, "sheet.png", "pictures.jsonl"}
+    assert same([Image.open(found / name) for name in names], expected)
+
+
+def test_each_call_has_a_folder_and_each_picture_its_prompt_and_settings(folder, tmp_path):
+    before = tmp_path / "000/thesis.txt"
+    before.parent.mkdir()
+    before.write_text("mine")
+    command = ["generate", "--from", folder, "--out", tmp_path, "--guidance", 3, "--prompt"]
+    for number, prompt in enumerate(["a red six", "ein grünes Ö"], 1):
+        assert run_main(*command, prompt, "--seed", number, "--num-samples", 2) is None
+        found = tmp_path / f"{number:03d}"
+        rows = [json.loads(line) for line in (found / "pictures.jsonl").read_text().splitlines()]
+        generator = Generator.load(folder)
+        steps = {"steps": generator.defaults.steps} if generator.has_steps else {}
+        settings = {
+            "prompt": prompt,
+            "seed": number,
+            "temperature": generator.sampler.config.temperature,
+            "guidance": 3.0,
+            **steps,
+            "model": verify(folder / "prior")[:12],
+        }
+        for sample, row in enumerate(rows):
+            assert row == settings | {"file": f"000-{sample:03d}.png", "sample": sample}
+            with Image.open(found / row.pop("file")) as picture:
+                assert picture.text == {name: str(value) for name, value in row.items()}
+        assert len(rows) == 2
+    assert before.read_text() == "mine"
+
+
+def test_steps_are_ignored_with_a_warning_by_stepwise_priors(stepwise, tmp_path, capsys):
+    command = ["generate", "--from", stepwise, "--prompt", "x", "--steps", 4, "--out", tmp_path]
+    assert run_main(*command) is None
+    warning = "warning: generate: --steps: ignored: transformer draws one code after another\n"
+    assert capsys.readouterr().err == warning
 
 
 def test_command_line_saves_the_decoding_steps_as_a_gif(folder, tmp_path, capsys):
     command = ["generate", "--from", folder, "--prompt", "a red six", "--num-samples", 2]
     assert run_main(*command, "--animate", "--out", tmp_path) is None
-    assert capsys.readouterr().out == f"2 pictures and sheet.png and sheet.gif in {tmp_path}\n"
+    assert (
+        capsys.readouterr().out == f"2 pictures and sheet.png and sheet.gif in {tmp_path / '000'}\n"
+    )
     generator = Generator.load(folder)
-    with Image.open(tmp_path / "sheet.gif") as film, Image.open(tmp_path / "sheet.png") as sheet:
+    made = tmp_path / "000"
+    with Image.open(made / "sheet.gif") as film, Image.open(made / "sheet.png") as sheet:
         assert film.n_frames == (3 if generator.has_steps else generator.spec.length)
         assert film.size == sheet.size
         first = np.asarray(film.convert("RGB")).astype(int)
@@ -444,7 +484,7 @@ def test_help_imports_nothing_slow():
 
 def test_drawing_imports_no_training_no_dvc_and_no_hub(stepwise, tmp_path):
     found = imported_by("generate", "--from", stepwise, "--prompt", "x", "--out", tmp_path / "out")
-    assert (tmp_path / "out/sheet.png").is_file()
+    assert (tmp_path / "out/000/sheet.png").is_file()
     slow = {"dvc", "datasets", "accelerate", "diffusers", "huggingface_hub", "pandas", "sklearn"}
     assert not slow & found
 
@@ -507,7 +547,7 @@ def test_command_line_draws_with_the_given_options(captioner, tmp_path, call, na
     def drawn(**options):
         return CALLS[call](Generator.load(captioner), "a green seven", num_samples=8, **options)
 
-    found = [Image.open(path) for path in sorted(out.glob("000-*.png"))]
+    found = [Image.open(path) for path in sorted(out.glob("000/000-*.png"))]
     assert same(found, drawn(**OPTIONS[name]))
     for key in OPTIONS[name]:  # each of them matters
         assert not same(found, drawn(**{k: v for k, v in OPTIONS[name].items() if k != key}))

@@ -4,13 +4,14 @@ A sheet is a grid of blocks, and a block is a small grid of pictures with a capt
 as an image too, so the layout is done by stacking images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from vqpriors.core.artifact import new_file
 from vqpriors.figures.scripts import missing
@@ -137,15 +138,19 @@ def grid_sheet(pixels: np.ndarray, *, title: str = "", columns: int = 8) -> Imag
     return sheet([Block(_cut(pixels, columns))] if len(pixels) else [], title=title)
 
 
-def save_png(image: Image.Image, path: Path) -> None:
-    """Write a PNG file atomically; its bytes depend on the pixels only.
+def save_png(image: Image.Image, path: Path, text: Mapping[str, str] | None = None) -> None:
+    """Write a PNG file atomically; its bytes depend on the pixels and the text only.
 
     Args:
         image: An image in a mode that PNG supports.
         path: The file to write; missing parent folders are created.
+        text: Text chunks by keyword.
     """
+    info = PngInfo()
+    for keyword, value in (text or {}).items():
+        info.add_itxt(keyword, value)
     with new_file(path) as file:
-        image.save(file, format="PNG")
+        image.save(file, format="PNG", pnginfo=info)
 
 
 def _missing_fonts(captions: Sequence[str], others: Sequence[str]) -> str:
