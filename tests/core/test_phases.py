@@ -31,6 +31,17 @@ def test_single_values_are_not_annealed_and_keep_their_type():
         assert [type(value) for value in values.values()] == [bool, int, float, str]
 
 
+@pytest.mark.parametrize("weight", [0, 0.0, 2, [0.0, 1.0], [1, 0]])
+def test_weights_of_losses_may_be_zero(weight):
+    assert phase(weights={"kl": weight}).weights == {"kl": weight}
+
+
+@pytest.mark.parametrize("bad", [-0.1, -1, [-0.1, 1.0], [1.0, -0.1], float("nan"), float("inf")])
+def test_weights_of_losses_are_not_negative(bad):
+    with pytest.raises(ValueError, match=r"phases\.main\.weights\.kl.*, got "):
+        phase(weights={"kl": bad})
+
+
 @pytest.mark.parametrize("bad", [[1.0], [1.0, 2.0, 3.0], ["a", "b"], [True, False], [], None])
 def test_options_are_single_values_or_pairs_of_numbers(bad):
     with pytest.raises(ValueError, match=r"phases\.main\.options\.ratio\."):

@@ -8,6 +8,8 @@ from vqpriors.core.params import Section
 
 Option = bool | int | float | str
 StartEnd = Annotated[list[float], Field(min_length=2, max_length=2)]
+Weight = Annotated[float, Field(ge=0)]
+WeightStartEnd = Annotated[list[Weight], Field(min_length=2, max_length=2)]
 
 
 class Phase(Section):
@@ -17,7 +19,7 @@ class Phase(Section):
         epochs: Passes over the training split.
         lr: Peak learning rate.
         frozen: Names of submodules that are not trained.
-        weights: Weights of losses by name; 1 for a loss that is not listed.
+        weights: Weights of losses by name, at least 0; 1 for a loss that is not listed.
         options: Keyword arguments of the model's `begin_phase`.
 
     A pair [start, end] of numbers among weights and options is annealed: interpolated linearly from
@@ -27,7 +29,7 @@ class Phase(Section):
     epochs: int = Field(ge=1)
     lr: float = Field(gt=0)
     frozen: list[str]
-    weights: dict[str, float | StartEnd]
+    weights: dict[str, Weight | WeightStartEnd]
     options: dict[str, Option | StartEnd]
 
     @property
