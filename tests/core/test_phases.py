@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from tests.tiny import phase
@@ -36,9 +38,16 @@ def test_weights_of_losses_may_be_zero(weight):
     assert phase(weights={"kl": weight}).weights == {"kl": weight}
 
 
-@pytest.mark.parametrize("bad", [-0.1, -1, [-0.1, 1.0], [1.0, -0.1], float("nan"), float("inf")])
+@pytest.mark.parametrize("bad", [-0.1, -1, [-0.1, 1.0], [1.0, -0.1]])
 def test_weights_of_losses_are_not_negative(bad):
-    with pytest.raises(ValueError, match=r"phases\.main\.weights\.kl.*, got "):
+    problem = f"phases.main.weights: that of 'kl' must be at least 0, got {bad}"
+    with pytest.raises(ValueError, match=re.escape(problem)):
+        phase(weights={"kl": bad})
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), "1", None, [1.0]])
+def test_weights_of_losses_are_finite_numbers_or_pairs(bad):
+    with pytest.raises(ValueError, match=r"phases\.main\.weights\.kl\.float: .*, got "):
         phase(weights={"kl": bad})
 
 

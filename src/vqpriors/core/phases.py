@@ -2,14 +2,12 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from vqpriors.core.params import Section
 
 Option = bool | int | float | str
 StartEnd = Annotated[list[float], Field(min_length=2, max_length=2)]
-Weight = Annotated[float, Field(ge=0)]
-WeightStartEnd = Annotated[list[Weight], Field(min_length=2, max_length=2)]
 
 
 class Phase(Section):
@@ -29,8 +27,16 @@ class Phase(Section):
     epochs: int = Field(ge=1)
     lr: float = Field(gt=0)
     frozen: list[str]
-    weights: dict[str, Weight | WeightStartEnd]
+    weights: dict[str, float | StartEnd]
     options: dict[str, Option | StartEnd]
+
+    @field_validator("weights")
+    @classmethod
+    def _check(cls, weights: dict[str, float | list[float]]) -> dict[str, float | list[float]]:
+        for name, value in weights.items():
+            if min(value if isinstance(value, list) else [value]) < 0:
+                raise ValueError(f"that of {name!r} must be at least 0, got {value}")
+        return weights
 
     @property
     def is_annealed(self) -> bool:
