@@ -1,10 +1,15 @@
 """The one line that a stage prints for an error."""
 
 import errno
+import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 
 import stages
+from tests.imports import ROOT
 
 DEBUG = "; run `python -m stages.encode --debug` for the traceback"
 
@@ -70,3 +75,17 @@ def test_relative_folder_of_a_queued_experiment_is_explained(tmp_path, monkeypat
     fix = "; this experiment runs in a temporary copy of the repository: give an absolute path"
     assert line.startswith(f"{message}{fix}, such as {tmp_path}/") == RELATIVE[message]
     assert (line == message) != RELATIVE[message]
+
+
+@pytest.mark.parametrize("module", ["tools.verify", "tools.plan", "benchmarks.memory"])
+def test_tools_of_a_copy_import_the_code_of_the_copy(tmp_path, module):
+    """An installed package would otherwise be imported instead."""
+    for name in ("src", "stages", "tools", "benchmarks"):
+        ignored = shutil.ignore_patterns("__pycache__", "plots_page")
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
+    code = f"import {module}, vqpriors; print(vqpriors.__file__)"
+    variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=variables, capture_output=True, text=True
+    )
+    assert done.stdout == f"{tmp_path}/src/vqpriors/__init__.py\n", done.stderr

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from itertools import pairwise
 
@@ -61,6 +62,25 @@ def test_tokens_of_another_tokenizer_are_refused(tmp_path):
     problem = "encoded by tokenizer ffffffffffff, not by eeeeeeeeeeee; encode the images"
     with pytest.raises(ValueError, match=problem):
         read_tokens(folder, "train", tokenizer="e" * 64)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"fingerprint": "e" * 64}, {"codebook_size": 60001}, {"rows": 3, "columns": 2}],
+)
+@pytest.mark.parametrize("shard", [0, 1])
+def test_shard_with_another_spec_is_refused(tmp_path, changes, shard):
+    other = dataclasses.replace(SPEC, **changes)
+    specs = [other, SPEC] if shard == 0 else [SPEC, other]
+    with new_folder(tmp_path / "tokens") as folder:
+        for i, spec in enumerate(specs):
+            pq.write_table(table(spec), folder / f"train-{i:05d}-of-00002.parquet")
+    problem = (
+        r"train-00001-of-00002\.parquet: its grid, codebook or tokenizer differ from "
+        r"train-00000-of-00002\.parquet; encode the images again with `dvc repro encode`$"
+    )
+    with pytest.raises(ValueError, match=problem):
+        read_tokens(tmp_path / "tokens", "train", tokenizer="f" * 64)
 
 
 def test_code_beyond_the_codebook_is_refused(tmp_path):

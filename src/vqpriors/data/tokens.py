@@ -121,11 +121,17 @@ def read_tokens(folder: Path, split: str, *, tokenizer: str) -> TokenSet:
 
     Raises:
         ValueError: If the folder is damaged, the codes do not match their spec or lie outside the
-            codebook, or another tokenizer encoded them.
+            codebook, its shards have different specs, or another tokenizer encoded them.
     """
     verify(folder)
     paths = shard_paths(folder, split)
-    batches, schema = read_batches(paths, rows=ROWS_AT_A_TIME), read_schema(paths[0])
+    schemas = [read_schema(path) for path in paths]
+    for path, schema in zip(paths, schemas, strict=True):
+        if _read_spec(schema, str(path)) != _read_spec(schemas[0], str(paths[0])):
+            raise ValueError(
+                f"{path}: its grid, codebook or tokenizer differ from {paths[0].name}; {_FIX}"
+            )
+    batches, schema = read_batches(paths, rows=ROWS_AT_A_TIME), schemas[0]
     count = count_rows(paths)
     return _collect(batches, schema, count=count, source=str(folder), tokenizer=tokenizer)
 
