@@ -401,7 +401,7 @@ def test_command_line_redraws_and_captions(captioner, tmp_path, capsys):
         f"{SIZE} x {SIZE}; make both equally large"
     )
     assert run_main(*given, "--vary", source, "--num-samples", 3) is None
-    assert len(list(out.glob("000-*.png"))) == 3
+    assert len(list(out.glob("001/000-*.png"))) == 3
     capsys.readouterr()
     assert run_main("caption", "--from", captioner, source) is None
     assert capsys.readouterr().out.startswith(f"{source}: ")

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from PIL import Image
 
 from vqpriors.core.arrays import zeros
@@ -133,8 +132,8 @@ def read_captions(folder: Path, split: str) -> list[str]:
     table = read_split(folder, split, columns=[field.name])
     if not table.num_rows or not table.schema.equals(pa.schema([field])):
         raise ValueError(f"{folder}: its {split!r} split has no captions; {_FIX}")
-    column = table.column(field.name)
-    return (pc.list_flatten(column) if has_all else column).to_pylist()
+    found = table.column(field.name).to_pylist()
+    return [caption for captions in found for caption in captions] if has_all else found
 
 
 def read_source(folder: Path) -> dict[str, Any]:

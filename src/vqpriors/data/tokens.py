@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -179,16 +180,16 @@ def _collect(
     return TokenSet(spec, ids, captions, codes, _caption_lists(lists, source) if lists else None)
 
 
-def _caption_lists(lists: Sequence[pa.Array], source: str) -> CaptionLists:
+def _caption_lists(lists: Sequence[Any], source: str) -> CaptionLists:
     if any(part.type != pa.list_(pa.string()) for part in lists):
         raise ValueError(
             f"{source}: {_ALL_CAPTIONS} are {lists[0].type}, not lists of text; {_FIX}"
         )
-    lengths = pa.chunked_array([pc.list_value_length(part) for part in lists])
+    lengths = pa.chunked_array([part.value_lengths() for part in lists])
     counts = pc.fill_null(lengths, 0).to_numpy()
     if not counts.all():
         raise ValueError(f"{source}: a picture has no caption in {_ALL_CAPTIONS}; {_FIX}")
-    texts = pa.chunked_array([pc.list_flatten(part) for part in lists], pa.string())
+    texts = pa.chunked_array([part.flatten() for part in lists], pa.string())
     return CaptionLists(StringColumn(texts), np.concatenate([[0], counts.cumsum(dtype=np.int64)]))
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from PIL import ImageFont, features
 
@@ -180,5 +181,7 @@ def _plain_character(character: str) -> str:
 def _is_basic(character: str) -> bool:
     """Compare a character with one that no font has, which is drawn as a box."""
     font = ImageFont.load_default(16)
+    drawn: Any
+    box: Any
     drawn, box = font.getmask(character), font.getmask("\uffff")
     return character.isspace() or (drawn.size, bytes(drawn)) != (box.size, bytes(box))

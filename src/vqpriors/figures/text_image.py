@@ -10,6 +10,7 @@ from functools import cache
 from itertools import accumulate, groupby, islice
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont, features
 
@@ -192,7 +193,7 @@ def _draw(
     image.paste(small, (round(left), baseline - round(ascent * scale)))
 
 
-def _options(piece: Piece) -> dict[str, str]:
+def _options(piece: Piece) -> dict[str, Any]:
     if piece.font is None or not features.check("raqm"):
         return {}
     return {"direction": "rtl" if piece.direction == "R" else "ltr"}

@@ -94,7 +94,8 @@ def _check_size(mask: tuple[int, int], picture: tuple[int, int]) -> None:
         return
     sizes = f"{mask[0]} x {mask[1]} pixels, but the picture has {picture[0]} x {picture[1]}"
     fix = "make both equally large"
-    if _is_scaled(mask[::-1], picture):
+    width, height = mask
+    if _is_scaled((height, width), picture):
         fix = "turn one of them by 90 degrees, such as by the EXIF rotation of a photo"
     raise BadImageError(f"{sizes}; {fix}")
 
