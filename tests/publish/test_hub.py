@@ -69,7 +69,7 @@ def test_pushed_generator_draws_the_same_in_another_home(hub, saved, tmp_path):
     done = run_python(*command, **hub.environment(tmp_path / "theirs"))
     assert done.returncode == 0, done.stderr
     expected = Generator.load(saved)(PROMPT, num_samples=3, seed=5)
-    assert same([Image.open(path) for path in sorted(out.glob("000-*.png"))], expected)
+    assert same([Image.open(path) for path in sorted(out.glob("000/000-*.png"))], expected)
 
 
 def test_push_uploads_the_files_of_save_with_the_repositorys_name(hub, saved, tmp_path):
