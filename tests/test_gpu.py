@@ -28,7 +28,7 @@ def losses_and_gradients(model, batch, *, precision):
     batch = {name: value.to(device) for name, value in batch.items()}
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         losses = model.losses(batch)
-    sum(losses.values()).backward()
+    torch.stack([*losses.values()]).sum().backward()
     gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
     assert gradients
     norm = torch.stack([gradient.float().norm() for gradient in gradients]).norm()
