@@ -56,7 +56,7 @@ RELATIVE = {  # an error, and whether the temporary copy of an experiment explai
     "data.x.hub.location: no folder './my pics (1)', and it is not a Hub id; x": True,
     "text.clip.location: could not reach the Hub for 'my/model', and no such folder; x": True,
     "text.clip.location: could not reach the Hub for 'some/model', and no such folder; x": False,
-    "data.folder.imagefolder.location: no folder '/tmp/pics'": False,
+    "data.folder.imagefolder.location: no folder '/data/pics'": False,
     "data.folder.imagefolder.location: no folder '~/pics'": False,
     "data.x.hub.config: no configuration 'big'": False,
     "data/tokens: damaged": False,

@@ -163,7 +163,7 @@ def _generate(options: argparse.Namespace) -> None:
 
     # Imported after the checks that need no model, since importing torch is slow.
     from vqpriors.inference.generator import Generator
-    from vqpriors.inference.saving import save_pictures
+    from vqpriors.inference.saving import save_pictures, settings_of
     from vqpriors.inference.settings import SamplingOptions
 
     generator = Generator.load(options.source, options.rev)
@@ -192,7 +192,7 @@ def _generate(options: argparse.Namespace) -> None:
         options.out,
         pictures,
         prompts or [""],
-        settings=generator.settings_of(SamplingOptions(**values)),
+        settings=settings_of(generator, SamplingOptions(**values)),
         frames=frames,
     )
     count = f"{len(pictures):,} picture{'s' * (len(pictures) > 1)}"

@@ -230,13 +230,13 @@ def test_value_that_yaml_takes_for_another_type_is_to_be_quoted(value, text):
 
 
 OVERRIDES = {  # values of -S, as the shell passes them, of a location in quotes
-    "'/tmp/my pics (1)'": "/tmp/my pics (1)",
-    '"/tmp/my pics (1)"': "/tmp/my pics (1)",
-    '"/tmp/größe/图片"': "/tmp/größe/图片",
-    '"/tmp/a,b=c#d[1]{2}&;!@+"': "/tmp/a,b=c#d[1]{2}&;!@+",
+    "'/data/my pics (1)'": "/data/my pics (1)",
+    '"/data/my pics (1)"': "/data/my pics (1)",
+    '"/data/größe/图片"': "/data/größe/图片",
+    '"/data/a,b=c#d[1]{2}&;!@+"': "/data/a,b=c#d[1]{2}&;!@+",
     '"~/pics"': "~/pics",
     '"12"': "12",
-    '"/tmp/it\'s"': "/tmp/it's",
+    '"/data/it\'s"': "/data/it's",
     "'C:\\pics'": "C:\\pics",
 }
 

@@ -121,7 +121,7 @@ def test_bad_rows_are_quarantined_with_index_and_reason(tmp_path):
     faults = {
         3: (b"rubbish", "not a PNG, JPEG or other known picture"),
         8: (None, "no bytes"),
-        15: (floating(), "has floating-point pixels"),
+        15: (floating(), "floating-point pixels have no fixed range"),
         21: (buffer.getvalue()[:900], "can't be decoded"),
         30: (png(size=(40, 40)), "40 x 40 is more than data.decoding.max_pixels=1000"),
     }

@@ -71,8 +71,7 @@ def decode(data: bytes | None, *, max_pixels: int) -> Image.Image:
         The fully loaded picture in its own mode and size.
 
     Raises:
-        BadImageError: If it is missing, of another format, too large, truncated or corrupt, or has
-            floating-point pixels, whose range is unknown.
+        BadImageError: If it is missing, of another format, too large, truncated or corrupt.
     """
     if data is None:
         raise BadImageError("no bytes (a path to a file is not opened)")
@@ -82,8 +81,6 @@ def decode(data: bytes | None, *, max_pixels: int) -> Image.Image:
         with Image.open(io.BytesIO(data), formats=formats()) as image:
             if image.width * image.height > max_pixels:
                 raise BadImageError(_too_large(f"{image.width} x {image.height}", max_pixels))
-            if image.mode == "F":
-                raise BadImageError("has floating-point pixels; save it with 8 bits")
             image.load()
             _scale_transparent_color(image, data)
             return ImageOps.exif_transpose(image)

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vqpriors.core.artifact import verify
 from vqpriors.core.params import Kind
 from vqpriors.core.seeds import derived_seed
 from vqpriors.data.decoding import ImageConfig
@@ -235,23 +234,6 @@ class Generator:
             seed=derived_seed(seed, "captions"),
             **self._batching,
         )
-
-    def settings_of(self, options: SamplingOptions) -> dict[str, Any]:
-        """Return all settings of a call: the options, or the defaults of those not given.
-
-        Returns:
-            "seed", "temperature", "guidance", "steps" if the prior has a choice, and "model", the
-            first digits of the fingerprint of the prior's files.
-        """
-        own = self.sampler.config.temperature
-        steps = {"steps": options.steps or self.defaults.steps} if self.has_steps else {}
-        return {
-            "seed": options.seed,
-            "temperature": own if options.temperature is None else options.temperature,
-            "guidance": self.defaults.guidance if options.guidance is None else options.guidance,
-            **steps,
-            "model": verify(self.folder / "prior")[:12],
-        }
 
     def sample_codes(
         self,

@@ -2,16 +2,17 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from vqpriors.core.artifact import new_file
+from vqpriors.core.artifact import new_file, verify
 from vqpriors.figures.animation import save_gif
 from vqpriors.figures.sheets import captioned_sheet, save_png
+from vqpriors.inference.generator import Generator
+from vqpriors.inference.settings import SamplingOptions
 
 MANIFEST = "pictures.jsonl"
 
@@ -55,16 +56,35 @@ def save_pictures(
     return folder
 
 
+def settings_of(generator: Generator, options: SamplingOptions) -> dict[str, Any]:
+    """Return all settings of a call: the options, or the defaults of those not given.
+
+    Returns:
+        "seed", "temperature", "guidance", "steps" if the prior has a choice, and "model", the first
+        digits of the fingerprint of the prior's files.
+    """
+    defaults, own = generator.defaults, generator.sampler.config.temperature
+    steps = {"steps": options.steps or defaults.steps} if generator.has_steps else {}
+    return {
+        "seed": options.seed,
+        "temperature": own if options.temperature is None else options.temperature,
+        "guidance": defaults.guidance if options.guidance is None else options.guidance,
+        **steps,
+        "model": verify(generator.folder / "prior")[:12],
+    }
+
+
 def _new_folder(parent: Path) -> Path:
     parent.mkdir(parents=True, exist_ok=True)
-    for number in count():
+    number = 0
+    while True:
         folder = parent / f"{number:03d}"
         try:
             folder.mkdir()
         except FileExistsError:
-            continue
-        return folder
-    raise AssertionError
+            number += 1
+        else:
+            return folder
 
 
 def _sheet(pictures: Sequence[Image.Image], prompts: Sequence[str]) -> Image.Image:
