@@ -115,7 +115,7 @@ def test_other_params_draw_as_if_loaded_with_them(sampler):
     arch = sampler.generator.arch
     kind = sampler.generator.sampler.name
     params = Params(params_of(arch, **CHANGES, sample__guidance=3.0))
-    params.values["sample"][kind]["temperature"] = 0.3
+    params.values["sample"][kind]["temperature"] = 9.0
     loaded = load_stage_sampler(sampler.generator.folder, params, seed=3)
     changed = sampler.with_params(params)
     assert changed.generator.prior is sampler.generator.prior
