@@ -110,11 +110,12 @@ distclean: clean  ## Also remove .venv
 	@rm -rf .venv
 
 # The build of torch depends on the machine: its local version and GPU libraries are left out.
+# Versions must install on the oldest Python of pyproject.toml, not only on that of .venv.
 lock: setup  ## Update requirements.lock to the newest compatible packages
 	@set -o pipefail; \
 	$(BIN)/python -m pip install --quiet uv==0.13.9; \
 	pins=$$(echo 'torch==$(TORCH)' | $(BIN)/uv pip compile pyproject.toml --constraint - \
-		--python $(BIN)/python $(LOCKED:%=--extra %) --quiet --no-header --no-annotate \
+		--python $(BIN)/python --python-version 3.11 $(LOCKED:%=--extra %) --quiet --no-header --no-annotate \
 		| sed -E '/^nvidia-ml-py==/b; /^(cuda-|nvidia-|triton==)/d; s/\+.*//') \
 	&& printf '%s\n' "$$LOCK_HEAD" "$$pins" > requirements.lock
 

@@ -22,8 +22,15 @@ if TYPE_CHECKING:
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-# <param, file or file:line>: <problem>, or <subject>: <problem>; <fix>
-_EXPLAINED = re.compile(r"(\S*[./][^:;()]*(:\d+)?|\w+): .+|[^:;]+: .+; .+")
+from vqpriors.core.threads import wait_without_spinning
+
+wait_without_spinning()  # before a stage imports torch
+
+# <param or file>: <problem>, <any path>:<line>: <problem>, or <subject>: <problem>; <fix>
+_EXPLAINED = re.compile(r"(\S*[./][^:;()]*|\w+|.*[./].*:\d+): .+|[^:;]+: .+; .+")
+# A location in params.yaml without a folder; its text is the first in quotes.
+_NO_FOLDER = re.compile(r"\S+\.location: [^';]*(folder|Hub)[^';]*'(?P<location>[^']*)'.*")
+_TEMPORARY = (".dvc", "tmp", "exps")  # where DVC runs experiments of the queue and with --temp
 _MALLOC = {  # option's number in malloc.h, value
     "M_MMAP_MAX": (-4, 0),  # allocate no tensor by mmap
     "M_TRIM_THRESHOLD": (-1, 2**31 - 1),  # free bytes to keep before returning memory to the system
@@ -94,13 +101,27 @@ def _warnings_in_one_line(stage: str) -> Iterator[None]:
         yield
 
 
+def _hint_at_copy(text: str) -> str:
+    """Explain that a relative folder is not in the temporary copy of a queued experiment."""
+    found, parts = _NO_FOLDER.fullmatch(text), Path.cwd().parts
+    starts = (i for i in range(len(parts)) if parts[i : i + 3] == _TEMPORARY)
+    if not found or (start := next(starts, None)) is None:
+        return ""
+    location = Path(found["location"]).expanduser()
+    original = Path(*parts[:start]) / location
+    if location.is_absolute() or not ("no folder" in text or original.exists()):
+        return ""  # perhaps the id of a repository on the Hub
+    problem = "this experiment runs in a temporary copy of the repository"
+    return f"; {problem}: give an absolute path, such as {original}"
+
+
 def _one_line(error: Exception, stage: str) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.errno:
         problem = f"{error.filename or f'a file of {stage}'}: {os.strerror(error.errno).lower()}"
         return f"{problem}; {_FIXES.get(error.errno, 'check it and run it again')}"
     if isinstance(error, ValueError) and _EXPLAINED.fullmatch(text):
-        return text
+        return f"{text}{_hint_at_copy(text)}"
     if isinstance(error, sqlite3.OperationalError):  # from DVC, whose state is an SQLite file
         return f"DVC's state: {text}; check that the disk is not full and run it again"
     fix = f"run `python -m stages.{stage} --debug` for the traceback"

@@ -55,7 +55,13 @@ def _encode(source: Path, target: Path, model: Any, spec: TokenSpec, config: Enc
     images = read_image_shard(source)
     settings = {"batch_size": config.batch_size, "precision": config.precision}
     codes = encode_pixels(model, images.pixels, **settings)
-    table = token_table(spec, ids=images.ids, captions=images.captions, codes=codes)
+    table = token_table(
+        spec,
+        ids=images.ids,
+        captions=images.captions,
+        codes=codes,
+        all_captions=images.all_captions,
+    )
     with new_file(target) as file:
         pq.write_table(table, file, compression="zstd")
 

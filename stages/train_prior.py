@@ -114,7 +114,7 @@ def prepare(params: Params) -> TrainingTask:
     dropout = params.value("prior.caption_dropout", Share)
     settings = {"encode": encoder.encode, "dropout": dropout, "num_draws": model.num_draws}
     examples = {
-        split: token_examples(part.codes, part.captions, **settings)
+        split: token_examples(part.codes, part.all_captions or part.captions, **settings)
         for split, part in tokens.items()
     }
     return TrainingTask(

@@ -42,7 +42,8 @@ def main(params: Params) -> None:
             model.load_state_dict(trained.best)
             model.to(best_device()).eval()
             size = trained.progress.batch_size or MEASURE_BATCH_SIZE
-            values = _measure_splits(model, batch_size=size, precision=task.config.shared.precision)
+            settings = {"batch_size": size, "precision": task.config.shared.precision}
+            values = _measure_splits(model, collapse_fix(params), **settings)
             if not task.phases:
                 session.log(0, values)  # DVC requires at least one curve
             session.report(trained, values)
@@ -84,12 +85,20 @@ def _untrained(model: nn.Module) -> Trained:
     return Trained(best=state, last=state, progress=Progress())
 
 
-def _measure_splits(model: Tokenizer, **settings: Any) -> dict[str, float]:
+def collapse_fix(params: Params) -> str:
+    """Return what helps against a collapsed codebook, by the kind of tokenizer or quantizer."""
+    arch = params.kind("tokenizer.arch", "vqpriors.tokenizer")
+    quantizer = params.kind("tokenizer.quantizer", "vqpriors.quantizers")
+    fixes = (getattr(kind.module, "COLLAPSE_FIX", None) for kind in (arch, quantizer))
+    return next(filter(None, fixes), "use fewer codes")
+
+
+def _measure_splits(model: Tokenizer, fix: str, **settings: Any) -> dict[str, float]:
     quality = {
         split: _measure(model, read_images(IMAGES, split), **settings)
         for split in ("validation", "test")
     }
-    _print(quality["validation"], model.num_codes)
+    _print(quality["validation"], model.num_codes, fix)
     return {f"{split}/{name}": v for split, q in quality.items() for name, v in q.items()}
 
 
@@ -99,12 +108,12 @@ def _measure(model: Tokenizer, images: ImageSet, **settings: Any) -> dict[str, f
     return measure_tokenization(images.pixels, restored, codes, codebook_size=model.num_codes)
 
 
-def _print(quality: dict[str, float], num_codes: int) -> None:
+def _print(quality: dict[str, float], num_codes: int, fix: str) -> None:
     print(
         f"validation: PSNR {quality['psnr']:.2f} dB, SSIM {quality['ssim']:.3f}, "
         f"codebook usage {quality['codebook_usage']:.1%}"
     )
-    if warning := collapse_warning(quality, codebook_size=num_codes):
+    if warning := collapse_warning(quality, codebook_size=num_codes, fix=fix):
         print(f"warning: {warning}", file=sys.stderr)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from tests.checkout import git, make_checkout, run
+from tests.checkout import copy_unlocked, git, make_checkout, run
 
 torch.set_num_threads(1)  # more threads would slow down operations on such small tensors
 
@@ -40,6 +40,14 @@ def reproduced(tmp_path_factory, worker_id):
             folder.mkdir()
             output.write_text(json.dumps(_reproduce(folder)))
     return Reproduced(folder, **json.loads(output.read_text()))
+
+
+@pytest.fixture
+def checkout(reproduced, tmp_path, monkeypatch):
+    """A copy of the checkout after the chain, without dvc.lock, as the working directory."""
+    folder = copy_unlocked(reproduced.folder, tmp_path / "checkout")
+    monkeypatch.chdir(folder)
+    return folder
 
 
 def _reproduce(folder):

@@ -30,6 +30,7 @@ class Repository:
 
     is_private: bool
     is_gated: bool = False
+    refusal: tuple[int, str] | None = None  # status and message of the answer to each request
     branches: dict[str, str] = field(default_factory=dict)
     commits: dict[str, Files] = field(default_factory=dict)
     cards: list[dict[str, Any]] = field(default_factory=list)
@@ -168,6 +169,8 @@ class _Handler(BaseHTTPRequestHandler):
             raise RefusedError(
                 404 if self._is_known else 401, "RepoNotFound", "Repository not found"
             )
+        if repository.refusal:
+            raise RefusedError(repository.refusal[0], message=repository.refusal[1])
         return repository
 
     def _commit(self, name: str, revision: str) -> tuple[str, Files]:

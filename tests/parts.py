@@ -80,5 +80,12 @@ def picture(seed=0, size=(SIZE, SIZE)):
     return Image.fromarray(pixels)
 
 
+def half_mask():
+    """Return a mask of `picture()` whose upper half is marked."""
+    mask = Image.new("L", (SIZE, SIZE))
+    mask.paste(255, (0, 0, SIZE, SIZE // 2))
+    return mask
+
+
 def same(first, second):
     return [a.tobytes() for a in first] == [b.tobytes() for b in second]

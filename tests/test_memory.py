@@ -30,6 +30,7 @@ def faults_of(call):
     return int(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(libc_ver()[0] != "glibc", reason="only glibc has mallopt")
 def test_freed_memory_is_reused_without_page_faults():
     assert faults_of("keep_freed_memory()") < faults_of("pass") / 2

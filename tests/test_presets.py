@@ -1,5 +1,6 @@
 """Each preset gives a configuration that every stage accepts, and models that can be built."""
 
+import re
 import shutil
 
 import pytest
@@ -49,6 +50,17 @@ def test_each_line_sets_one_key(name):
     keys = [word.partition("=")[0] for word in found[1::2]]
     assert len(set(keys)) == len(keys)
     assert found[1] == f"data.name={name}"
+
+
+def test_sets_of_the_hub_are_pinned_to_commits():
+    data = load_yaml(str(ROOT / "params.yaml"))["data"]
+    sets = {
+        name: each["hub"] for name, each in data.items() if isinstance(each, dict) and "hub" in each
+    }
+    assert sets.keys() == {"mnist", "fashion_mnist", "emoji", "naruto"}
+    for name, config in sets.items():
+        assert re.fullmatch("[0-9a-f]{40}", config["revision"]), name
+        assert re.fullmatch("[a-z-]+/[a-z_-]+", config["location"]), name
 
 
 def test_every_stage_accepts_the_preset(preset):

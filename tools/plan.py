@@ -15,7 +15,7 @@ from vqpriors.core.hardware import peak_memory
 from vqpriors.core.params import read_params
 from vqpriors.core.phases import Phase
 from vqpriors.core.registry import kind_names
-from vqpriors.inference.stage_sampler import SAMPLERS, SampleConfig, compared_pictures
+from vqpriors.inference.stage_sampler import SAMPLERS, SampleConfig, size_of_comparison
 from vqpriors.training.run import TrainingRun
 from vqpriors.training.session import TrainingTask, seed_stage
 
@@ -124,7 +124,7 @@ def compared_line(parameters: int, codes: int, rate: float) -> str:
     """
     config = read_params("sample").section("sample", SampleConfig, besides=kind_names(SAMPLERS))
     steps = list(dict.fromkeys(config.compared_steps))
-    count, tflop = compared_pictures(config, passes=sum(steps), parameters=parameters, codes=codes)
+    count, tflop = size_of_comparison(config, passes=sum(steps), parameters=parameters, codes=codes)
     return (
         f"comparison  in sample: {count:,} pictures with each of {len(steps)} numbers of steps, "
         f"{tflop:.1f} TFLOP: {tflop * 1e12 / rate / 60:.1f} minutes"

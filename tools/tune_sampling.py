@@ -16,10 +16,11 @@ from typing import Any
 from ruamel.yaml import YAML, YAMLError
 
 from vqpriors.core.params import Params, Seed, read_params
+from vqpriors.core.registry import kind_names
 from vqpriors.data.samples import choose_prompts
 from vqpriors.evaluation import adherence, classes, conformity, coverage
 from vqpriors.evaluation.base.inputs import MIN_COMPARED, Inputs
-from vqpriors.inference.stage_sampler import StageSampler, load_stage_sampler
+from vqpriors.inference.stage_sampler import SAMPLERS, StageSampler, load_stage_sampler
 
 SPLIT = "validation"
 COVERAGE_SHARE = 0.95  # of the coverage of real pictures, that the best setting must have
@@ -29,12 +30,12 @@ GRIDS: dict[str, dict[str, list[Any]]] = {
     "autoregressive": {
         "sample.autoregressive.temperature": [0.5, 0.7, 0.85, 1.0],
         "sample.autoregressive.top_p": [0.9, 0.95, 1.0],
-        "sample.guidance": [1.0, 1.5, 2.5],
+        "sample.guidance": [1.0, 1.5, 2.0, 3.0],
     },
     "maskgit": {
         "sample.maskgit.temperature": [0.8, 1.0, 1.3, 1.6],
         "sample.maskgit.choice_temperature": [2.0, 4.5, 9.0],
-        "sample.guidance": [1.0, 1.5, 2.5],
+        "sample.guidance": [1.0, 1.5, 2.0, 3.0],
     },
 }
 
@@ -57,7 +58,9 @@ def main() -> None:
     )
     args = parser.parse_args()
     try:
-        grid = dict(map(parse_values, args.grid))
+        grid: dict[str, list[Any]] = {}
+        for key, values in map(parse_values, args.grid):
+            grid.setdefault(key, []).extend(values)
         tune(grid, num_pictures=args.pictures)
     except (ValueError, OSError) as error:
         sys.exit(f"error: tune_sampling: {error}")
@@ -86,18 +89,18 @@ def tune(grid: Mapping[str, list[Any]], *, num_pictures: int) -> None:
         num_pictures: Captions of the validation split to draw, at most.
 
     Raises:
-        ValueError: If a value is out of range, a part of the run is missing, the data set has no
-            judge, or there are too few pictures.
+        ValueError: If a value is out of range or of another sampler, a part of the run is missing,
+            the data set has no judge, or there are too few pictures.
     """
     params = read_params("sample")
     seed = params.value("seed", Seed)
     sampler = load_stage_sampler(Path("data"), params, seed=seed)
-    chosen = grid or GRIDS[sampler.generator.sampler.name]
+    own = sampler.generator.sampler.name
+    chosen = grid or GRIDS[own]
+    if unused := [key for key in chosen if key.split(".")[1] in {*kind_names(SAMPLERS)} - {own}]:
+        raise ValueError(f"-S {unused[0]}: not used, this run draws with {own}; leave it out")
     settings = list(combinations(chosen))
-    samplers = [
-        load_stage_sampler(Path("data"), changed(params, setting), seed=seed)
-        for setting in settings
-    ]
+    samplers = [sampler.with_params(changed(params, setting)) for setting in settings]
     inputs = Inputs(
         Path("data"),
         split=SPLIT,
@@ -112,7 +115,7 @@ def tune(grid: Mapping[str, list[Any]], *, num_pictures: int) -> None:
     count = min(num_pictures, len(inputs.real))
     if count < MIN_COMPARED:
         raise ValueError(f"needs {MIN_COMPARED} pictures of the {SPLIT} split, got {count}")
-    rows, names = [], [key.rpartition(".")[2] for key in chosen]
+    rows, names = [], [key.removeprefix("sample.") for key in chosen]
     print("  ".join([*names, *COLUMNS]))
     for each, setting in zip(samplers, settings, strict=True):
         metrics = measure(each, inputs, num_pictures=count)
@@ -179,8 +182,8 @@ def cells(row: Mapping[str, Any], columns: list[str]) -> Iterator[str]:
     """Yield the values of a row, as wide as the names of their columns."""
     for name in columns:
         value = row.get(name)
-        shown = format(value, ".3f") if isinstance(value, float) else str(value or "")
-        yield shown.rjust(len(name))
+        value = "" if value is None else value
+        yield (f"{value:.3f}" if isinstance(value, float) else str(value)).rjust(len(name))
 
 
 if __name__ == "__main__":

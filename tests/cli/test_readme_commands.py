@@ -6,7 +6,7 @@ import shlex
 import pytest
 
 from tests.imports import ROOT
-from tests.parts import SIZE, make_parts, picture
+from tests.parts import half_mask, make_parts, picture
 from vqpriors.__main__ import main
 
 DRAW = (ROOT / "README.md").read_text().partition("\n## Draw\n")[2].partition("\n## ")[0]
@@ -15,9 +15,10 @@ STEPWISE_WARNING = "warning: generate: --steps: ignored, since transformer draws
 
 
 def commands(block):
-    """Return the arguments of each call of vqpriors in a block."""
+    """Return the arguments of each call of vqpriors in a block, but for names left to the user."""
     lines = [shlex.split(line, comments=True) for line in block.splitlines()]
-    return [words[3:] for words in lines if words[:3] == ["python", "-m", "vqpriors"]]
+    found = [words[3:] for words in lines if words[:3] == ["python", "-m", "vqpriors"]]
+    return [words for words in found if not {"NAME", "OWNER/NAME"} & {*words}]
 
 
 @pytest.fixture
@@ -29,7 +30,9 @@ def checkout(tmp_path, monkeypatch):
         written = re.search(r"printf '(.*)' > prompts.txt", ANY)[1]
         (tmp_path / "prompts.txt").write_text(written.replace("\\n", "\n"))
         picture().save(tmp_path / "picture.png")
-        picture(size=(SIZE, SIZE)).point(lambda _: 255).convert("L").save(tmp_path / "mask.png")
+        half_mask().save(tmp_path / "mask.png")
+        (tmp_path / "data/samples/pictures").mkdir(parents=True)
+        picture().save(tmp_path / "data/samples/pictures/00000.png")
         monkeypatch.chdir(tmp_path)
         return tmp_path
 

@@ -2,6 +2,8 @@ import re
 
 import pytest
 import yaml
+from dvc.utils.hydra import apply_overrides
+from dvc.utils.serialize import load_yaml
 from pydantic import Field
 
 from stages.encode import EncodeConfig
@@ -208,3 +210,40 @@ def test_kind_has_its_validated_config():
     kind = params.kind("tokenizer.quantizer", "vqpriors.quantizers")
     assert (kind.name, kind.config.levels) == ("fsq", [3, 5])
     assert kind.module.build(kind.config).num_codes == 15
+
+
+@pytest.mark.parametrize(("value", "text"), [(12, "12"), (1.5, "1.5"), (True, "true")])
+def test_value_that_yaml_takes_for_another_type_is_to_be_quoted(value, text):
+    class Named(Section):
+        name: str
+
+    message = (
+        f"data.x.name: input should be a string, got {value!r}; write it in quotes, "
+        f"with -S as 'data.x.name=\"{text}\"'"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        check("data.x", {"name": value}, Named)
+    with pytest.raises(
+        ValueError, match=r"^data\.x\.name: input should be a valid string, got \[\]$"
+    ):
+        check("data.x", {"name": []}, Named)
+
+
+OVERRIDES = {  # values of -S, as the shell passes them, of a location in quotes
+    "'/data/my pics (1)'": "/data/my pics (1)",
+    '"/data/my pics (1)"': "/data/my pics (1)",
+    '"/data/größe/图片"': "/data/größe/图片",
+    '"/data/a,b=c#d[1]{2}&;!@+"': "/data/a,b=c#d[1]{2}&;!@+",
+    '"~/pics"': "~/pics",
+    '"12"': "12",
+    '"/data/it\'s"': "/data/it's",
+    "'C:\\pics'": "C:\\pics",
+}
+
+
+@pytest.mark.parametrize("value", OVERRIDES)
+def test_quotes_keep_any_location_of_the_command_line(tmp_path, value):
+    path = tmp_path / "params.yaml"
+    path.write_text("location: x\n")
+    apply_overrides(str(path), [f"location={value}"])
+    assert load_yaml(str(path)) == {"location": OVERRIDES[value]}

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from tests.tiny import phase
@@ -29,6 +31,24 @@ def test_single_values_are_not_annealed_and_keep_their_type():
         values = found.options_at(fraction)
         assert values == options
         assert [type(value) for value in values.values()] == [bool, int, float, str]
+
+
+@pytest.mark.parametrize("weight", [0, 0.0, 2, [0.0, 1.0], [1, 0]])
+def test_weights_of_losses_may_be_zero(weight):
+    assert phase(weights={"kl": weight}).weights == {"kl": weight}
+
+
+@pytest.mark.parametrize("bad", [-0.1, -1, [-0.1, 1.0], [1.0, -0.1]])
+def test_weights_of_losses_are_not_negative(bad):
+    problem = f"phases.main.weights: that of 'kl' must be at least 0, got {bad}"
+    with pytest.raises(ValueError, match=re.escape(problem)):
+        phase(weights={"kl": bad})
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), "1", None, [1.0]])
+def test_weights_of_losses_are_finite_numbers_or_pairs(bad):
+    with pytest.raises(ValueError, match=r"phases\.main\.weights\.kl\.float: .*, got "):
+        phase(weights={"kl": bad})
 
 
 @pytest.mark.parametrize("bad", [[1.0], [1.0, 2.0, 3.0], ["a", "b"], [True, False], [], None])

@@ -5,19 +5,12 @@ from contextlib import suppress
 import pytest
 import torch
 
-from tests.checkout import copy_unlocked, tiny_params
+from tests.checkout import tiny_params
 from tests.faults.stage import declared_params
 from vqpriors.core.params import Params
 from vqpriors.core.runs import run_folder_of
 
 CHANGES = ["data", "code", "params", "torch"]
-
-
-@pytest.fixture
-def checkout(reproduced, tmp_path, monkeypatch):
-    folder = copy_unlocked(reproduced.folder, tmp_path / "checkout")
-    monkeypatch.chdir(folder)
-    return folder
 
 
 def killed(params):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.pictures import png_of
 from vqpriors.core.params import check
 from vqpriors.data.decoding import BadImageError, ImageConfig, decode, fit
 
@@ -70,14 +71,78 @@ def test_sixteen_bits_are_scaled_to_eight():
     assert pixels[0, 0].tolist() == [0, 1, 128, 255]
 
 
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+def test_transparent_gray_of_a_png_becomes_the_background(depth):
+    clear, largest = min(1, depth - 1), 2**depth - 1
+    file = png_of(depth, [clear, largest] * 2, transparent=clear)
+    pixels = fit(
+        decode(file, max_pixels=100), config(size=4, resize="stretch", background="#0a141e")
+    )
+    assert pixels[:, 0].T.tolist() == [[10, 20, 30], [255] * 3] * 2
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_transparent_color_of_a_png_becomes_the_background(depth):
+    clear, other = [200 << (depth - 8), 7, 9], [255 << (depth - 8)] * 3
+    file = png_of(depth, [clear, other] * 2, transparent=clear, color=True)
+    pixels = fit(
+        decode(file, max_pixels=100), config(size=4, resize="stretch", background="#0a141e")
+    )
+    assert pixels[:, 0].T.tolist() == [[10, 20, 30], [255] * 3] * 2
+
+
+MODES = {  # a red or gray pixel in each mode of Pillow, and its RGB
+    "1": (1, [255] * 3),
+    "L": (200, [200] * 3),
+    "LA": ((200, 255), [200] * 3),
+    "La": ((200, 255), [200] * 3),
+    "RGB": ((200, 100, 50), [200, 100, 50]),
+    "RGBA": ((200, 100, 50, 255), [200, 100, 50]),
+    "RGBa": ((200, 100, 50, 255), [200, 100, 50]),
+    "RGBX": ((200, 100, 50, 0), [200, 100, 50]),
+    "CMYK": ((0, 155, 205, 0), [255, 100, 50]),
+    "YCbCr": ((124, 86, 182), [200, 100, 49]),
+    "HSV": ((14, 191, 200), [200, 100, 50]),
+    "I": (200 * 257, [200] * 3),
+    "I;16": (200 * 257, [200] * 3),
+    "I;16B": (200 * 257, [200] * 3),
+}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_is_converted(mode, channels):
+    value, expected = MODES[mode]
+    image = Image.new(mode, (8, 8))
+    image.paste(value, (0, 0, 8, 8)) if mode != "I;16B" else image.putdata([value] * 64)
+    pixels = fit(image, config(channels=channels))[:, 0, 0].astype(int)
+    gray = int(np.dot(expected, [0.299, 0.587, 0.114]))
+    assert abs(pixels - (expected if channels == 3 else gray)).max() <= 2
+
+
+def test_levels_outside_16_bits_are_clipped():
+    values = np.array([[-5, 0, 65535, 2**20]] * 4, np.int32)
+    assert fit(Image.fromarray(values), config(size=4, channels=1))[0, 0].tolist() == [
+        0,
+        0,
+        255,
+        255,
+    ]
+
+
+def test_pixels_without_a_range_are_refused():
+    with pytest.raises(BadImageError, match="floating-point pixels have no fixed range"):
+        fit(Image.new("F", (8, 8)), config())
+
+
 def test_cmyk_becomes_rgb():
     pixels = through(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG")
     assert pixels[0].min() > 240
     assert pixels[1:].max() < 15
 
 
-@pytest.mark.parametrize("form", ["JPEG", "WEBP"])
-def test_jpeg_and_webp_are_decoded(form):
+@pytest.mark.parametrize("form", ["JPEG", "WEBP", "BMP", "GIF", "TIFF", "TGA", "AVIF", "PPM"])
+def test_common_formats_are_decoded(form):
     pixels = through(Image.new("RGB", (8, 8), (200, 100, 50)), form)
     np.testing.assert_allclose(pixels[:, 4, 4], [200, 100, 50], atol=4)
 
@@ -148,10 +213,8 @@ def test_decompression_bomb_is_refused_as_too_large():
     ("data", "reason"),
     [
         (None, "no bytes"),
-        (b"", "no bytes"),
-        (b"not a picture at all", "not a PNG, JPEG or WebP"),
-        (encoded(Image.new("RGB", (8, 8)), "GIF"), "not a PNG, JPEG or WebP"),
-        (encoded(Image.new("RGB", (8, 8)), "BMP"), "not a PNG, JPEG or WebP"),
+        (b"", "empty"),
+        (b"not a picture at all", "not a PNG, JPEG or other known picture"),
         (encoded(Image.fromarray(noise((64, 64))))[:5000], "can't be decoded"),
         (encoded(Image.fromarray(noise((64, 64))), "JPEG")[:1000], "can't be decoded"),
     ],

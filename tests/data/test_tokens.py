@@ -1,4 +1,6 @@
+import dataclasses
 import json
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -62,6 +64,25 @@ def test_tokens_of_another_tokenizer_are_refused(tmp_path):
         read_tokens(folder, "train", tokenizer="e" * 64)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"fingerprint": "e" * 64}, {"codebook_size": 60001}, {"rows": 3, "columns": 2}],
+)
+@pytest.mark.parametrize("shard", [0, 1])
+def test_shard_with_another_spec_is_refused(tmp_path, changes, shard):
+    other = dataclasses.replace(SPEC, **changes)
+    specs = [other, SPEC] if shard == 0 else [SPEC, other]
+    with new_folder(tmp_path / "tokens") as folder:
+        for i, spec in enumerate(specs):
+            pq.write_table(table(spec), folder / f"train-{i:05d}-of-00002.parquet")
+    problem = (
+        r"train-00001-of-00002\.parquet: its grid, codebook or tokenizer differ from "
+        r"train-00000-of-00002\.parquet; encode the images again with `dvc repro encode`$"
+    )
+    with pytest.raises(ValueError, match=problem):
+        read_tokens(tmp_path / "tokens", "train", tokenizer="f" * 64)
+
+
 def test_code_beyond_the_codebook_is_refused(tmp_path):
     folder = write(tmp_path / "tokens", train=table(TokenSpec(2, 3, 59999, "f" * 64)))
     with pytest.raises(ValueError, match="code 59999 is outside the codebook of 59999"):
@@ -97,3 +118,28 @@ def test_codes_of_another_shape_or_type_are_refused():
 def test_tokens_without_a_spec_are_refused(metadata):
     with pytest.raises(ValueError, match="here: no token spec in its schema"):
         parse(table().replace_schema_metadata(metadata))
+
+
+LISTS = [["one", "uno"], [""], ["drei 🦊", "a", "b"]]
+
+
+def test_several_captions_of_a_picture_make_the_round_trip(tmp_path):
+    settings = {"ids": IDS, "captions": CAPTIONS, "codes": CODES}
+    folder = write(tmp_path / "tokens", train=token_table(SPEC, **settings, all_captions=LISTS))
+    found = read_tokens(folder, "train", tokenizer="f" * 64)
+    assert [*found.captions] == CAPTIONS
+    starts = found.all_captions.starts
+    assert starts.tolist() == [0, 2, 3, 6]
+    assert [[*found.all_captions.texts[a:b]] for a, b in pairwise(starts)] == LISTS
+    assert (
+        read_tokens(write(tmp_path / "b", train=table()), "train", tokenizer="f" * 64).all_captions
+        is None
+    )
+
+
+@pytest.mark.parametrize("lists", [[["a"], [], ["b"]], [["a"], None, ["b"]]])
+def test_picture_without_a_caption_in_its_list_is_refused(lists):
+    damaged = token_table(SPEC, ids=IDS, captions=CAPTIONS, codes=CODES, all_captions=lists)
+    expected = "^set: a picture has no caption in all_captions; encode the images again"
+    with pytest.raises(ValueError, match=expected):
+        parse_tokens(damaged, source="set", tokenizer="f" * 64)

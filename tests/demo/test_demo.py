@@ -147,6 +147,8 @@ def test_downscale_undoes_upscale_and_changes_no_other_picture():
     assert same([downscale(upscale(small, 5 * SIZE), SIZE)], [small])
     other = picture(size=(5 * SIZE, 5 * SIZE))
     assert downscale(other, SIZE) is other
+    wide = Image.new("RGB", (10 * SIZE, 5 * SIZE))
+    assert downscale(wide, SIZE) is wide
 
 
 def test_mask_is_white_where_any_layer_is_painted():
@@ -157,6 +159,14 @@ def test_mask_is_white_where_any_layer_is_painted():
     given, mask = split_drawing({"background": background, "layers": layers})
     assert np.asarray(mask).tolist() == [[255, 0, 255]]
     assert same([given], [background.convert("RGB")])
+
+
+def test_transparent_part_of_a_drawn_over_picture_is_kept_transparent():
+    """The generator blends it with the background colour of its pictures."""
+    layer = Image.new("RGBA", (3, 1), "red")
+    background = Image.new("RGBA", (3, 1), (255, 0, 0, 0))
+    given, _ = split_drawing({"background": background, "layers": [layer]})
+    assert given.getchannel("A").getextrema() == (0, 0)
 
 
 def test_drawing_without_picture_or_paint_is_refused():
@@ -245,7 +255,7 @@ def test_captions_and_reconstructions_are_those_of_the_picture(captioner, tmp_pa
     ("given", "problem"),
     [
         (None, "No picture yet: upload one, or use a drawn or a test picture"),
-        (b"<svg>", "Picture: not a PNG, JPEG or WebP"),
+        (b"<svg>", "Picture: not a PNG, JPEG or other known picture"),
     ],
 )
 def test_upload_without_a_picture_is_refused(captioner, tmp_path, given, problem):

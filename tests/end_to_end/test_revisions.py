@@ -37,7 +37,7 @@ def test_pictures_of_a_commit_equal_those_of_its_own_checkout(reproduced, checko
     before = git(checkout, "status", "--porcelain")
     command = ["-m", "vqpriors", "generate", "--prompt", PROMPT, "--num-samples", 2]
     done = vqpriors(checkout, *command, "--rev", "HEAD", "--out", tmp_path / "out")
-    assert done.stdout == f"2 pictures and sheet.png in {tmp_path / 'out'}\n"
+    assert done.stdout == f"2 pictures, sheet.png and pictures.jsonl in {tmp_path / 'out'}\n"
     drawn = [Image.open(path) for path in sorted((tmp_path / "out").glob("000-*.png"))]
     assert same(drawn, Generator.load(reproduced.folder / "data")(PROMPT, num_samples=2))
     assert git(checkout, "status", "--porcelain") == before

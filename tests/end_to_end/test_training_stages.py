@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.checkout import copy_unlocked, set_value, tiny_params
+from tests.checkout import set_value, tiny_params
 from tests.faults.stage import declared_params, run_stage
 from vqpriors.core.params import Params
 from vqpriors.data.images import read_images
@@ -25,13 +25,6 @@ from vqpriors.training.session import TrainingTask
 
 STAGES = {"train_tokenizer": "tokenizer", "train_judge": "judge", "train_prior": "prior"}
 SPLITS = ("train", "validation")
-
-
-@pytest.fixture
-def checkout(reproduced, tmp_path, monkeypatch):
-    folder = copy_unlocked(reproduced.folder, tmp_path / "checkout")
-    monkeypatch.chdir(folder)
-    return folder
 
 
 def prepared(stage, **changes):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.checkout import contents, copy_unlocked, run, tiny_params
+from tests.checkout import contents, run, tiny_params
 from tests.faults.stage import STAGES, declared_params, error_of, run_stage, value_at
 from vqpriors.core.run_folder import run_folder
 
@@ -44,13 +44,6 @@ SLOW_STAGES = [
 SET_UP = dict.fromkeys(PHASES, "vqpriors.training.session.train") | {
     "encode": "stages.encode.read_image_shard"
 }
-
-
-@pytest.fixture
-def checkout(reproduced, tmp_path, monkeypatch):
-    folder = copy_unlocked(reproduced.folder, tmp_path / "checkout")
-    monkeypatch.chdir(folder)
-    return folder
 
 
 def unchanged(before, after):

@@ -12,7 +12,7 @@ from PIL import Image
 
 import vqpriors
 from tests.imports import ROOT
-from tests.parts import CAPTIONS, SIZE, make_parts, params_of, picture, same
+from tests.parts import CAPTIONS, SIZE, half_mask, make_parts, params_of, picture, same
 from vqpriors.__main__ import main
 from vqpriors.data.pixels import HIDDEN_GRAY
 from vqpriors.inference.editing import edit_mask
@@ -141,6 +141,18 @@ def test_redrawn_pictures_keep_the_unmarked_codes(captioner, monkeypatch):
     assert (~inpainted).sum(1).tolist() == [1] * 3
     assert (~inpainted[0].reshape(spec.rows, spec.columns)).nonzero()[0] == spec.rows - 1
     assert varied.sum(1).tolist() == [spec.length // 2] * 4
+
+
+def test_exif_rotation_of_a_given_picture_is_applied(captioner):
+    generator, lying = Generator.load(captioner), picture().transpose(Image.Transpose.ROTATE_90)
+    assert not (generator.encode([lying]) == generator.encode([picture()])).all()
+    lying.getexif()[0x0112] = 6
+    assert (generator.encode([lying]) == generator.encode([picture()])).all()
+
+
+def test_picture_without_a_range_of_pixels_is_refused(captioner):
+    with pytest.raises(ValueError, match=r"^picture: floating-point pixels have no fixed range"):
+        Generator.load(captioner).caption(Image.new("F", (SIZE, SIZE)))
 
 
 def test_variation_redraws_the_half_of_its_seed(captioner):
@@ -322,7 +334,8 @@ def test_command_line_saves_the_decoding_steps_as_a_gif(folder, tmp_path, capsys
     files = "sheet.png, sheet.gif and pictures.jsonl"
     assert capsys.readouterr().out == f"2 pictures, {files} in {tmp_path}\n"
     generator = Generator.load(folder)
-    with Image.open(tmp_path / "sheet.gif") as film, Image.open(tmp_path / "sheet.png") as sheet:
+    made = tmp_path
+    with Image.open(made / "sheet.gif") as film, Image.open(made / "sheet.png") as sheet:
         assert film.n_frames == (3 if generator.has_steps else generator.spec.length)
         assert film.size == sheet.size
         first = np.asarray(film.convert("RGB")).astype(int)
@@ -337,8 +350,17 @@ def test_command_line_redraws_and_captions(captioner, tmp_path, capsys):
     picture().save(source)
     Image.new("L", (SIZE, SIZE), 255).save(mask)
     given = ["generate", "--from", captioner, "--out"]
-    inpainted = [*given, out / "inpainted", "--inpaint", source, mask, "--prompt", "a red six"]
-    assert run_main(*inpainted) is None
+    inpaint = ["--inpaint", source, mask]
+    assert run_main(*given, out / "inpainted", *inpaint, "--prompt", "a red six") is None
+    assert capsys.readouterr().err == (
+        "warning: generate: mask: all of it is white, so the whole picture is redrawn; "
+        "paint the part to keep black\n"
+    )
+    Image.new("L", (SIZE // 2, SIZE), 255).save(mask)
+    assert run_main(*given, out / "other", *inpaint) == (
+        f"error: generate: mask: {SIZE // 2} x {SIZE} pixels, but the picture has "
+        f"{SIZE} x {SIZE}; make both equally large"
+    )
     assert run_main(*given, out / "varied", "--vary", source, "--num-samples", 3) is None
     assert len(list(out.glob("inpainted/000-*.png"))) == 1
     assert len(list(out.glob("varied/000-*.png"))) == 3
@@ -366,7 +388,10 @@ BAD = {
     "empty file": (["generate", "--prompts", "empty.txt"], "empty.txt: no prompt in it"),
     "binary file": (["generate", "--prompts", "broken.png"], "broken.png: not UTF-8 text"),
     "no picture": (["generate", "--vary", "absent.png"], "absent.png: No such file"),
-    "broken picture": (["generate", "--vary", "broken.png"], "broken.png: not a PNG, JPEG or WebP"),
+    "broken picture": (
+        ["generate", "--vary", "broken.png"],
+        "broken.png: not a PNG, JPEG or other known picture",
+    ),
     "two ways": (
         ["generate", "--vary", "whole.png", "--inpaint", "whole.png", "whole.png"],
         "--vary: not together with --inpaint",
@@ -426,16 +451,10 @@ def test_drawing_imports_no_training_no_dvc_and_no_hub(stepwise, tmp_path):
     assert not slow & found
 
 
-def half():
-    mask = Image.new("L", (SIZE, SIZE))
-    mask.paste(255, (0, 0, SIZE, SIZE // 2))
-    return mask
-
-
 CALLS = {
     "generate": lambda generator, prompt, **options: generator(prompt, **options),
     "inpaint": lambda generator, prompt, **options: generator.inpaint(
-        picture(), half(), prompt, **options
+        picture(), half_mask(), prompt, **options
     ),
     "vary": lambda generator, prompt, **options: generator.vary(picture(), prompt, **options),
 }
@@ -475,7 +494,7 @@ OPTIONS = {
 def test_command_line_draws_with_the_given_options(captioner, tmp_path, call, name):
     source, mask, out = tmp_path / "source.png", tmp_path / "mask.png", tmp_path / "out"
     picture().save(source)
-    half().save(mask)
+    half_mask().save(mask)
     given = {"generate": [], "inpaint": ["--inpaint", source, mask], "vary": ["--vary", source]}
     options = [part for key, value in OPTIONS[name].items() for part in (f"--{key}", value)]
     command = ["generate", "--from", captioner, "--prompt", "a green seven", "--num-samples", 8]

@@ -10,7 +10,7 @@ from vqpriors.core.params import Params
 from vqpriors.data.tokens import TokenSet
 from vqpriors.inference.editing import edit_mask
 from vqpriors.inference.settings import SamplingOptions
-from vqpriors.inference.stage_sampler import compared_pictures, load_stage_sampler
+from vqpriors.inference.stage_sampler import load_stage_sampler, size_of_comparison
 
 CHANGES = {"sample__sheet_temperatures": [0.5, 9.0, 0.5]}
 
@@ -96,7 +96,7 @@ def test_compared_pictures_keep_to_the_budget(sampler, tflop, guidance, expected
     changes = {"compared_tflop": tflop, "guidance": guidance, "compared_pictures": 7}
     config = sampler.config.model_copy(update=changes)
     factor = 2 if guidance == 2 else 1
-    count, used = compared_pictures(config, passes=10, parameters=5000, codes=4)
+    count, used = size_of_comparison(config, passes=10, parameters=5000, codes=4)
     assert count == expected
     assert used == pytest.approx(expected * 0.4e-6 * factor)
 
@@ -105,7 +105,20 @@ def test_compared_pictures_cost_all_passes_of_a_masked_prior_and_one_of_a_stepwi
     generator = sampler.generator
     passes = sum(sampler.compared_steps) if generator.has_steps else 1
     parameters = sum(weight.numel() for weight in generator.prior.parameters())
-    expected, _ = compared_pictures(
+    expected, _ = size_of_comparison(
         sampler.config, passes=passes, parameters=parameters, codes=generator.spec.length
     )
     assert sampler.compared_pictures == expected
+
+
+def test_other_params_draw_as_if_loaded_with_them(sampler):
+    arch = sampler.generator.arch
+    kind = sampler.generator.sampler.name
+    params = Params(params_of(arch, **CHANGES, sample__guidance=3.0))
+    params.values["sample"][kind]["temperature"] = 9.0
+    loaded = load_stage_sampler(sampler.generator.folder, params, seed=3)
+    changed = sampler.with_params(params)
+    assert changed.generator.prior is sampler.generator.prior
+    found = [each.sample_codes(CAPTIONS, purpose="x") for each in (changed, loaded, sampler)]
+    np.testing.assert_array_equal(found[0], found[1])
+    assert (found[0] != found[2]).any()

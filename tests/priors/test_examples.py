@@ -7,6 +7,7 @@ from torch.testing import assert_close
 from tests.tiny import captions, no_captions
 from vqpriors.core.arrays import StringColumn
 from vqpriors.data.text_inputs import TextInput
+from vqpriors.data.tokens import CaptionLists
 from vqpriors.priors.base import examples as token_examples_module
 from vqpriors.priors.base.examples import TokenExamples, token_examples
 
@@ -151,3 +152,76 @@ def test_draws_of_a_part_are_those_of_the_whole_batch():
         assert found.keys() == whole.keys()
         for name, value in found.items():
             assert torch.equal(value, whole[name][part]), name
+
+
+WORDS = "-abcdef"
+CAPTIONS_OF = ("a", "bc", "def")  # of the first three pictures, and so on in turn
+
+
+def with_lists(dropout=0.0, count=3):
+    """Examples of pictures with the captions `CAPTIONS_OF`, each a single word."""
+    lists = [CAPTIONS_OF[i % 3] for i in range(count)]
+    starts = np.cumsum([0, *map(len, lists)])
+
+    def encode(found):
+        return captions(*([WORDS.index(word)] if word else [] for word in found))
+
+    return token_examples(
+        np.zeros((count, 3), np.uint16),
+        CaptionLists(texts(*"".join(lists)), starts),
+        encode=encode,
+        dropout=dropout,
+        num_draws=2,
+    )
+
+
+def words_of(batch):
+    return "".join(WORDS[token] for token in batch["text_tokens"][:, 1])
+
+
+def test_training_draws_each_caption_of_a_picture_equally_often():
+    found = words_of(with_lists(count=9000).batch(torch.arange(9000), torch.Generator()))
+    assert all(word in CAPTIONS_OF[i % 3] for i, word in enumerate(found))
+    for word, expected in {
+        "a": 3000,
+        "b": 1500,
+        "c": 1500,
+        "d": 1000,
+        "e": 1000,
+        "f": 1000,
+    }.items():
+        assert found.count(word) == pytest.approx(expected, abs=130)
+
+
+def test_evaluation_takes_the_first_caption():
+    assert words_of(with_lists(dropout=1.0).batch(torch.tensor([2, 1, 0]), None)) == "dba"
+
+
+def test_drawn_captions_can_be_dropped():
+    found = words_of(with_lists(0.5, 3000).batch(torch.arange(3000), torch.Generator()))
+    assert found.count("-") == pytest.approx(1500, abs=100)
+
+
+@pytest.mark.parametrize("is_lazy", [False, True])
+def test_drawn_captions_depend_on_the_generator_only(monkeypatch, is_lazy):
+    if is_lazy:
+        monkeypatch.setattr(token_examples_module, "MAX_ENCODED_CAPTIONS", 2)
+    rows = torch.arange(60)
+    first, second, other = (
+        words_of(with_lists(count=60).batch(rows, torch.Generator().manual_seed(seed)))
+        for seed in (1, 1, 2)
+    )
+    assert first == second != other
+    parts = [
+        words_of(with_lists(count=60).batch(rows, torch.Generator().manual_seed(1), part=part))
+        for part in (slice(0, 20), slice(20, 60))
+    ]
+    assert "".join(parts) == first
+
+
+def test_lists_of_one_caption_draw_as_plain_captions_in_evaluation():
+    lists = CaptionLists(texts("x", "y", "x", ""), np.arange(5))
+    encode = {"encode": lambda found: captions(*([len(text)] for text in found)), "dropout": 0.0}
+    several, plain = (token_examples(CODES, c, **encode) for c in (lists, lists.texts))
+    found, expected = (data.batch(torch.arange(4), None) for data in (several, plain))
+    assert torch.equal(found["text_tokens"], expected["text_tokens"])

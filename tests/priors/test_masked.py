@@ -370,6 +370,20 @@ def test_heads_that_do_not_fit_are_refused(kind, heads, width):
         KINDS[kind](heads=heads, width=width)
 
 
+@pytest.mark.parametrize(
+    ("positions", "problem"),
+    [
+        ("learned", "must divide width, got heads=3, width=8;"),
+        ("rope", "must divide width into heads of a multiple of 4 for rope, got heads=3, width=8;"),
+    ],
+)
+def test_heads_of_cftn2_need_a_multiple_of_4_for_rope_only(positions, problem):
+    with pytest.raises(ValueError, match=rf"^prior\.cftn2\.heads: {problem}"):
+        KINDS["cftn2"](heads=3, width=8, positions=positions)
+    if positions == "learned":
+        KINDS["cftn2"](heads=4, width=8, positions=positions)
+
+
 @of_kinds
 @pytest.mark.parametrize("uniform", [0.0, 1.0])
 @pytest.mark.parametrize("ratio", [0.0, 1.0])

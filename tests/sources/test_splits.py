@@ -78,3 +78,24 @@ def test_split_named_twice_is_refused():
 def test_empty_split_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         choose({"train": 10, "test": 0}, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["train", "validation", "test"], ["validation", "test"]),
+        (["train", "test"], ["train", "test"]),
+        (["train", "validation"], ["validation", "train"]),
+        (["train", "dev"], ["train", "train"]),
+    ],
+)
+def test_auto_takes_the_split_of_that_name_if_there_is_one(names, expected):
+    chosen = choose(dict.fromkeys(names, 100), validation="auto", test="auto")
+    assert [chosen[split].source_split for split in ("validation", "test")] == expected
+    rows = [(part.source_split, row) for part in chosen.values() for row in part.rows]
+    assert len(rows) == len(set(rows)) == 100 * (1 + len({*expected} - {"train"}))
+
+
+def test_auto_takes_no_split_that_is_named_otherwise():
+    chosen = choose({"train": 100, "test": 50}, validation="test", test="auto")
+    assert [part.source_split for part in chosen.values()] == ["train", "test", "train"]

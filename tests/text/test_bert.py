@@ -127,9 +127,13 @@ def test_missing_folder_is_not_searched_on_the_hub(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "variables", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}]
+    ("variables", "fix"),
+    [
+        ({"HF_HUB_OFFLINE": "1"}, "unset HF_HUB_OFFLINE"),
+        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "go online"),
+    ],
 )
-def test_unreachable_hub_is_one_line(variables, tmp_path):
+def test_unreachable_hub_is_one_line(variables, fix, tmp_path):
     code = (
         "from vqpriors.text.bert import Config, build\n"
         "config = Config(location='some/bert', revision='main', max_length=8)\n"
@@ -142,6 +146,7 @@ def test_unreachable_hub_is_one_line(variables, tmp_path):
     )
     assert ran.stdout == (
         "text.bert.location: could not reach the Hub for 'some/bert', and there is no such folder; "
-        "go online, or download it elsewhere and set text.bert.location to that folder\n"
+        f"{fix}, or download it elsewhere and set text.bert.location to that folder: "
+        "`hf download some/bert --local-dir FOLDER`\n"
     )
     assert not ran.stderr

@@ -38,6 +38,7 @@ def words(learned, caption):
     return [learned.rows.tokenizer.id_to_token(i) for i in ids[1:]]
 
 
+@pytest.mark.slow
 def test_vocabulary_is_the_same_in_every_process(tmp_path):
     for seed in ("1", "2", "3"):
         environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": "src"}

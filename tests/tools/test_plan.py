@@ -8,20 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.checkout import copy_checkout, copy_unlocked, run, set_value, tiny_params
+from tests.checkout import copy_checkout, run, set_value, tiny_params
 from tests.faults.stage import declared_params
 from tests.tiny import phase, train_config
 from tools import plan
 from vqpriors.core.params import Params
 from vqpriors.training.run import TrainingRun
 from vqpriors.training.session import TrainingTask
-
-
-@pytest.fixture
-def checkout(reproduced, tmp_path, monkeypatch):
-    folder = copy_unlocked(reproduced.folder, tmp_path / "checkout")
-    monkeypatch.chdir(folder)
-    return folder
 
 
 def lines_of(stage, monkeypatch):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.checkout import copy_unlocked, tiny_params
+from tests.checkout import tiny_params
 from tests.faults.stage import declared_params
 from tools import tune_sampling
 from vqpriors.core.params import Params
@@ -12,13 +12,10 @@ from vqpriors.evaluation import adherence, classes, conformity, coverage, variet
 from vqpriors.evaluation.base.inputs import Inputs
 
 
-@pytest.fixture
-def checkout(reproduced, tmp_path, monkeypatch):
-    folder = copy_unlocked(reproduced.folder, tmp_path / "checkout")
-    monkeypatch.chdir(folder)
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
     params = Params(declared_params("sample", tiny_params()))
     monkeypatch.setattr(tune_sampling, "read_params", lambda _: params)
-    return folder
 
 
 def inputs_of(split):
@@ -95,6 +92,16 @@ def test_unreadable_values_are_refused(text, problem):
 def test_unknown_key_is_refused(checkout):
     with pytest.raises(ValueError, match=r"sample\.gidance: missing"):
         tune_sampling.tune({"sample.gidance": [1.0]}, num_pictures=60)
+
+
+def test_key_of_another_sampler_is_refused(checkout):
+    with pytest.raises(ValueError, match=r"^-S sample\.maskgit\.temperature: not used, .*autoreg"):
+        tune_sampling.tune({"sample.maskgit.temperature": [1.0]}, num_pictures=60)
+
+
+def test_cells_show_zero_and_leave_unknown_values_empty():
+    row = {"top_k": 0, "coverage": 0.0, "adherence": None}
+    assert list(tune_sampling.cells(row, [*row])) == ["    0", "   0.000", "         "]
 
 
 def test_too_few_pictures_are_refused(checkout):

@@ -120,6 +120,7 @@ def test_damaged_object_is_restored_from_its_artifact(checkout):
     verify(checkout, fails=False)
 
 
+@pytest.mark.slow
 def test_object_damaged_together_with_its_artifact_is_reproduced(checkout):
     name = "test-00000-of-00002.parquet"
     path = cached(checkout, "encode", "data/tokens", name)

@@ -1,5 +1,6 @@
 """Trackers get everything that a run logs, and their errors do not stop it."""
 
+import json
 import socket
 import sys
 import threading
@@ -16,6 +17,7 @@ from vqpriors.trackers.base.background import (
     TrackingConfig,
     open_trackers,
 )
+from vqpriors.trackers.wandb import WandbRun
 
 OFF = {"wandb": False, "mlflow": False, "project": "tests"}
 IMAGE = Image.fromarray(np.zeros((4, 4), np.uint8))
@@ -165,3 +167,51 @@ def test_interrupted_offline_run_has_no_gap_and_no_overlap(tmp_path, monkeypatch
     found = points(tmp_path)
     assert found["train/loss"] == [(20, 1 / 20), (40, 1 / 40), (60, 1 / 60)]
     assert found["validation/loss"] == [(40, 0.5)]
+
+
+FIRST = [(20, "sheet"), (20, "other"), (40, "sheet")]
+RESUMED = [(20, "other"), (20, "sheet"), (40, "other"), (40, "sheet"), (60, "other"), (60, "sheet")]
+
+
+class HistoryRecorder:
+    """The part of a run of Weights & Biases that adds to its history."""
+
+    def __init__(self):
+        self.images = []
+
+    def log(self, values, step):
+        self.images += [(step, name) for name, value in values.items() if hasattr(value, "image")]
+
+
+def test_resumed_wandb_run_logs_no_image_again(tmp_path):
+    id_file, history = tmp_path / "wandb.json", HistoryRecorder()
+    id_file.write_text(json.dumps({"id": "a", "points": 0}))  # as written by earlier versions
+    for images in (FIRST, RESUMED):
+        run = WandbRun(history, id_file)
+        for step, sheet in images:
+            run.log_image(step, sheet, IMAGE)
+    assert history.images == [*FIRST, (40, "other"), (60, "other"), (60, "sheet")]
+
+
+def test_resumed_mlflow_run_logs_no_image_again(tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setattr(background, "FLUSH_SECONDS", 300)
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "runs").as_uri())
+    monkeypatch.chdir(tmp_path)
+    logged = []
+    log_image = mlflow.MlflowClient.log_image
+
+    def recorded(self, run_id, image, artifact_file):
+        logged.append(artifact_file)
+        log_image(self, run_id, image, artifact_file=artifact_file)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_image", recorded)
+    info = RunInfo("tests", "train_prior", tmp_path, {})
+    for images in (FIRST, RESUMED):
+        with open_trackers(TrackingConfig(**OFF | {"mlflow": True}), info) as (run,):
+            for step, sheet in images:
+                run.log_image(step, sheet, IMAGE)
+    steps = {"sheet": [20, 40, 60], "other": [20, 40, 60]}
+    files = [f"{name}/{step:09d}.png" for name in steps for step in steps[name]]
+    assert sorted(logged) == sorted(files)

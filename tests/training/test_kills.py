@@ -53,6 +53,7 @@ def test_killed_run_ends_as_an_uninterrupted_one(uninterrupted, tmp_path, place)
     assert not list(tmp_path.glob(".tmp-*"))
 
 
+@pytest.mark.slow
 def test_run_killed_at_one_point_after_another_ends_the_same(uninterrupted, tmp_path):
     """Each attempt starts from the files of the previous one and dies later."""
     make, expected, count = uninterrupted

@@ -28,6 +28,8 @@ def generate(options: argparse.Namespace) -> None:
     prompts = _read_prompts(options)
     given = options.inpaint or ([options.vary] if options.vary else [])
     images = [open_picture(path) for path in given]
+    if options.inpaint:
+        _tell_of_whole_mask(images[1])
     if options.out:
         check_folder(options.out)
     known = read_abilities(options.source, options.rev)
@@ -76,6 +78,19 @@ def open_picture(path: Path) -> "Image.Image":
         return decode(path.read_bytes(), max_pixels=MAX_PIXELS)
     except BadImageError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _tell_of_whole_mask(mask: "Image.Image") -> None:
+    from vqpriors.data.decoding import BadImageError
+    from vqpriors.inference.masks import marked_pixels
+
+    try:
+        is_whole = marked_pixels(mask).all()
+    except BadImageError as error:
+        raise ValueError(f"mask: {error}") from None
+    if is_whole:
+        problem = "mask: all of it is white, so the whole picture is redrawn"
+        _LOG.warning("%s; paint the part to keep black", problem)
 
 
 def _read_prompts(options: argparse.Namespace) -> list[str]:

@@ -78,7 +78,8 @@ def _add_generate(commands: "Commands") -> None:
         type=Path,
         nargs=2,
         metavar=("PICTURE", "MASK"),
-        help="redraw the white part of a mask (masked priors only: cftn, cftn2)",
+        help="redraw the white part of a mask and keep the black part; of a mask with transparent "
+        "parts, redraw paint of one colour, or what was erased (masked priors only: cftn, cftn2)",
     )
     draw.add_argument(
         "--no-paste",

@@ -1,6 +1,5 @@
 """The folder of a call: pictures that name their settings, a sheet, and a list as JSON lines."""
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -59,32 +58,15 @@ def save_pictures(
     """
     from vqpriors.core.artifact import new_file
     from vqpriors.figures.animation import save_gif
+    from vqpriors.figures.sheets import save_png
 
     for picture, record in zip(pictures, records, strict=True):
         described = {key: value for key, value in record.items() if key != "file"}
-        _save_png(picture, folder / record["file"], described)
+        save_png(picture, folder / record["file"], described)
     shared = {k: v for k, v in records[0].items() if all(each[k] == v for each in records)}
-    _save_png(sheet, folder / "sheet.png", shared)
+    save_png(sheet, folder / "sheet.png", shared)
     if frames:
         save_gif(frames, folder / "sheet.gif")
     with new_file(folder / LIST) as file:
         lines = [json.dumps(record, ensure_ascii=False) for record in records]
         file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def encode_png(picture: "Image.Image", texts: Mapping[str, Any]) -> bytes:
-    """Return a PNG with text chunks; values other than texts are written as JSON."""
-    from PIL.PngImagePlugin import PngInfo
-
-    chunks, file = PngInfo(), io.BytesIO()
-    for key, value in texts.items():
-        chunks.add_text(key, value if isinstance(value, str) else json.dumps(value))
-    picture.save(file, format="PNG", pnginfo=chunks)
-    return file.getvalue()
-
-
-def _save_png(picture: "Image.Image", path: Path, texts: Mapping[str, Any]) -> None:
-    from vqpriors.core.artifact import new_file
-
-    with new_file(path) as file:
-        file.write_bytes(encode_png(picture, texts))

@@ -7,12 +7,16 @@ instead of a stale result. All values are in params.yaml: no schema has a defaul
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from vqpriors.core.params_file import find_error
 from vqpriors.core.registry import load_kind
+
+PARAMS = Path("params.yaml")
 
 
 class Section(BaseModel):
@@ -147,7 +151,8 @@ def read_params(stage: str) -> Params:
     try:
         return Params(dvc.api.params_show(stages=os.environ.get("DVC_STAGE", stage)))
     except DvcException as error:
-        raise ValueError(f"params.yaml: {error}; correct it, or dvc.yaml") from None
+        found = find_error(PARAMS)
+        raise ValueError(found or f"params.yaml: {error}; correct it, or dvc.yaml") from None
 
 
 def read_section(path: str, schema: type[SectionT]) -> SectionT:
@@ -162,7 +167,7 @@ def read_section(path: str, schema: type[SectionT]) -> SectionT:
     try:
         return Params(dvc.api.params_show("params.yaml")).section(path, schema)
     except DvcException as error:
-        raise ValueError(f"params.yaml: {error}; correct it") from None
+        raise ValueError(find_error(PARAMS) or f"params.yaml: {error}; correct it") from None
 
 
 def _first_error(path: str, error: ValidationError) -> str:
@@ -175,4 +180,8 @@ def _first_error(path: str, error: ValidationError) -> str:
         return f"{key}: unknown key in params.yaml; remove it or correct its name"
     if first["type"] == "value_error":
         return f"{key}: {message}"
+    if first["type"] == "string_type" and isinstance(first["input"], bool | int | float):
+        text = str(first["input"]).lower() if isinstance(first["input"], bool) else first["input"]
+        problem = f"input should be a string, got {first['input']!r}"
+        return f"{key}: {problem}; write it in quotes, with -S as '{key}=\"{text}\"'"
     return f"{key}: {message[0].lower()}{message[1:]}, got {first['input']!r}"

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from vqpriors.core.params import Section
 
@@ -17,7 +17,7 @@ class Phase(Section):
         epochs: Passes over the training split.
         lr: Peak learning rate.
         frozen: Names of submodules that are not trained.
-        weights: Weights of losses by name; 1 for a loss that is not listed.
+        weights: Weights of losses by name, at least 0; 1 for a loss that is not listed.
         options: Keyword arguments of the model's `begin_phase`.
 
     A pair [start, end] of numbers among weights and options is annealed: interpolated linearly from
@@ -29,6 +29,14 @@ class Phase(Section):
     frozen: list[str]
     weights: dict[str, float | StartEnd]
     options: dict[str, Option | StartEnd]
+
+    @field_validator("weights")
+    @classmethod
+    def _check(cls, weights: dict[str, float | list[float]]) -> dict[str, float | list[float]]:
+        for name, value in weights.items():
+            if min(value if isinstance(value, list) else [value]) < 0:
+                raise ValueError(f"that of {name!r} must be at least 0, got {value}")
+        return weights
 
     @property
     def is_annealed(self) -> bool:

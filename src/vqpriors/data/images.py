@@ -25,6 +25,8 @@ SCHEMA = pa.schema(
         pa.field("attributes", pa.map_(pa.string(), pa.string())),
     ]
 )
+# Only where pictures of the training split have several captions that are all used.
+ALL_CAPTIONS = pa.field("all_captions", pa.list_(pa.string()), nullable=False)
 ROWS_AT_A_TIME = 1024
 _FIX = "write it again with `dvc repro`"
 
@@ -41,6 +43,8 @@ class ImageSet:
         captions: M captions, some possibly empty.
         labels: M class names; None for rows without one.
         attributes: M mappings from attribute to value; empty for rows without any.
+        all_captions: M lists of all captions of a picture, the first of which is also in
+            `captions`; None if only that one is used.
     """
 
     ids: list[str]
@@ -49,6 +53,7 @@ class ImageSet:
     captions: list[str]
     labels: list[str | None]
     attributes: list[dict[str, str]]
+    all_captions: list[list[str]] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -78,10 +83,12 @@ def read_image_shard(path: Path) -> ImageSet:
 
 
 def _collect(paths: Sequence[Path], *, source: Path) -> ImageSet:
-    if not all(read_schema(path).equals(SCHEMA) for path in paths):
+    schema = read_schema(paths[0])
+    is_known = schema.equals(SCHEMA) or schema.equals(SCHEMA.append(ALL_CAPTIONS))
+    if not is_known or not all(read_schema(path).equals(schema) for path in paths):
         raise ValueError(f"{source}: its columns are not those of the image schema; {_FIX}")
     count, start = count_rows(paths), 0
-    found: dict[str, list[Any]] = {name: [] for name in SCHEMA.names if name != "image"}
+    found: dict[str, list[Any]] = {name: [] for name in schema.names if name != "image"}
     pixels: np.ndarray | None = None
     for batch in read_batches(paths, rows=ROWS_AT_A_TIME):
         columns = batch.to_pydict()
@@ -102,6 +109,7 @@ def _collect(paths: Sequence[Path], *, source: Path) -> ImageSet:
         captions=found["caption"],
         labels=found["label"],
         attributes=[dict(pairs or ()) for pairs in found["attributes"]],
+        all_captions=found.get(ALL_CAPTIONS.name),
     )
 
 
@@ -113,16 +121,19 @@ def _decoded(name: str, data: bytes, source: Path) -> np.ndarray:
 
 
 def read_captions(folder: Path, split: str) -> list[str]:
-    """Read the captions of one split, without its pictures.
+    """Read the captions of one split without its pictures, of several captions of a picture all.
 
     Raises:
         ValueError: If the folder is damaged or has no captions.
     """
     verify(folder)
-    table = read_split(folder, split, columns=["caption"])
-    if not table.num_rows or not table.schema.equals(pa.schema([SCHEMA.field("caption")])):
+    has_all = ALL_CAPTIONS.name in read_schema(shard_paths(folder, split)[0]).names
+    field = ALL_CAPTIONS if has_all else SCHEMA.field("caption")
+    table = read_split(folder, split, columns=[field.name])
+    if not table.num_rows or not table.schema.equals(pa.schema([field])):
         raise ValueError(f"{folder}: its {split!r} split has no captions; {_FIX}")
-    return table.column("caption").to_pylist()
+    found = table.column(field.name).to_pylist()
+    return [caption for captions in found for caption in captions] if has_all else found
 
 
 def read_source(folder: Path) -> dict[str, Any]:

@@ -4,15 +4,18 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from vqpriors.core.arrays import StringColumn, zeros
 from vqpriors.core.artifact import verify
 from vqpriors.data.shards import count_rows, read_batches, read_schema, shard_paths
 
 METADATA_KEY = b"vqpriors"
+_ALL_CAPTIONS = "all_captions"  # optional column
 ROWS_AT_A_TIME = 16384
 _FIX = "encode the images again with `dvc repro encode`"
 
@@ -45,27 +48,47 @@ class TokenSpec:
 
 
 @dataclass(frozen=True)
+class CaptionLists:
+    """Several captions of each of M pictures.
+
+    Attributes:
+        texts: The captions of all pictures, picture by picture.
+        starts: Place in `texts` of each picture's first caption, and the end; (M + 1,) int64.
+    """
+
+    texts: StringColumn
+    starts: np.ndarray
+
+
+@dataclass(frozen=True)
 class TokenSet:
     """Codes and captions of one split.
 
     Attributes:
         spec: Grid and codebook of the codes.
         ids: M picture ids.
-        captions: M captions.
+        captions: M captions, of several captions of a picture the first.
         codes: (M, N) uint16, raster order; a memory map if large.
+        all_captions: All captions of each picture; None if it has one.
     """
 
     spec: TokenSpec
     ids: StringColumn
     captions: StringColumn
     codes: np.ndarray
+    all_captions: CaptionLists | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
 def token_table(
-    spec: TokenSpec, *, ids: Sequence[str], captions: Sequence[str], codes: np.ndarray
+    spec: TokenSpec,
+    *,
+    ids: Sequence[str],
+    captions: Sequence[str],
+    codes: np.ndarray,
+    all_captions: Sequence[Sequence[str]] | None = None,
 ) -> pa.Table:
     """Build a table of tokens, with the spec in the metadata of its schema.
 
@@ -74,6 +97,7 @@ def token_table(
         ids: M picture ids.
         captions: M captions.
         codes: (M, N) integers below the codebook size.
+        all_captions: M lists of captions, none empty; None if each picture has one.
     """
     flat = pa.array(codes.astype(np.uint16).reshape(-1))
     table = pa.table(
@@ -83,6 +107,8 @@ def token_table(
             "codes": pa.FixedSizeListArray.from_arrays(flat, spec.length),
         }
     )
+    if all_captions is not None:
+        table = table.append_column(_ALL_CAPTIONS, pa.array(all_captions, pa.list_(pa.string())))
     return table.replace_schema_metadata({METADATA_KEY: json.dumps(asdict(spec))})
 
 
@@ -96,11 +122,17 @@ def read_tokens(folder: Path, split: str, *, tokenizer: str) -> TokenSet:
 
     Raises:
         ValueError: If the folder is damaged, the codes do not match their spec or lie outside the
-            codebook, or another tokenizer encoded them.
+            codebook, its shards have different specs, or another tokenizer encoded them.
     """
     verify(folder)
     paths = shard_paths(folder, split)
-    batches, schema = read_batches(paths, rows=ROWS_AT_A_TIME), read_schema(paths[0])
+    schemas = [read_schema(path) for path in paths]
+    for path, schema in zip(paths, schemas, strict=True):
+        if _read_spec(schema, str(path)) != _read_spec(schemas[0], str(paths[0])):
+            raise ValueError(
+                f"{path}: its grid, codebook or tokenizer differ from {paths[0].name}; {_FIX}"
+            )
+    batches, schema = read_batches(paths, rows=ROWS_AT_A_TIME), schemas[0]
     count = count_rows(paths)
     return _collect(batches, schema, count=count, source=str(folder), tokenizer=tokenizer)
 
@@ -133,6 +165,7 @@ def _collect(
     _check_schema(schema, spec, source=source, tokenizer=tokenizer)
     codes = zeros((count, spec.length), np.uint16)
     texts: dict[str, list[pa.Array]] = {"id": [], "caption": []}
+    lists: list[pa.Array] = []
     start = 0
     for batch in batches:
         found = _checked(batch, spec, source)
@@ -140,8 +173,24 @@ def _collect(
         start += len(found)
         for name, pieces in texts.items():
             pieces.append(batch.column(name))
+        if _ALL_CAPTIONS in schema.names:
+            lists.append(batch.column(_ALL_CAPTIONS))
     columns = {name: pa.chunked_array(parts, pa.string()) for name, parts in texts.items()}
-    return TokenSet(spec, StringColumn(columns["id"]), StringColumn(columns["caption"]), codes)
+    ids, captions = StringColumn(columns["id"]), StringColumn(columns["caption"])
+    return TokenSet(spec, ids, captions, codes, _caption_lists(lists, source) if lists else None)
+
+
+def _caption_lists(lists: Sequence[Any], source: str) -> CaptionLists:
+    if any(part.type != pa.list_(pa.string()) for part in lists):
+        raise ValueError(
+            f"{source}: {_ALL_CAPTIONS} are {lists[0].type}, not lists of text; {_FIX}"
+        )
+    lengths = pa.chunked_array([part.value_lengths() for part in lists])
+    counts = pc.fill_null(lengths, 0).to_numpy()
+    if not counts.all():
+        raise ValueError(f"{source}: a picture has no caption in {_ALL_CAPTIONS}; {_FIX}")
+    texts = pa.chunked_array([part.flatten() for part in lists], pa.string())
+    return CaptionLists(StringColumn(texts), np.concatenate([[0], counts.cumsum(dtype=np.int64)]))
 
 
 def _check_schema(schema: pa.Schema, spec: TokenSpec, *, source: str, tokenizer: str) -> None:

@@ -9,8 +9,8 @@ from zipfile import ZipFile, ZipInfo
 
 from PIL import Image
 
-from vqpriors.cli.results import encode_png
 from vqpriors.demo.streaming import upscale
+from vqpriors.figures.sheets import encode_png
 
 TILE, SINGLE_TILE = 196, 392  # screen pixels
 

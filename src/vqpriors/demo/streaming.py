@@ -11,9 +11,9 @@ from typing import Any
 from PIL import Image, ImageChops
 
 from vqpriors.core.artifact import MANIFEST
-from vqpriors.data.decoding import ImageConfig, fit
+from vqpriors.data.decoding import ImageConfig
 from vqpriors.data.shards import read_batches, shard_paths
-from vqpriors.inference.pictures import PictureCallback, to_pictures
+from vqpriors.inference.pictures import PictureCallback, to_pictures, to_pixels
 
 NUM_EXAMPLE_PICTURES = 64  # of the test split
 NO_PICTURE = "No picture yet: upload one, or use a drawn or a test picture."
@@ -73,6 +73,8 @@ def downscale(picture: Image.Image, edge: int) -> Image.Image:
         picture: Of any mode and size.
         edge: Edge of the picture before `upscale`, pixels.
     """
+    if picture.width != picture.height:
+        return picture
     small = picture.resize((edge, edge), Image.Resampling.NEAREST)
     enlarged = small.resize(picture.size, Image.Resampling.NEAREST)
     return small if enlarged.tobytes() == picture.tobytes() else picture
@@ -89,10 +91,12 @@ def split_drawing(drawing: dict[str, Any] | None) -> tuple[Image.Image, Image.Im
     """
     if drawing is None or drawing["background"] is None:
         raise ValueError(NO_PICTURE)
-    picture = drawing["background"].convert("RGB")
+    picture = drawing["background"]
+    if picture.mode == "RGBA" and picture.getextrema()[3] == (255, 255):
+        picture = picture.convert("RGB")
     mask = Image.new("L", picture.size)
-    for layer in drawing["layers"]:
-        paint = layer.getchannel("A").point(lambda opacity: 255 * (opacity > 0))
+    for layer in drawing["layers"] or ():
+        paint = layer.convert("RGBA").getchannel("A").point(lambda opacity: 255 * (opacity > 0))
         mask = ImageChops.lighter(mask, paint.resize(mask.size))
     if mask.getbbox() is None:
         raise ValueError("Nothing is painted: brush over the part to redraw.")
@@ -101,7 +105,7 @@ def split_drawing(drawing: dict[str, Any] | None) -> tuple[Image.Image, Image.Im
 
 def preprocess(picture: Image.Image, config: ImageConfig) -> Image.Image:
     """Convert a picture to the size and channels of a tokenizer's input."""
-    return to_pictures(fit(picture, config)[None])[0]
+    return to_pictures(to_pixels(picture, config)[None])[0]
 
 
 def example_pictures(folder: Path) -> tuple[Pictures, list[str]]:

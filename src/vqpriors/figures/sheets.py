@@ -4,15 +4,19 @@ A sheet is a grid of blocks, and a block is a small grid of pictures with a capt
 as an image too, so the layout is done by stacking images.
 """
 
-from collections.abc import Sequence
+import io
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from vqpriors.core.artifact import new_file
+from vqpriors.figures.scripts import missing
 from vqpriors.figures.text_image import INK, PAPER, draw_text, text_width
 
 FRAME = (212, 212, 216)  # colour
@@ -43,7 +47,8 @@ def sheet(
     """Draw blocks on a white page.
 
     Pictures are enlarged to about 112 px by repeating pixels a whole number of times. Text is
-    wrapped to the width of its block.
+    wrapped to the width of its block. If no installed font has the letters of a caption, they are
+    escaped and a line at the bottom says so.
 
     Args:
         blocks: At least one block.
@@ -64,6 +69,8 @@ def sheet(
     body = _stack([_beside(row, MARGIN) for row in _cut(drawn, across)], BLOCK_GAP)
     if title:
         body = _stack([draw_text(title, body.width, size=TITLE_SIZE, ink=INK), body], BLOCK_GAP)
+    if note := _missing_fonts([block.caption or "" for block in blocks], [title, *headings]):
+        body = _stack([body, draw_text(note, body.width)], BLOCK_GAP)
     page = _blank(body.width + 2 * MARGIN, body.height + 2 * MARGIN)
     page.paste(body, (MARGIN, MARGIN))
     return page
@@ -133,15 +140,41 @@ def grid_sheet(pixels: np.ndarray, *, title: str = "", columns: int = 8) -> Imag
     return sheet([Block(_cut(pixels, columns))] if len(pixels) else [], title=title)
 
 
-def save_png(image: Image.Image, path: Path) -> None:
-    """Write a PNG file atomically; its bytes depend on the pixels only.
+def save_png(image: Image.Image, path: Path, text: Mapping[str, Any] | None = None) -> None:
+    """Write a PNG file atomically; its bytes depend on the pixels and the text only.
 
     Args:
         image: An image in a mode that PNG supports.
         path: The file to write; missing parent folders are created.
+        text: As in `encode_png`.
     """
     with new_file(path) as file:
-        image.save(file, format="PNG")
+        file.write_bytes(encode_png(image, text))
+
+
+def encode_png(image: Image.Image, text: Mapping[str, Any] | None = None) -> bytes:
+    """Return the bytes of a PNG file.
+
+    Args:
+        image: An image in a mode that PNG supports.
+        text: Text chunks by keyword; values other than texts are written as JSON.
+    """
+    info, file = PngInfo(), io.BytesIO()
+    for keyword, value in (text or {}).items():
+        info.add_itxt(keyword, value if isinstance(value, str) else json.dumps(value))
+    image.save(file, format="PNG", pnginfo=info)
+    return file.getvalue()
+
+
+def _missing_fonts(captions: Sequence[str], others: Sequence[str]) -> str:
+    """Say which captions no installed font can show; empty if all can be shown."""
+    by_caption = [missing(caption) for caption in captions]
+    scripts = sorted({each for text in others for each in missing(text)}.union(*by_caption))
+    if not scripts:
+        return ""
+    numbers = [str(number) for number, found in enumerate(by_caption, 1) if found]
+    which = f"in caption{'s' * (len(numbers) > 1)} {', '.join(numbers)}" if numbers else ""
+    return f"No font for {', '.join(scripts)} {which}; install one, such as Noto."
 
 
 def _block(block: Block, headings: Sequence[str], *, is_top: bool) -> Image.Image:

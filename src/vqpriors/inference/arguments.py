@@ -19,7 +19,8 @@ from vqpriors.inference.limits import MAX_PIXELS
 Given = Image.Image | str | Path
 """A picture, or the path of a PNG, JPEG or WebP file."""
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def public(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -66,11 +67,11 @@ def to_number(name: str, value: Any) -> float:
 
 def to_texts(name: str, value: str | Sequence[str]) -> list[str]:
     """Return a text or texts as a list; a ValueError names the argument if they are not texts."""
-    texts = [value] if isinstance(value, str) else value
+    found: list[Any]
     try:
-        found = list(texts)
+        found = [value] if isinstance(value, str) else list(value)
     except TypeError:
-        found = [texts]
+        found = [value]
     for each in found:
         if not isinstance(each, str):
             raise ValueError(f"{name}: must be a text or a list of texts, got {short(each)}")

@@ -14,13 +14,13 @@ import torch
 from PIL import Image
 
 from vqpriors.core.seeds import derived_seed
-from vqpriors.data.decoding import fit
 from vqpriors.inference.arguments import Given, public, read_picture, read_pictures, to_device
 from vqpriors.inference.editing import codes_to_keep, edit_mask
 from vqpriors.inference.loading import load_parts, open_source, push_generator, save_generator
+from vqpriors.inference.masks import read_mask
 from vqpriors.inference.model import FolderKeeper, TrainedModel
 from vqpriors.inference.pasting import paster
-from vqpriors.inference.pictures import PictureCallback, preview_callback, to_pictures
+from vqpriors.inference.pictures import PictureCallback, preview_callback, to_pictures, to_pixels
 from vqpriors.inference.settings import SamplingOptions, read_settings, repeat_prompts
 from vqpriors.sampling.base.captioning import caption_codes
 from vqpriors.sampling.base.sampler import Callback, no_callback, sample_codes
@@ -143,24 +143,23 @@ class Generator(TrainedModel):
     ) -> list[Image.Image]:
         """Redraw the white part of a mask, in whole patches of a code each (masked priors only).
 
-        The picture may have any size and mode. It is cropped and resized to the tokenizer's size,
-        and the mask with it. The prompt describes the whole picture. Other arguments and errors are
-        those of `__call__`; there is also a ValueError if the mask marks nothing.
+        Picture and mask may have any mode, and any size of the same proportions. They are cropped
+        and resized to the tokenizer's size. `inference/masks.py` says how transparent masks are
+        read. The prompt describes the whole picture. Other arguments and errors are those of
+        `__call__`; there is also a ValueError as in `read_mask`.
 
         With `paste`, pixels that are not marked are those of the picture, but for a soft edge
         (`inference/pasting.py`); otherwise all are decoded from codes.
         """
         picture, mask = read_picture("picture", picture), read_picture("mask", mask)
-        marked = fit(mask, self.image.model_copy(update={"channels": 1}))[0] >= 128
+        marked = read_mask(mask, picture, self.image)
         keep = codes_to_keep(marked, *self.spec.grid)
-        if keep.all():
-            raise ValueError("mask: nothing is marked; paint the part to redraw white")
         options = SamplingOptions(steps, temperature, guidance, seed)
         prompts = repeat_prompts(prompt, num_samples)
         known = self._known(picture, keep[None], num_samples)
         if not paste:
             return self._draw(prompts, options, callback, known)
-        pasted = paster(fit(picture, self.image), marked)
+        pasted = paster(to_pixels(picture, self.image), marked)
         preview = callback and (lambda pictures: callback(pasted(pictures)))
         return pasted(self._draw(prompts, options, preview, known))
 
@@ -207,7 +206,7 @@ class Generator(TrainedModel):
     def encode(self, pictures: Given | Sequence[Given]) -> np.ndarray:
         """Encode one or several pictures to codes, (M, N) uint16."""
         read = read_pictures("picture", pictures)
-        pixels = np.stack([fit(picture, self.image) for picture in read])
+        pixels = np.stack([to_pixels(picture, self.image) for picture in read])
         return encode_pixels(self.tokenizer, pixels, **self._batching)
 
     def decode(self, codes: np.ndarray) -> np.ndarray:

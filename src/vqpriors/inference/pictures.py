@@ -1,4 +1,4 @@
-"""Conversion of pixels to pictures, and previews during sampling."""
+"""Conversion of pixels to pictures and back, and previews during sampling."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from vqpriors.data.decoding import BadImageError, ImageConfig, fit, upright
 from vqpriors.data.pixels import HIDDEN_GRAY, upscale_cells
 from vqpriors.sampling.base.sampler import Callback, no_callback
 
@@ -18,6 +19,18 @@ def to_pictures(pixels: np.ndarray) -> list[Image.Image]:
     return [
         Image.fromarray(each[0] if len(each) == 1 else each.transpose(1, 2, 0)) for each in pixels
     ]
+
+
+def to_pixels(picture: Image.Image, config: ImageConfig) -> np.ndarray:
+    """Convert a picture of any size and mode, after its EXIF orientation, to (C, H, W) uint8.
+
+    Raises:
+        ValueError: If its pixels can't be read.
+    """
+    try:
+        return fit(upright(picture), config)
+    except BadImageError as error:
+        raise ValueError(f"picture: {error}") from None
 
 
 def preview_callback(

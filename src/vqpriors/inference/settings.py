@@ -9,6 +9,7 @@ from pydantic import Field
 
 from vqpriors.core.hardware import Precision
 from vqpriors.core.params import Kind, Section, check
+from vqpriors.core.params_file import find_error
 from vqpriors.core.registry import load_kind
 from vqpriors.inference.arguments import to_integer, to_number, to_texts
 from vqpriors.inference.bundle import SETTINGS
@@ -113,7 +114,9 @@ def read_settings(folder: Path, primitive: str) -> tuple[SamplingDefaults, Kind]
         chosen = values[sampler]
     except FileNotFoundError:
         raise ValueError(f"{path}: not there; it holds the sampling settings") from None
-    except (YAMLError, KeyError, TypeError) as error:
+    except YAMLError as error:
+        raise ValueError(find_error(path) or f"{path}: {error}") from None
+    except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: no settings of `sample` in it ({error}); correct it") from None
     module = load_kind("vqpriors.sampling", sampler, param="sample.sampler")
     return defaults, Kind(sampler, module, check(f"sample.{sampler}", chosen, module.Config))

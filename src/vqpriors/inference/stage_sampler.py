@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -52,6 +52,17 @@ class StageSampler:
     config: SampleConfig
     seed: int
 
+    def with_params(self, params: Params) -> "StageSampler":
+        """Return a sampler with the same trained parts and other params of the section `sample`.
+
+        Raises:
+            ValueError: If a param of any sampler is missing or out of range.
+        """
+        config, samplers = _read(params)
+        kind = choose_sampler(config.sampler, self.generator.prior.primitive)
+        generator = replace(self.generator, defaults=config, sampler=samplers[kind])
+        return StageSampler(generator, config, self.seed)
+
     @property
     def compared_steps(self) -> list[int]:
         """Numbers of decoding steps to compare; only one if the sampler has no choice."""
@@ -62,7 +73,7 @@ class StageSampler:
     @property
     def compared_pictures(self) -> int:
         """Pictures to draw with each of the compared numbers of steps."""
-        count, _ = compared_pictures(
+        count, _ = size_of_comparison(
             self.config,
             passes=sum(self.compared_steps) if self.generator.has_steps else 1,
             parameters=sum(weight.numel() for weight in self.generator.prior.parameters()),
@@ -141,7 +152,7 @@ class StageSampler:
                 yield SheetRow("edits", edit, *row)
 
 
-def compared_pictures(
+def size_of_comparison(
     config: SampleConfig, *, passes: int, parameters: int, codes: int
 ) -> tuple[int, float]:
     """Return how many pictures to draw with each of the compared numbers of decoding steps.
@@ -171,12 +182,17 @@ def load_stage_sampler(folder: Path, params: Params, *, seed: int) -> StageSampl
         ValueError: If a part is missing, damaged or was trained with other parts, or a param of any
             sampler is missing or out of range.
     """
-    config = params.section("sample", SampleConfig, besides=kind_names(SAMPLERS))
-    # All samplers' sections are params of the stage, so all are checked, not only the chosen one.
-    samplers = {kind: _read_sampler(kind, params) for kind in kind_names(SAMPLERS)}
+    config, samplers = _read(params)
     parts = load_parts(folder, best_device())
     sampler = samplers[choose_sampler(config.sampler, parts.prior.primitive)]
     return StageSampler(Generator(*parts, config, sampler), config, seed)
+
+
+def _read(params: Params) -> tuple[SampleConfig, dict[str, Kind]]:
+    """Read the section `sample`: its own keys, and the sampler of each kind."""
+    config = params.section("sample", SampleConfig, besides=kind_names(SAMPLERS))
+    # All samplers' sections are params of the stage, so all are checked, not only the chosen one.
+    return config, {kind: _read_sampler(kind, params) for kind in kind_names(SAMPLERS)}
 
 
 def _read_sampler(kind: str, params: Params) -> Kind:

@@ -1,6 +1,5 @@
 """Upload and download of generators on the Hugging Face Hub, without pickles."""
 
-import errno
 import re
 import sys
 from collections.abc import Collection, Iterator
@@ -9,12 +8,11 @@ from pathlib import Path
 
 from vqpriors.core.artifact import MANIFEST
 from vqpriors.publish.foreign_files import find_foreign_file
+from vqpriors.publish.hub_errors import LOGIN, is_full_disk, reason_of, status_of
 from vqpriors.publish.integrity import find_damage
 
 SUFFIXES = ("json", "safetensors", "txt")  # of downloaded files; a pickle could run any code
 _ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
-_FULL = {errno.ENOSPC, errno.EDQUOT}
-_LOGIN = "log in with `hf auth login` or set HF_TOKEN"
 
 
 def is_id(source: str | Path) -> bool:
@@ -91,7 +89,7 @@ def push(
     from huggingface_hub import HfApi
 
     _hide_progress_bars()
-    with _rewording_errors(repository, branch, before="", fix="go online"):
+    with _rewording_errors(repository, branch, before="", fix="go online", access="write"):
         api = HfApi()
         url = api.create_repo(repository, private=is_private, exist_ok=True)
         names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
@@ -99,7 +97,7 @@ def push(
     if foreign:
         problem = f"has {foreign}, which `push` has not written and would replace or delete"
         raise ValueError(f"{repository}: {problem}; choose another repository or move that file")
-    with _rewording_errors(repository, branch, before="", fix="go online"):
+    with _rewording_errors(repository, branch, before="", fix="go online", access="write"):
         if branch is not None:
             api.create_branch(repository, branch=branch, exist_ok=True)
         api.upload_folder(
@@ -119,7 +117,7 @@ def _download(
 
     _hide_progress_bars()
     before, fix = "no such folder, and ", "go online, or download it elsewhere and give that folder"
-    with _rewording_errors(repository, revision, before=before, fix=fix):
+    with _rewording_errors(repository, revision, before=before, fix=fix, access="read"):
         found = snapshot_download(
             repository, revision=revision, allow_patterns=files, force_download=force
         )
@@ -142,7 +140,7 @@ def _hide_progress_bars() -> None:
 
 @contextmanager
 def _rewording_errors(
-    repository: str, revision: str | None, *, before: str, fix: str
+    repository: str, revision: str | None, *, before: str, fix: str, access: str
 ) -> Iterator[None]:
     """Turn errors of the Hub into a ValueError of one line.
 
@@ -151,37 +149,34 @@ def _rewording_errors(
         revision: The requested revision.
         before: Start of the message if the Hub can't be reached or has no such repository.
         fix: The fix if the Hub can't be reached.
+        access: "read" or "write", which a token needs.
     """
     from huggingface_hub import constants, errors
 
     try:
         yield
     except errors.HFValidationError as error:
-        raise ValueError(f"{repository}: not a Hub id ({_line(error)})") from None
+        raise ValueError(f"{repository}: not a Hub id ({reason_of(error)})") from None
     except errors.RevisionNotFoundError:
         raise ValueError(f"{repository}: has no revision {revision!r}") from None
     except errors.GatedRepoError:
         raise ValueError(
-            f"{repository}: access is gated; request it on its page, then {_LOGIN}"
+            f"{repository}: access is gated; request it on its page, then {LOGIN}"
         ) from None
     except errors.RepositoryNotFoundError:
         problem = f"{before}no such repository on the Hub, or a private one"
-        raise ValueError(f"{repository}: {problem}; correct the id, or {_LOGIN}") from None
+        raise ValueError(f"{repository}: {problem}; correct the id, or {LOGIN}") from None
     except Exception as error:  # each HTTP library raises its own types
-        if getattr(error, "errno", None) in _FULL:
+        if is_full_disk(error):
             raise
-        response = getattr(error, "response", None)
-        if response is not None and response.status_code in (401, 403):
-            problem = f"the Hub refuses; {_LOGIN}, with a token that has write access"
-        elif response is not None:
-            reason = _line(getattr(error, "server_message", None) or error)
-            problem = f"the Hub answers {response.status_code} ({reason}); try again later"
+        status = status_of(error)
+        if status in (401, 403):
+            problem = f"the Hub refuses ({reason_of(error)}); {LOGIN}"
+            problem = f"{problem}, with a token that has {access} access to it"
+        elif status is not None and not isinstance(error, errors.LocalEntryNotFoundError):
+            problem = f"the Hub answers {status} ({reason_of(error)}); try again later"
         elif constants.HF_HUB_OFFLINE:
             problem = f"{before}HF_HUB_OFFLINE is set; {fix}"
         else:
             problem = f"{before}the Hub can't be reached; {fix}"
         raise ValueError(f"{repository}: {problem}") from error
-
-
-def _line(text: object) -> str:
-    return " ".join(str(text).split())

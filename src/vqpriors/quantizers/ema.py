@@ -18,6 +18,10 @@ from vqpriors.tokenizer.base.quantizer import Quantized
 KMEANS_ITERS = 10
 MIN_SIZE = 1e-3  # codes with a smaller average count are not updated
 CHUNK = 2048  # vectors compared with the codebook at a time, to bound memory
+COLLAPSE_FIX = (
+    "raise tokenizer.ema.dead_code_threshold, start with a phase that does not quantize, or use "
+    "fewer codes"
+)
 
 
 class Config(Section):

@@ -14,6 +14,7 @@ from vqpriors.core.params import Section
 from vqpriors.tokenizer.base.quantizer import Quantized
 
 MARGIN = 1e-3  # keeps the outermost levels within reach of finite inputs
+COLLAPSE_FIX = "lower tokenizer.fsq.levels or train for more epochs"
 
 
 class Config(Section):

@@ -30,6 +30,7 @@ MAX_CODES = 65536  # codes are stored as uint16
 CHUNK = 16384  # vectors compared with the codebook at a time, to bound memory
 TIMEOUT = 10  # seconds to wait for the Hub
 KEY = "tokenizer.pretrained"
+COLLAPSE_FIX = f"choose another {KEY}.location, or fine-tune it with a phase in {KEY}.phases"
 
 
 class Config(Section):

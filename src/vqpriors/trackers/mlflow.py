@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 from PIL.Image import Image
@@ -21,6 +22,7 @@ class MLflowRun:
     def __init__(self, client: Any, run_id: str, *, is_new: bool):
         self.client, self.run_id, self.is_new = client, run_id, is_new
         self.last_steps: dict[str, int] = {}
+        self.last_images: dict[str, int] = {}
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Add a point to the curve of each name, unless the curve has it already."""
@@ -34,8 +36,13 @@ class MLflowRun:
         self.last_steps.update(dict.fromkeys(new, step))
 
     def log_image(self, step: int, name: str, image: Image) -> None:
-        """Add an image as an artifact."""
-        self.client.log_image(self.run_id, image, artifact_file=f"{name}/{step:09d}.png")
+        """Add an image as an artifact, unless the run has it or a later one of its name already.
+
+        A resumed run logs its old points again, at which only the newest figure is left.
+        """
+        if step > self._last_image(name):
+            self.client.log_image(self.run_id, image, artifact_file=f"{name}/{step:09d}.png")
+            self.last_images[name] = step
 
     def close(self, summary: Mapping[str, float]) -> None:
         """Add final values as metrics and end the run."""
@@ -50,6 +57,13 @@ class MLflowRun:
             points = self.client.get_metric_history(self.run_id, name)
             self.last_steps[name] = max((point.step for point in points), default=-1)
         return self.last_steps[name]
+
+    def _last_image(self, name: str) -> int:
+        if name not in self.last_images:
+            files = [] if self.is_new else self.client.list_artifacts(self.run_id, name)
+            steps = (int(PurePosixPath(file.path).stem) for file in files)
+            self.last_images[name] = max(steps, default=-1)
+        return self.last_images[name]
 
 
 def open_run(info: RunInfo) -> MLflowRun:

@@ -16,7 +16,8 @@ PACKAGE = "wandb"
 class WandbRun:
     """A run in Weights & Biases; resumed by its id, after its last point.
 
-    The number of its points is stored beside the id, since an offline run can't ask a server.
+    The number of its points and the steps of its last images are stored beside the id, since an
+    offline run can't ask a server.
     """
 
     def __init__(self, run: Any, id_file: Path):
@@ -34,10 +35,15 @@ class WandbRun:
         self.id_file.write_text(json.dumps(self.state))
 
     def log_image(self, step: int, name: str, image: Image) -> None:
-        """Add an image."""
+        """Add an image, unless it or a later one of its name was added before an interruption."""
         import wandb
 
+        images = self.state.setdefault("images", {})
+        if step <= images.get(name, -1):
+            return
         self.run.log({name: wandb.Image(image)}, step=step)
+        images[name] = step
+        self.id_file.write_text(json.dumps(self.state))
 
     def close(self, summary: Mapping[str, float]) -> None:
         """Add final values to the summary and end the run."""

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from torch import nn
 
+from vqpriors.core.arrays import StringColumn
 from vqpriors.core.artifact import verify
 from vqpriors.core.hardware import best_device
 from vqpriors.data.images import ImageSet, read_images
@@ -89,7 +91,10 @@ class Inputs:
         names = _OF_REAL_PICTURES + (_JUDGED if self.judge is not None else ())
         other = replace(self, left_out=[])
         vars(other).update({name: getattr(self, name) for name in names})
-        captions, ids = [p.caption for p in prompts], [p.id for p in prompts]
+        captions, ids = (
+            StringColumn(pa.chunked_array([pa.array(texts, pa.string())]))
+            for texts in ([p.caption for p in prompts], [p.id for p in prompts])
+        )
         vars(other)["_samples"] = (prompts, pixels, TokenSet(self.spec, ids, captions, codes))
         return other
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vqpriors.core.arrays import StringColumn
 from vqpriors.data.text_inputs import TextInput
+from vqpriors.data.tokens import CaptionLists
 from vqpriors.training.shuffling import ALL_ROWS
 
 MAX_ENCODED_CAPTIONS = 20_000  # kept in memory; more captions are encoded batch by batch
@@ -22,10 +23,14 @@ class TokenExamples:
     Args:
         codes: (M, N) integers.
         captions: The distinct captions, encoded or encoded on demand; row 0 is the empty caption.
-        caption_rows: The caption of each picture, (M,) int64 rows of `captions`.
+        caption_rows: The caption of each picture, (M,) int64 rows of `captions`; with `starts`, the
+            captions of all pictures, picture by picture, (T,) int64.
         caption_dropout: Probability of replacing a caption by the empty one in training, which
             trains the null condition of guidance.
         num_draws: Uniform draws per example that the prior takes.
+        starts: Place in `caption_rows` of each picture's first caption, and the end, (M + 1,)
+            int64; None if each has one. Training draws one of a picture's captions for each batch,
+            evaluation takes the first.
     """
 
     def __init__(
@@ -36,10 +41,12 @@ class TokenExamples:
         caption_rows: Tensor,
         caption_dropout: float,
         num_draws: int = 0,
+        starts: Tensor | None = None,
     ):
         self.codes = torch.from_numpy(codes)
         self.captions, self.caption_rows = captions, caption_rows
         self.caption_dropout, self.num_draws = caption_dropout, num_draws
+        self.starts = starts
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -55,7 +62,7 @@ class TokenExamples:
             "text_is_empty": (B,) bool; "place": (B,) int64, the rows' places among `rows`;
             "batch_size": (B,) int64, the number of `rows`, B times.
         """
-        chosen = self.caption_rows[rows]
+        chosen = self.caption_rows[self._places(rows, generator)]
         if generator is not None:
             is_dropped = torch.rand(len(rows), generator=generator) < self.caption_dropout
             chosen = chosen.masked_fill(is_dropped, 0)
@@ -73,6 +80,16 @@ class TokenExamples:
         }
         return batch if text.features is None else batch | {"text_features": text.features}
 
+    def _places(self, rows: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return the place in `caption_rows` of a caption of each row, (B,) int64."""
+        if self.starts is None:
+            return rows
+        first, num_captions = self.starts[rows], self.starts[rows + 1] - self.starts[rows]
+        if generator is None:
+            return first
+        draws = torch.rand(len(rows), generator=generator, dtype=torch.float64)
+        return first + (draws * num_captions).long()
+
     def _draw(self, rows: Tensor, generator: torch.Generator | None) -> Tensor:
         if generator is not None:
             return torch.rand(len(rows), self.num_draws, generator=generator)
@@ -87,7 +104,7 @@ class TokenExamples:
 
 def token_examples(
     codes: np.ndarray,
-    captions: StringColumn,
+    captions: StringColumn | CaptionLists,
     *,
     encode: Callable[[Sequence[str]], TextInput],
     dropout: float,
@@ -97,19 +114,22 @@ def token_examples(
 
     Args:
         codes: (M, N) integers.
-        captions: M captions.
+        captions: M captions, or several of each picture, of which training draws one.
         encode: A text encoder's `encode`.
         dropout: `caption_dropout` of `TokenExamples`.
         num_draws: As in `TokenExamples`.
     """
-    distinct = captions.distinct
+    texts = captions if isinstance(captions, StringColumn) else captions.texts
+    starts = None if isinstance(captions, StringColumn) else torch.from_numpy(captions.starts)
+    distinct = texts.distinct
     is_few = len(distinct) <= MAX_ENCODED_CAPTIONS
     return TokenExamples(
         codes,
         captions=encode(distinct.to_pylist()) if is_few else LazyCaptions(distinct, encode),
-        caption_rows=torch.from_numpy(captions.rows),
+        caption_rows=torch.from_numpy(texts.rows),
         caption_dropout=dropout,
         num_draws=num_draws,
+        starts=starts,
     )
 
 

@@ -279,8 +279,9 @@ def _check(*, width: int, heads: int, positions: str, text: TextShape) -> None:
             "wordpiece, or another prior.arch"
         )
     if width % heads or (positions == "rope" and width // heads % 4):
+        into = " into heads of a multiple of 4 for rope" if positions == "rope" else ""
         raise ValueError(
-            "prior.cftn2.heads: must divide width into heads of a multiple of 4, "
+            f"prior.cftn2.heads: must divide width{into}, "
             f"got heads={heads}, width={width}; change one of them in params.yaml"
         )
 

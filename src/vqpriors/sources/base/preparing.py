@@ -2,10 +2,10 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 from PIL import Image
@@ -14,9 +14,10 @@ from tqdm import tqdm
 
 from vqpriors.core.params import Params, Section
 from vqpriors.data.decoding import BadImageError, ImageConfig, decode, fit
-from vqpriors.data.images import SCHEMA, encode_png
+from vqpriors.data.images import ALL_CAPTIONS, SCHEMA, encode_png
 from vqpriors.data.shards import write_split
 from vqpriors.sources.base.caption_templates import MissingFieldError, caption, parse
+from vqpriors.sources.base.notes import Seen, unused_splits
 from vqpriors.sources.base.source import Record, Source
 from vqpriors.sources.base.splits import Selection, Splits, select
 
@@ -38,11 +39,22 @@ class DecodingConfig(Section):
 
 
 class DatasetConfig(Section):
-    """A data set's section of params.yaml, without the section of its source."""
+    """A data set's section of params.yaml, without the section of its source.
+
+    Attributes:
+        source: Module of `vqpriors.sources`.
+        image: Format of the pictures.
+        caption: Template of captions for rows without one; None for none.
+        captions: Of a picture's several captions: "first", or "random", one drawn in each epoch of
+            the prior's training.
+        limit: Largest number of rows of each split; None for all.
+        splits: The source's split from which each split is taken.
+    """
 
     source: str
     image: ImageConfig
     caption: str | None
+    captions: Literal["first", "random"]
     limit: int | None = Field(ge=1)
     splits: Splits
 
@@ -86,16 +98,19 @@ class Summary:
         rows: Number of written rows of each split.
         quarantined: Number of rejected rows of each split.
         shape: Shape (C, H, W) of each picture.
+        notes: What is not used, or only in part.
     """
 
     rows: dict[str, int]
     quarantined: dict[str, int]
     shape: tuple[int, int, int]
+    notes: Sequence[str] = ()
 
     def __str__(self) -> str:
         rows = ", ".join(f"{count:,} {split}" for split, count in self.rows.items())
         shape = " x ".join(str(edge) for edge in self.shape)
-        return f"{rows}; {shape}; {sum(self.quarantined.values())} quarantined"
+        quarantined = f"{sum(self.quarantined.values())} quarantined"
+        return "; ".join([rows, shape, quarantined, *self.notes])
 
 
 def section_path(params: Params) -> str:
@@ -138,15 +153,21 @@ def prepare(
         ValueError: If the source lacks a split, or a split is empty or has too many bad rows.
     """
     selections = select(source.sizes, config.splits, limit=config.limit, seed=seed, param=param)
-    rows, bad = {}, []
+    rows, bad, seen = {}, [], Seen()
     for split, selection in selections.items():
-        table, bad_of_split = _split(source, split, selection, config, decoding, param)
+        table, bad_of_split = _split(source, split, selection, config, decoding, param, seen)
         write_split(folder, split, table, rows_per_shard=decoding.rows_per_shard)
         rows[split] = table.num_rows
         bad.extend(bad_of_split)
     quarantined = dict.fromkeys(rows, 0) | Counter(row.split for row in bad)
     size = config.image.size
-    summary = Summary(rows, quarantined, (config.image.channels, size, size))
+    used = {selection.source_split for selection in selections.values()}
+    notes = [
+        *source.notes,
+        *unused_splits(source.sizes, used, param),
+        *seen.notes(config.captions, sum(rows.values()), param),
+    ]
+    summary = Summary(rows, quarantined, (config.image.channels, size, size), notes)
     _write_report(folder, source, config, summary, bad, param)
     return summary
 
@@ -158,6 +179,7 @@ def _split(
     config: DatasetConfig,
     decoding: DecodingConfig,
     param: str,
+    seen: Seen,
 ) -> tuple[pa.Table, list[BadRow]]:
     records = source.records(selection.source_split, selection.rows)
     total = len(selection.rows)
@@ -167,28 +189,36 @@ def _split(
     for index, record in progress:
         try:
             good.append(_row(record, config, decoding))
+            seen.add(record, good[-1])
         except (BadImageError, MissingFieldError) as error:
             bad.append(BadRow(split, index, record.id, str(error)))
             if len(bad) > decoding.max_bad_share * total:
                 raise ValueError(_too_many(bad, total, error, param)) from None
     if not good:
         raise ValueError(f"{param}: every {split} row is bad (first: {bad[0].reason})")
-    return pa.Table.from_pylist(good, schema=SCHEMA), bad
+    has_several = any(len(row[ALL_CAPTIONS.name]) > 1 for row in good)
+    keeps_all = split == "train" and config.captions == "random" and has_several
+    schema = SCHEMA.append(ALL_CAPTIONS) if keeps_all else SCHEMA
+    return pa.Table.from_pylist(good, schema=schema), bad
 
 
 def _row(record: Record, config: DatasetConfig, decoding: DecodingConfig) -> dict[str, Any]:
     image = record.image
+    if record.problem is not None:
+        raise BadImageError(record.problem)
     if not isinstance(image, Image.Image):
         image = decode(image, max_pixels=decoding.max_pixels)
     attributes = dict(record.attributes)
     label = {} if record.label is None else {"label": record.label}
+    text = _caption(record, config.caption, label | attributes)
     return {
         "id": record.id,
         "group": record.id if record.group is None else record.group,
         "image": encode_png(fit(image, config.image)),
-        "caption": _caption(record, config.caption, label | attributes),
+        "caption": text,
         "label": record.label,
         "attributes": list((attributes or label).items()),
+        ALL_CAPTIONS.name: [text, *record.other_captions],
     }
 
 

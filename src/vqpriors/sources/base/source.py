@@ -28,12 +28,14 @@ class Record:
         id: Unique within the source, and the same on every run.
         image: Encoded bytes, or a picture that the source has drawn; None if the bytes are missing,
             which makes it a bad row.
-        caption: Its caption, if any.
+        caption: Its caption, if any; the first of several.
         label: Name of its class, if any.
         attributes: Values of named attributes, such as {"color": "red"}, which the judge learns to
             classify; may be empty.
         group: Name shared by all pictures that were made from one original, such as copies of one
             glyph; None for a picture of its own.
+        other_captions: Its captions after the first.
+        problem: Why it is a bad row, such as a missing file; None if that is not known.
     """
 
     id: str
@@ -42,10 +44,18 @@ class Record:
     label: str | None
     attributes: Mapping[str, str]
     group: str | None = None
+    other_captions: tuple[str, ...] = ()
+    problem: str | None = None
 
 
 class Source(Protocol):
-    """A data set with splits."""
+    """A data set with splits.
+
+    Attributes:
+        notes: What it does not use of what it has found, for the user; short sentences.
+    """
+
+    notes: Sequence[str]
 
     @property
     def sizes(self) -> Mapping[str, int]:

@@ -8,16 +8,19 @@ from pydantic import Field, model_validator
 
 from vqpriors.core.params import Section
 
+AUTO = "auto"
+
 
 class Splits(Section):
     """The source's split from which each split is taken.
 
     Attributes:
         train: Name of the source's split.
-        validation: Name of the source's split; None for a share of `train`.
-        test: Name of the source's split; None for a share of `train`.
-        validation_share: Share of `train` if `validation` is None, 0 to 1.
-        test_share: Share of `train` if `test` is None, 0 to 1.
+        validation: Name of the source's split; None for a share of `train`; "auto" for the source's
+            split "validation" if it has one, else a share.
+        test: As `validation`.
+        validation_share: Share of `train` to cut for the validation, 0 to 1.
+        test_share: Share of `train` to cut for the test, 0 to 1.
     """
 
     train: str
@@ -28,7 +31,8 @@ class Splits(Section):
 
     @model_validator(mode="after")
     def _disjoint(self) -> "Splits":
-        named = [split for split in (self.train, self.validation, self.test) if split is not None]
+        splits = (self.train, self.validation, self.test)
+        named = [split for split in splits if split is not None and split != AUTO]
         if len(set(named)) < len(named):
             raise ValueError(
                 f"must be distinct, got {_repeated(named)!r} twice (null takes a share of train)"
@@ -62,11 +66,23 @@ def select(
     Raises:
         ValueError: If the source lacks a split, or a selection is empty.
     """
+    splits = _resolved(sizes, splits)
     pools = _pools(sizes, splits, seed, param)
     return {
         split: Selection(pool.source_split, sorted(pool.rows[:limit]))
         for split, pool in pools.items()
     }
+
+
+def _resolved(sizes: Mapping[str, int], splits: Splits) -> Splits:
+    """Replace "auto" by the source's split of that name, or None."""
+    free = {*sizes} - {splits.train, splits.validation, splits.test}
+    found = {
+        split: split if split in free else None
+        for split in ("validation", "test")
+        if getattr(splits, split) == AUTO
+    }
+    return splits.model_copy(update=found)
 
 
 def _pools(sizes: Mapping[str, int], splits: Splits, seed: int, param: str) -> dict[str, Selection]:

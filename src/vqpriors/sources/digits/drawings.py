@@ -102,6 +102,8 @@ class Drawing:
 class Digits:
     """The drawings of all splits: planned at construction, drawn by `records`."""
 
+    notes: Sequence[str] = ()
+
     def __init__(self, config: Config, handwriting: Handwriting, *, seed: int) -> None:
         self._config = config
         self._handwriting = handwriting

@@ -30,18 +30,15 @@ def measure_tokenization(
     }
 
 
-def collapse_warning(quality: dict[str, float], *, codebook_size: int) -> str | None:
+def collapse_warning(quality: dict[str, float], *, codebook_size: int, fix: str) -> str | None:
     """Return a warning with remedies if the codebook has collapsed, otherwise None.
 
     Args:
         quality: Metrics of `measure_tokenization`.
         codebook_size: Number of codes K.
+        fix: What helps for this tokenizer: `COLLAPSE_FIX` of its module or its quantizer's.
     """
     share = quality["codebook_usage"]
     if share >= COLLAPSED:
         return None
-    return (
-        f"the codebook has collapsed: {share:.0%} of {codebook_size} codes are in use; raise "
-        "tokenizer.ema.dead_code_threshold, start with a phase that does not quantize, or use "
-        "fewer codes"
-    )
+    return f"the codebook has collapsed: {share:.0%} of {codebook_size:,} codes are in use; {fix}"

@@ -5,6 +5,8 @@ To add a quantizer, add one module to `vqpriors.quantizers` and its params as th
 
     Config: a `Section` with the keys of that section.
     build(config) -> Quantizer: an `nn.Module`, randomly initialised.
+    COLLAPSE_FIX: optional, what helps if few codes are in use; a tokenizer with a codebook of its
+        own exports it instead.
 
 A quantizer computes in float32 even under autocast. Its state, such as a codebook, is in parameters
 or buffers. With several processes, each gets its part of a batch, and updates of the state must be

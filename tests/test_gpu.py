@@ -1,0 +1,60 @@
+"""Priors and tokenizer on a CUDA device, compared with the CPU; skipped without one."""
+
+import pytest
+import torch
+
+from tests import tiny
+from tests.parts import CAPTIONS, make_parts
+from vqpriors.inference.generator import Generator
+from vqpriors.inference.settings import SamplingOptions
+
+DEVICE = "cuda"
+PRIORS = {
+    "lstm": tiny.lstm,
+    "transformer": tiny.transformer,
+    "cftn": tiny.cftn,
+    "cftn2": tiny.cftn2,
+}
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+
+def losses_and_gradients(model, batch, *, precision):
+    model.zero_grad()
+    device = next(model.parameters()).device
+    batch = {name: value.to(device) for name, value in batch.items()}
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        losses = model.losses(batch)
+    torch.stack([*losses.values()]).sum().backward()
+    gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
+    assert gradients
+    norm = torch.stack([gradient.float().norm() for gradient in gradients]).norm()
+    return torch.stack([*(loss.detach().float() for loss in losses.values()), norm]).cpu()
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("no", 1e-3), ("bf16", 0.1)])
+@pytest.mark.parametrize("arch", PRIORS)
+def test_losses_and_gradients_are_near_those_of_the_cpu(arch, precision, tolerance):
+    prior = tiny.randomised(PRIORS[arch](dropout=0.0)).train()
+    text = tiny.captions([1, 2, 3], [2, 1], [3], [1, 1])
+    batch = tiny.prior_batch(prior, tiny.codes(4), text)
+    expected = losses_and_gradients(prior, batch, precision="no")
+    found = losses_and_gradients(prior.to(DEVICE), batch, precision=precision)
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("arch", PRIORS)
+def test_likeliest_codes_and_their_pictures_are_those_of_the_cpu(arch, tmp_path):
+    make_parts(tmp_path / "data", arch)
+    generator = Generator.load(tmp_path / "data")
+    assert next(generator.prior.parameters()).device.type == DEVICE
+    options = SamplingOptions(temperature=0.0)
+    codes = generator.sample_codes(CAPTIONS, options)
+    pictures = generator.decode(codes).astype(int)
+    generator.prior.cpu()
+    generator.tokenizer.cpu()
+    assert (codes == generator.sample_codes(CAPTIONS, options)).mean() > 0.9  # but for rounding
+    assert abs(pictures - generator.decode(codes)).mean() < 1
