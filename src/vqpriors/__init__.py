@@ -7,8 +7,6 @@
 from importlib import import_module
 from typing import Any
 
-__version__: str
-
 
 def __getattr__(name: str) -> Any:
     if name == "Generator":

@@ -19,9 +19,9 @@ class _Version(argparse.Action):
     """Print the version, which is read from the installed package only if asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        import vqpriors
+        from vqpriors import __version__
 
-        print(f"vqpriors {vqpriors.__version__}")
+        print(f"vqpriors {__version__}")
         parser.exit()
 
 
