@@ -12,14 +12,5 @@ def __getattr__(name: str) -> Any:
     if name == "Generator":
         return import_module("vqpriors.inference.generator").Generator
     if name == "__version__":
-        return _version()
+        return import_module("vqpriors.core.version").package_version()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("vqpriors")
-    except PackageNotFoundError:  # run from a checkout by its path
-        return "unknown"

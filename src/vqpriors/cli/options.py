@@ -19,9 +19,9 @@ class _Version(argparse.Action):
     """Print the version, which is read from the installed package only if asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        from vqpriors import __version__
+        from vqpriors.core.version import package_version
 
-        print(f"vqpriors {__version__}")
+        print(f"vqpriors {package_version()}")
         parser.exit()
 
 
