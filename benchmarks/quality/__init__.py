@@ -1,0 +1,1 @@
+"""Quality of the trained prior beside networks of other packages on the same tokens."""
