@@ -1,6 +1,7 @@
 """The comparison of quality with other packages: peers that train and draw, and its table."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -8,12 +9,18 @@ import pytest
 import torch
 
 from benchmarks.quality import table
-from benchmarks.quality.peers import GPT2, Amused
+from benchmarks.quality.peers import GPT2, Amused, XTransformer
+from benchmarks.quality.tokenizers import _reconstruct
 from benchmarks.quality.training import train
+from benchmarks.speed.benchmark import FULL, is_installed
+from benchmarks.speed.tokenizers import VQModelNet
 from vqpriors.core.arrays import StringColumn
 from vqpriors.data.text_inputs import TextInput, TextShape
 from vqpriors.priors.base.examples import token_examples
 from vqpriors.sampling.autoregressive import Config
+
+# The import of x-transformers, if installed, compiles a function.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script.:DeprecationWarning")
 
 WORDS = {"": 1, "one": 2, "two": 3}
 GRIDS = {"one": [0, 5, 1, 4], "two": [3, 3, 2, 0]}
@@ -24,6 +31,8 @@ PEERS = {
     "gpt2": lambda: GPT2(**SIZES, settings=SETTINGS),
     "amused": lambda: Amused(**SIZES, steps=4),
 }
+if is_installed("x-transformers"):
+    PEERS["x-transformer"] = lambda: XTransformer(**SIZES, settings=SETTINGS)
 
 
 def encode(captions):
@@ -41,6 +50,9 @@ def test_peer_learns_and_draws_the_codes_of_a_caption(name, guidance):
     peer = PEERS[name]()
     epochs = train(
         peer,
+        lambda batch: peer.loss(
+            batch["codes"], TextInput(batch["text_tokens"], batch["text_mask"], None)
+        ),
         token_examples(codes, column, encode=encode, dropout=0.1),
         seconds=6.0,
         batch_size=16,
@@ -50,7 +62,7 @@ def test_peer_learns_and_draws_the_codes_of_a_caption(name, guidance):
     assert epochs > 5
     drawn = peer.sample(encode(captions), encode([""] * 32), guidance=guidance)
     assert (drawn == torch.from_numpy(codes)).float().mean() > 0.9
-    if name == "gpt2":
+    if peer.is_exact:
         nats = peer.nats(torch.from_numpy(codes), encode(captions), torch.empty(0))
         wrong = peer.nats(torch.from_numpy(codes), encode(captions[::-1]), torch.empty(0))
         assert nats.max() < 1 < 4 < wrong.min()
@@ -68,7 +80,7 @@ def test_likelihood_of_gpt2_is_that_of_the_codes_alone():
 
 def test_row_of_a_model_replaces_its_old_one_and_the_table_shows_floor_and_error(tmp_path):
     path = tmp_path / "quality.csv"
-    row = {"data": "digits", "model": "transformer", "package": "vqpriors", "version": ""}
+    row = {"data": "digits", "part": "prior", "model": "transformer", "package": "vqpriors"}
     row |= {"parameters": 2_193_856, "minutes": 10.0, "epochs": 4, "images_per_second": 50.0}
     row |= {"nats_per_token": 1.4, "nats_per_token_se": 0.02, "is_exact": True}
     row |= {"conformity": 0.95, "conformity_se": 0.01, "conformity_real": 0.89, "other": 1}
@@ -76,12 +88,32 @@ def test_row_of_a_model_replaces_its_old_one_and_the_table_shows_floor_and_error
     peer = row | {"model": "GPT2LMHeadModel", "package": "transformers", "version": "5.0"}
     masked = row | {"model": "cftn", "is_exact": False}
     rows = table.merged(table.merged(table.merged([], peer), row | {"minutes": 1.0}), row)
-    table.write_rows(table.merged(rows, masked), path)
+    tokenizer = {"data": "digits", "part": "tokenizer", "model": "vqvae", "package": "vqpriors"}
+    tokenizer |= {"parameters": 450_000, "minutes": 3.0, "epochs": 6, "psnr": 28.446, "ssim": 0.94}
+    tokenizer |= {"hardware": "2 x CPU", "commit": "abc"}
+    rows = table.merged(table.merged(rows, masked), tokenizer)
+    table.write_rows(rows, path)
     with path.open() as file:
-        assert [each["minutes"] for each in csv.DictReader(file)] == ["10.0"] * 3
+        assert [each["minutes"] for each in csv.DictReader(file)] == ["10.0"] * 3 + ["3.0"]
     lines = table.table(table.read_rows(path)).splitlines()
     assert lines[2].startswith("| digits | real pictures |  |  |  |  | 0.890 |")
     start = "| digits | transformer | 2.2 M | 10.0 | 4 | 1.400 ± 0.020 | 0.950 ± 0.010 | - |"
     assert lines[3].startswith(start)
     assert "| cftn | 2.2 M | 10.0 | 4 | <= 1.400 ± 0.020 |" in lines[4]
     assert lines[5].startswith("| digits | GPT2LMHeadModel, transformers 5.0 |")
+    assert "| digits | vqvae | 0.5 M | 3.0 | 6 | 28.45 | 0.940 |  |  |" in lines
+
+
+def test_codes_and_reconstructions_of_a_peer_are_those_of_each_picture():
+    size = replace(FULL, pixels=16, hidden=16, residual_width=4, code_width=8, num_codes=32)
+    torch.manual_seed(0)
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 3, 16, 16), dtype=np.uint8)
+    model = VQModelNet(size).eval()
+    restored, codes = _reconstruct(model, pixels)
+    assert (restored.shape, codes.shape) == (pixels.shape, (300, 16))
+    for row in (0, 249, 250, 299):
+        image = torch.from_numpy(pixels[row : row + 1]) / 127.5 - 1
+        assert np.array_equal(codes[row], model.codes(image).numpy())
+        with torch.inference_mode():
+            expected = (model.restore(image)[0].clamp(-1, 1) + 1) * 127.5
+        assert np.abs(restored[row] - expected.numpy()).max() < 1

@@ -1,6 +1,7 @@
 """Networks of other packages as priors over the codes of a run, conditioned on its captions.
 
-GPT-2 of transformers reads the caption's tokens before the codes, and its `generate` draws them.
+GPT-2 of transformers and a decoder of x-transformers read the caption's tokens before the codes,
+and their `generate` draws them.
 aMUSEd of diffusers attends to vectors of the caption's tokens, and its scheduler draws the codes.
 """
 
@@ -49,31 +50,64 @@ class Peer(Protocol):
         ...
 
 
-class GPT2(nn.Module):
-    """GPT-2 over a caption's tokens, a start token and the codes; only codes are predicted."""
+class Stepwise(nn.Module):
+    """A decoder over a caption's tokens, a start token and the codes; only codes are predicted.
 
-    name, package, is_exact = "GPT2LMHeadModel", "transformers", True
+    Attributes:
+        num_tokens: Tokens in all: codes, then words, then the start token.
+        max_length: Tokens of a caption, the start token and the codes of a picture.
+    """
+
+    is_exact = True
+
+    def __init__(self, *, grid: tuple[int, int], codebook_size: int, text: TextShape):
+        super().__init__()
+        self.length, self.num_codes = grid[0] * grid[1], codebook_size
+        self.begin = codebook_size + text.vocabulary
+        self.num_tokens = self.begin + 1
+        self.max_length = text.length + 1 + self.length
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        """Return the logits of the token after each, (B, T, num_tokens) float."""
+        raise NotImplementedError
+
+    def loss(self, codes: Tensor, text: TextInput) -> Tensor:
+        """Return the mean negative log-likelihood of a code."""
+        return self._nats(codes, text).mean()
+
+    @torch.inference_mode()
+    def nats(self, codes: Tensor, text: TextInput, noise: Tensor) -> Tensor:
+        """Return the negative log-likelihood of each picture, (B,) float; `noise` is not used."""
+        return self._nats(codes, text).sum(1)
+
+    def prompt(self, text: TextInput) -> Tensor:
+        """Return the caption's tokens and the start token, (B, L + 1) int64."""
+        begin = torch.full_like(text.tokens[:, :1], self.begin)
+        return torch.cat([text.tokens + self.num_codes, begin], dim=1)
+
+    def _nats(self, codes: Tensor, text: TextInput) -> Tensor:
+        prompt = self.prompt(text)
+        tokens = torch.cat([prompt, codes[:, :-1]], dim=1)
+        logits = self.logits(tokens)[:, prompt.shape[1] - 1 :, : self.num_codes].float()
+        return F.cross_entropy(logits.transpose(1, 2), codes, reduction="none")
+
+
+class GPT2(Stepwise):
+    """GPT-2 of transformers."""
+
+    name, package = "GPT2LMHeadModel", "transformers"
 
     def __init__(
-        self,
-        *,
-        grid: tuple[int, int],
-        codebook_size: int,
-        text: TextShape,
-        width: int,
-        depth: int,
-        heads: int,
-        settings: StepwiseConfig,
+        self, *, width: int, depth: int, heads: int, settings: StepwiseConfig, **shapes: Any
     ):
-        super().__init__()
+        super().__init__(**shapes)
         from transformers import GPT2Config, GPT2LMHeadModel
 
-        self.length, self.num_codes, self.settings = grid[0] * grid[1], codebook_size, settings
-        self.num_words, self.begin = text.vocabulary, codebook_size + text.vocabulary
+        self.settings = settings
         untied: dict[str, Any] = {"attn_implementation": "sdpa", "tie_word_embeddings": False}
         config = GPT2Config(
-            vocab_size=self.begin + 1,
-            n_positions=text.length + 1 + self.length,
+            vocab_size=self.num_tokens,
+            n_positions=self.max_length,
             n_embd=width,
             n_layer=depth,
             n_head=heads,
@@ -86,22 +120,17 @@ class GPT2(nn.Module):
         )
         self.net: Any = GPT2LMHeadModel(config)
 
-    def loss(self, codes: Tensor, text: TextInput) -> Tensor:
-        """Return the mean negative log-likelihood of a code."""
-        return self._nats(codes, text).mean()
-
-    @torch.inference_mode()
-    def nats(self, codes: Tensor, text: TextInput, noise: Tensor) -> Tensor:
-        """Return the negative log-likelihood of each picture, (B,) float; `noise` is not used."""
-        return self._nats(codes, text).sum(1)
+    def logits(self, tokens: Tensor) -> Tensor:
+        """Return the logits of the token after each, (B, T, num_tokens) float."""
+        return self.net(tokens).logits
 
     @torch.inference_mode()
     def sample(self, text: TextInput, empty: TextInput, *, guidance: float) -> Tensor:
         """Draw with `generate`, in the run's temperature, top-k and top-p."""
-        prompt, words = self._prompt(text), range(self.num_codes, self.begin + 1)
+        prompt = self.prompt(text)
         guided: dict[str, Any] = {}
         if guidance != 1:
-            guided = {"guidance_scale": guidance, "negative_prompt_ids": self._prompt(empty)}
+            guided = {"guidance_scale": guidance, "negative_prompt_ids": self.prompt(empty)}
         tokens = self.net.generate(
             prompt,
             attention_mask=torch.ones_like(prompt),
@@ -111,22 +140,57 @@ class GPT2(nn.Module):
             top_p=self.settings.top_p,
             min_new_tokens=self.length,
             max_new_tokens=self.length,
-            suppress_tokens=list(words),
+            suppress_tokens=list(range(self.num_codes, self.num_tokens)),
             pad_token_id=self.begin,
             **guided,
         )
         return tokens[:, prompt.shape[1] :]
 
-    def _nats(self, codes: Tensor, text: TextInput) -> Tensor:
-        prompt = self._prompt(text)
-        tokens = torch.cat([prompt, codes[:, :-1]], dim=1)
-        logits = self.net(tokens).logits[:, prompt.shape[1] - 1 :, : self.num_codes].float()
-        return F.cross_entropy(logits.transpose(1, 2), codes, reduction="none")
 
-    def _prompt(self, text: TextInput) -> Tensor:
-        """Return the caption's tokens and the start token, (B, L + 1) int64."""
-        begin = torch.full_like(text.tokens[:, :1], self.begin)
-        return torch.cat([text.tokens + self.num_codes, begin], dim=1)
+class XTransformer(Stepwise):
+    """A decoder of x-transformers with rotary positions; its sampler has no guidance."""
+
+    name, package = "AutoregressiveWrapper", "x-transformers"
+
+    def __init__(
+        self, *, width: int, depth: int, heads: int, settings: StepwiseConfig, **shapes: Any
+    ):
+        super().__init__(**shapes)
+        from x_transformers import AutoregressiveWrapper, Decoder, TransformerWrapper
+
+        self.settings = settings
+        decoder = Decoder(
+            dim=width,
+            depth=depth,
+            heads=heads,
+            attn_dim_head=width // heads,
+            attn_flash=True,
+            rotary_pos_emb=True,
+            rotary_emb_dim=width // heads,
+        )
+        net = TransformerWrapper(
+            num_tokens=self.num_tokens,
+            max_seq_len=self.max_length,
+            use_abs_pos_emb=False,
+            attn_layers=decoder,
+        )
+        self.wrapper: Any = AutoregressiveWrapper(net)
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        """Return the logits of the token after each, (B, T, num_tokens) float."""
+        return self.wrapper.net(tokens)
+
+    @torch.inference_mode()
+    def sample(self, text: TextInput, empty: TextInput, *, guidance: float) -> Tensor:
+        """Draw with `generate`, in the run's temperature and top-p."""
+        from x_transformers.autoregressive_wrapper import top_p
+
+        def likely_codes(logits: Tensor) -> Tensor:
+            logits[:, self.num_codes :] = -torch.inf
+            return top_p(logits, thres=self.settings.top_p)
+
+        settings = {"temperature": self.settings.temperature, "filter_logits_fn": likely_codes}
+        return self.wrapper.generate(self.prompt(text), self.length, **settings)
 
 
 class Amused(nn.Module):

@@ -19,22 +19,37 @@ MEASURED = {  # digits after the point
     "adherence": 3,
     "frechet_distance": 2,
 }
-COLUMNS = ["data", "model", "package", "version", "parameters", "minutes", "epochs"]
+RECONSTRUCTED = {"psnr": 2, "ssim": 3, "codebook_usage": 3, "codebook_perplexity": 1}
+COLUMNS = ["data", "part", "model", "package", "version", "parameters", "minutes", "epochs"]
 COLUMNS += [
     f"{name}{suffix}"
     for name in MEASURED
     for suffix in ("", "_se", "_real")
     if (name, suffix) != ("nats_per_token", "_real")
 ]
-COLUMNS += ["is_exact", "num_compared", "judge", "images_per_second", "hardware", "commit"]
-HEADS = ["data", "model", "parameters", "minutes", "epochs", "nats", "conformity", "coverage"]
-HEADS += ["adherence", "Frechet", "pictures/s"]
+COLUMNS += [
+    *RECONSTRUCTED,
+    "is_exact",
+    "num_compared",
+    "judge",
+    "images_per_second",
+    "hardware",
+    "commit",
+]
+SHARED = ["data", "model", "parameters", "minutes", "epochs"]
+HEADS = {
+    "prior": ["nats", "conformity", "coverage", "adherence", "Frechet", "pictures/s"],
+    "tokenizer": ["PSNR, dB", "SSIM", "codebook usage", "codebook perplexity"],
+}
 
 
 def merged(old: list[Row], new: Row) -> list[Row]:
-    """Replace the row of the same data and model; sort by data, ours before the peers."""
-    kept = [row for row in old if (row["data"], row["model"]) != (new["data"], new["model"])]
-    return sorted([*kept, new], key=lambda row: (row["data"], row["package"] != "vqpriors"))
+    """Replace the row of the same data, part and model; sort by data, ours before the peers."""
+    kept = [row for row in old if any(row[key] != new[key] for key in ("data", "part", "model"))]
+    return sorted(
+        [*kept, new],
+        key=lambda row: (row["part"], row["data"], row["package"] != "vqpriors"),
+    )
 
 
 def read_rows(path: Path = RESULTS) -> list[Row]:
@@ -59,19 +74,30 @@ def write_page(rows: list[Row], path: Path = PAGE) -> None:
 
 
 def table(rows: list[Row]) -> str:
-    """Return the table of the rows, and the machine, commit and judge of each data set."""
+    """Return a table of priors and one of tokenizers, and machine and commit of each row."""
     if not rows:
         return "Not measured yet: `python -m benchmarks.quality` measures and writes this table.\n"
-    lines = [f"| {' | '.join(HEADS)} |", f"|{' --- |' * len(HEADS)}"]
-    notes = []
+    tables = [
+        _part(found, part, heads)
+        for part, heads in HEADS.items()
+        if (found := [row for row in rows if row["part"] == part])
+    ]
+    notes: dict[str, list[str]] = {}
+    for row in rows:
+        machine = f"{row['hardware']}, commit {row['commit']}"
+        notes.setdefault(machine, []).append(f"{row['model']} on {row['data']}")
+    lines = [f"- {machine}: {', '.join(models)}." for machine, models in notes.items()]
+    return "\n".join([*tables, "\n".join(lines), ""])
+
+
+def _part(rows: list[Row], part: str, heads: list[str]) -> str:
+    names = [*SHARED, *heads]
+    lines = [f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
     for data in dict.fromkeys(row["data"] for row in rows):
         of_data = [row for row in rows if row["data"] == data]
-        lines += [_real_line(of_data[0]), *map(_line, of_data)]
-        notes += [
-            f"- {data}, {row['model']}: {row['hardware']}, commit {row['commit']}."
-            for row in of_data
-        ]
-    return "\n".join([*lines, "", *notes, ""])
+        lines += [_real_line(of_data[0])] if part == "prior" else []
+        lines += map(_line, of_data)
+    return "\n".join([*lines, ""])
 
 
 def _real_line(row: Row) -> str:
@@ -83,7 +109,11 @@ def _real_line(row: Row) -> str:
 def _line(row: Row) -> str:
     package = "" if row["package"] == "vqpriors" else f", {row['package']} {row['version']}"
     size = f"{int(row['parameters']) / 1e6:.1f} M"
-    cells = [row["data"], f"{row['model']}{package}", size, str(row["minutes"]), str(row["epochs"])]
+    cells = [row["data"], f"{row['model']}{package}", size]
+    cells += [f"{float(row['minutes']):.1f}", str(row["epochs"])]
+    if row["part"] == "tokenizer":
+        cells += [_rounded(row, name, digits) for name, digits in RECONSTRUCTED.items()]
+        return f"| {' | '.join(cells)} |"
     is_bound = str(row.get("is_exact")) == "False"
     for name, digits in MEASURED.items():
         value, error = _rounded(row, name, digits), _rounded(row, f"{name}_se", digits)

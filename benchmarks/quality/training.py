@@ -2,55 +2,59 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from benchmarks.quality.peers import Peer
-from vqpriors.data.text_inputs import TextInput
-from vqpriors.priors.base.examples import TokenExamples
+from vqpriors.training.examples import Examples
 from vqpriors.training.shuffling import epoch_order
 
 BETAS, WEIGHT_DECAY, CLIP_NORM, WARM_UP_SHARE = (0.9, 0.95), 0.05, 1.0, 0.05
 
 
 def train(
-    peer: Peer, examples: TokenExamples, *, seconds: float, batch_size: int, lr: float, seed: int
+    model: nn.Module,
+    loss: Callable[[dict[str, Tensor]], Tensor],
+    examples: Examples,
+    *,
+    seconds: float,
+    batch_size: int,
+    lr: float,
+    seed: int,
 ) -> float:
     """Train with AdamW, a warm-up and a cosine schedule over the time; return the epochs made.
 
     Args:
-        peer: The network; it is left in evaluation mode.
-        examples: Codes and captions.
+        model: The network; it is left in evaluation mode.
+        loss: Returns the loss of a batch, () float.
+        examples: The training examples.
         seconds: Time of training.
         batch_size: Examples in a batch.
         lr: Peak learning rate.
         seed: Seed of the order, of dropped captions and of masks.
     """
-    assert isinstance(peer, nn.Module)
     torch.manual_seed(seed)
-    optimizer = AdamW(peer.parameters(), lr=lr, betas=BETAS, weight_decay=WEIGHT_DECAY, fused=True)
+    optimizer = AdamW(model.parameters(), lr=lr, betas=BETAS, weight_decay=WEIGHT_DECAY, fused=True)
     began, steps = time.monotonic(), 0
-    peer.train()
+    model.train()
     for batch in _batches(examples, batch_size=batch_size, seed=seed):
         share = (time.monotonic() - began) / seconds
         if share >= 1:
             break
         for group in optimizer.param_groups:
             group["lr"] = lr * _factor(share)
-        text = TextInput(batch["text_tokens"], batch["text_mask"], None)
-        peer.loss(batch["codes"], text).backward()
-        nn.utils.clip_grad_norm_(peer.parameters(), CLIP_NORM)
+        loss(batch).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
         optimizer.step()
         optimizer.zero_grad()
         steps += 1
-    peer.eval().requires_grad_(False)
+    model.eval().requires_grad_(False)
     return steps * batch_size / len(examples)
 
 
-def _batches(examples: TokenExamples, *, batch_size: int, seed: int) -> Iterator[dict[str, Tensor]]:
+def _batches(examples: Examples, *, batch_size: int, seed: int) -> Iterator[dict[str, Tensor]]:
     generator, epoch = torch.Generator().manual_seed(seed), 0
     while True:
         order = epoch_order(len(examples), seed=seed, epoch=epoch)

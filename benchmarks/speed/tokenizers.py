@@ -115,6 +115,10 @@ class VQModelNet(nn.Module):
         out = self.model(images)
         return F.mse_loss(out.sample.float(), images) + out.commit_loss
 
+    def restore(self, images: Tensor) -> Tensor:
+        """Encode and decode images, (B, 3, H, W) float in -1..1."""
+        return self.model(images).sample
+
     def codes(self, images: Tensor) -> Tensor:
         """Return the codes, (B h w,) int64."""
         return self.model.quantize(self.model.encode(images).latents)[2][2]
@@ -133,6 +137,10 @@ class VectorQuantizeNet(nn.Module):
         """Return squared error plus commitment loss of (B, 3, H, W) float images in -1..1."""
         vectors, _, commitment = self.quantizer(self.encoder(images))
         return F.mse_loss(self.decoder(vectors).float(), images) + commitment.sum()
+
+    def restore(self, images: Tensor) -> Tensor:
+        """Encode and decode images, (B, 3, H, W) float in -1..1."""
+        return self.decoder(self.quantizer(self.encoder(images))[0])
 
     def codes(self, images: Tensor) -> Tensor:
         """Return the codes, (B, h, w) int64."""

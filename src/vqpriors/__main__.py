@@ -76,7 +76,7 @@ def _caption(options: argparse.Namespace) -> None:
 def _save(options: argparse.Namespace) -> None:
     from vqpriors.inference.generator import Generator
 
-    Generator.load(options.source, options.rev).save(options.folder)
+    Generator.load(options.source, options.rev).save(options.folder, half=options.half)
     print(options.folder)
 
 

@@ -43,7 +43,10 @@ UNKNOWN = {
         lambda g: g.caption(picture(), zzz=1),
         "no argument 'zzz'; it has picture, seed",
     ),
-    "generator.save": (lambda g: g.save("x", title="x"), "no argument 'title'; it has path, name"),
+    "generator.save": (
+        lambda g: g.save("x", title="x"),
+        "no argument 'title'; it has path, name, half",
+    ),
     "Generator.load": (
         lambda _: Generator.load("data", rev="main"),
         "no argument 'rev'; it has source, revision, device",

@@ -298,5 +298,7 @@ def test_folder_takes_precedence_over_a_repository_of_its_name(saved, tmp_path, 
 
 @pytest.mark.parametrize("source", ["digits", "./me/digits", "a/b/c", "/me/digits"])
 def test_source_that_is_neither_folder_nor_hub_id_is_refused(source):
-    with pytest.raises(ValueError, match=r": not there; make it with `dvc repro`, .* a Hub id$"):
+    with pytest.raises(
+        ValueError, match=r": not there; make it with `dvc repro`, .* a Hub id or `default`$"
+    ):
         Generator.load(source)

@@ -2,8 +2,9 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from vqpriors.inference.bundle import local_folder
 
 if TYPE_CHECKING:
     from vqpriors.inference.generator import Generator
@@ -66,8 +67,9 @@ def read_abilities(source: str, revision: str | None) -> Abilities | None:
     if revision is not None:
         return None
     try:
-        arch = json.loads((Path(source) / "prior/config.json").read_text())["arch"]
-        text = json.loads((Path(source) / "text/config.json").read_text())["encoder"]
+        folder = local_folder(source)
+        arch = json.loads((folder / "prior/config.json").read_text())["arch"]
+        text = json.loads((folder / "text/config.json").read_text())["encoder"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if arch not in (*MASKED, *STEPWISE):

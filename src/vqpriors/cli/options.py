@@ -138,6 +138,9 @@ def _add_save(commands: "Commands") -> None:
     save.add_argument(
         "folder", type=Path, help="new or empty folder, or a saved model, which is replaced"
     )
+    save.add_argument(
+        "--half", action="store_true", help="store weights in float16, for half the size"
+    )
     _add_source(save)
 
 
@@ -156,7 +159,8 @@ def _add_demo(commands: "Commands") -> None:
         dest="sources",
         action="append",
         metavar="SOURCE",
-        help="folder with a trained model, or a Hub id (default: data); repeat to offer several",
+        help="folder with a trained model, a Hub id or `default` (default: data); repeat to offer "
+        "several",
     )
     demo.add_argument(
         "--rev",
@@ -174,7 +178,8 @@ def _add_source(command: argparse.ArgumentParser) -> None:
         dest="source",
         default="data",
         metavar="SOURCE",
-        help="folder with a trained model, or a Hub id (default: data)",
+        help="folder with a trained model, a Hub id, or `default` for the digits model that comes "
+        "with the package (default: data)",
     )
     command.add_argument(
         "--rev", help="commit or DVC experiment of the folder's checkout, or revision on the Hub"

@@ -16,11 +16,12 @@ from PIL import Image
 from vqpriors.core.seeds import derived_seed
 from vqpriors.inference.arguments import Given, public, read_picture, read_pictures, to_device
 from vqpriors.inference.editing import codes_to_keep, edit_mask
-from vqpriors.inference.loading import load_parts, open_source, push_generator, save_generator
+from vqpriors.inference.loading import load_parts, open_source
 from vqpriors.inference.masks import read_mask
 from vqpriors.inference.model import FolderKeeper, TrainedModel
 from vqpriors.inference.pasting import paster
 from vqpriors.inference.pictures import PictureCallback, preview_callback, to_pictures, to_pixels
+from vqpriors.inference.saving import push_generator, save_generator
 from vqpriors.inference.settings import SamplingOptions, read_settings, repeat_prompts
 from vqpriors.sampling.base.captioning import caption_codes
 from vqpriors.sampling.base.sampler import Callback, no_callback, sample_codes
@@ -47,7 +48,8 @@ class Generator(TrainedModel):
 
         Args:
             source: A folder with `tokenizer/`, `text/`, `prior/`, and either `settings.json` or a
-                checkout's params.yaml beside it; or a Hub id, if there is no such folder.
+                checkout's params.yaml beside it; or, if there is no such folder, "default" for the
+                digits model that comes with the package, or a Hub id.
             revision: For a folder, a commit or DVC experiment to take the parts from; they are
                 loaded by the current code. On the Hub, a commit, tag or branch.
             device: Device of the networks, such as "cpu" or "cuda:1"; None for the first GPU, or
@@ -66,17 +68,20 @@ class Generator(TrainedModel):
             return cls(*parts, *settings, keeper=FolderKeeper(stack))
 
     @public("generator.save")
-    def save(self, path: str | Path, *, name: str | None = None) -> None:
+    def save(self, path: str | Path, *, name: str | None = None, half: bool = False) -> None:
         """Write a folder that `load` reads, or replace one that `save` has written.
+
+        The weights after the last update, which only training needs, are left out.
 
         Args:
             path: The folder; missing, empty, or written by `save`. Its model card is rewritten.
             name: The name in the model card; default: the folder's name.
+            half: Whether to store weights in float16, for half the size; `load` returns float32.
 
         Raises:
             ValueError: If the folder holds files that `save` has not written; nothing is changed.
         """
-        save_generator(self, Path(path), name)
+        save_generator(self, Path(path), name, is_half=half)
 
     @public("generator.push")
     def push(self, repository: str, *, private: bool = True, revision: str | None = None) -> str:

@@ -1,27 +1,22 @@
-"""Loading of a generator's parts from a folder, a DVC revision or the Hub, and saving them."""
+"""Loading of a generator's parts from a folder, a DVC revision or the Hub."""
 
-import hashlib
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
-from vqpriors.core.artifact import MANIFEST, new_folder, require_replaceable, verify
+from vqpriors.core.artifact import MANIFEST, verify
 from vqpriors.data.decoding import ImageConfig
 from vqpriors.data.tokens import TokenSpec
-from vqpriors.inference.bundle import CARD, CHECKOUT_FILES, PARTS, SETTINGS
-from vqpriors.inference.settings import settings_as_params
+from vqpriors.inference.bundle import CHECKOUT_FILES, PARTS, SETTINGS, local_folder
 from vqpriors.priors.base.loading import load_prior
 from vqpriors.text.base.encoder import TextEncoder, load_encoder
 from vqpriors.tokenizer.base.loading import load_tokenizer
 
-if TYPE_CHECKING:
-    from vqpriors.inference.generator import Generator
+WEIGHTS = "model.safetensors"
 
 
 class Parts(NamedTuple):
@@ -46,7 +41,7 @@ def open_source(source: str | Path, revision: str | None) -> Iterator[Path]:
     """
     from vqpriors.publish import dvc_revision, hub  # lazily: no stage depends on `publish`
 
-    folder = Path(source)
+    folder = local_folder(source)
     if not folder.is_dir() and hub.is_id(source):
         folder = hub.fetch(str(source), revision, parts=PARTS, besides=[SETTINGS])
     elif revision is not None:
@@ -77,42 +72,13 @@ def load_parts(folder: Path, device: torch.device) -> Parts:
     )
     arch = json.loads((folder / "prior/config.json").read_text())["arch"]
     encoder = load_encoder(folder / "text")
-    fingerprint = hashlib.sha256((folder / "prior" / MANIFEST).read_bytes()).hexdigest()
+    fingerprint = json.loads((folder / "prior" / MANIFEST).read_text())["files"][WEIGHTS]
     return Parts(prior, tokenizer, spec, encoder, image, arch, folder, fingerprint)
-
-
-def save_generator(generator: "Generator", path: Path, name: str | None) -> None:
-    """Write a folder that `Generator.load` reads; see `Generator.save`."""
-    from vqpriors.publish.model_card import read_provenance, write_card
-
-    provenance = read_provenance(generator.folder)
-    require_replaceable(path, required=SETTINGS, allowed=[CARD])
-    card = write_card(generator, name or path.absolute().name, provenance)
-    with new_folder(path, besides=[CARD]) as target:
-        for part in PARTS:
-            shutil.copytree(generator.folder / part, target / part)
-        sample = settings_as_params(generator.defaults, generator.sampler)
-        settings = {"sample": sample, "provenance": provenance.model_dump()}
-        (target / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n")
-    (path / CARD).write_text(card)  # not in the manifest: it may be edited, here and on the Hub
-
-
-def push_generator(
-    generator: "Generator", repository: str, *, is_private: bool, branch: str | None
-) -> str:
-    """Save a generator and upload it to the Hub; see `Generator.push`."""
-    from vqpriors.publish import hub
-
-    hub.require_id(repository)
-    with TemporaryDirectory(prefix="vqpriors-") as temporary:
-        folder = Path(temporary) / "generator"
-        save_generator(generator, folder, repository)
-        return hub.push(folder, repository, is_private=is_private, branch=branch, parts=PARTS)
 
 
 def _require_parts(folder: Path) -> None:
     if not folder.is_dir():
-        ways = "make it with `dvc repro`, get it with `dvc pull`, or give a Hub id"
+        ways = "make it with `dvc repro`, get it with `dvc pull`, or give a Hub id or `default`"
         raise ValueError(f"{folder}: not there; {ways}")
     for part in PARTS:
         if not (folder / part / MANIFEST).is_file():

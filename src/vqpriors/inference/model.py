@@ -36,8 +36,8 @@ class TrainedModel:
         image: Size and channels of the pictures.
         arch: The kind of prior, such as "cftn2".
         folder: The folder that the parts were loaded from.
-        fingerprint: SHA-256 of the prior's manifest, 64 hex digits. It identifies the model, since
-            a prior names the tokenizer and the text encoder that it was trained with.
+        fingerprint: SHA-256 of the prior's weights, 64 hex digits. It identifies the model, since
+            a prior is trained on the codes of one tokenizer.
         defaults: Defaults of the sampling options.
         sampler: The sampler, with its settings.
     """

@@ -119,6 +119,7 @@ def _usage(generator: "Generator", name: str) -> str:
     prompt = "a description" if generator.reads_text else ""
     python = [
         "from vqpriors import Generator",
+        "",
         f"generator = Generator.load({json.dumps(name)})",
         f"pictures = generator({json.dumps(prompt)}, num_samples=4)",
     ]

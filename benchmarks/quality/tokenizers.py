@@ -1,0 +1,112 @@
+"""The run's tokenizer and those of other packages: reconstructions of the test pictures.
+
+The peers are those of `benchmarks.speed.tokenizers`: diffusers' `VQModel`, and our network with the
+quantizer of vector-quantize-pytorch.
+"""
+
+import json
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.quality.table import Row
+from benchmarks.quality.training import train
+from benchmarks.speed.benchmark import FULL, Size
+from benchmarks.speed.tokenizers import DIFFUSERS, NAMES, PEERS, VECTOR_QUANTIZE
+from vqpriors.core.params import Params, Seed
+from vqpriors.data.images import read_images
+from vqpriors.data.pixels import to_uint8, to_unit_range
+from vqpriors.tokenizer.base.metrics import measure_tokenization
+from vqpriors.training.image_examples import ImageExamples
+
+IMAGES = Path("data/images")
+TRAINED = Path("metrics/train_tokenizer/metrics.json")
+WEIGHTS = Path("data/tokenizer/model.safetensors")
+SPLIT = "test"
+NETWORKS = {"vqmodel": DIFFUSERS, "vector-quantize": VECTOR_QUANTIZE}
+
+
+def own_row(params: Params) -> Row:
+    """Return the committed measures of the run's tokenizer."""
+    from safetensors.torch import load_file
+
+    trained = json.loads(TRAINED.read_text())
+    phases = params.raw("tokenizer.vqvae.phases").values()
+    return {
+        "model": "vqvae",
+        "package": "vqpriors",
+        "parameters": sum(value.numel() for value in load_file(WEIGHTS).values()),
+        "minutes": trained["train_minutes"],
+        "epochs": sum(phase["epochs"] for phase in phases),
+        **trained[SPLIT],
+    }
+
+
+def trained_minutes() -> float:
+    """Return the training time of the run's tokenizer, minutes."""
+    return json.loads(TRAINED.read_text())["train_minutes"]
+
+
+def peer_row(params: Params, name: str, *, minutes: float, lr: float) -> Row:
+    """Train a tokenizer of another package on the run's pictures, and measure it.
+
+    Raises:
+        ValueError: If the run's tokenizer is not a `vqvae` of colour pictures with stride 4 and the
+            quantizer `ema`.
+    """
+    package, size, seed = NETWORKS[name], _size(params), params.value("seed", Seed)
+    torch.manual_seed(seed)
+    model: Any = PEERS[package](size)
+    epochs = train(
+        model,
+        lambda batch: model.loss(batch["images"]),
+        ImageExamples(read_images(IMAGES, "train").pixels),
+        seconds=minutes * 60,
+        batch_size=params.value("tokenizer.train.batch_size", int),
+        lr=lr,
+        seed=seed,
+    )
+    originals = read_images(IMAGES, SPLIT).pixels
+    restored, codes = _reconstruct(model, originals)
+    return {
+        "model": NAMES[package],
+        "package": package,
+        "version": version(package),
+        "parameters": sum(p.numel() for p in [*model.parameters(), *model.buffers()]),
+        "minutes": minutes,
+        "epochs": round(epochs, 1),
+        **measure_tokenization(originals, restored, codes, codebook_size=size.num_codes),
+    }
+
+
+@torch.inference_mode()
+def _reconstruct(model: Any, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return pictures via the tokenizer, (M, C, H, W) uint8, and their codes, (M, N) int64."""
+    restored, codes = [], []
+    for chunk in torch.from_numpy(pixels).split(250):
+        images = to_unit_range(chunk)
+        restored.append(to_uint8(model.restore(images)))
+        codes.append(model.codes(images).view(len(chunk), -1).numpy())
+    return np.concatenate(restored), np.concatenate(codes)
+
+
+def _size(params: Params) -> Size:
+    stride = params.value("tokenizer.vqvae.stride", int)
+    name = params.value("data.name", str)
+    image = params.raw(f"data.{name}.image")
+    is_known = params.value("tokenizer.arch", str) == "vqvae" and stride == 4
+    if not is_known or image["channels"] != 3 or params.raw("tokenizer.quantizer") != "ema":
+        problem = "peers are built only for a vqvae of colour pictures with stride 4 and ema"
+        raise ValueError(f"tokenizer: {problem}")
+    return replace(
+        FULL,
+        pixels=image["size"],
+        hidden=params.value("tokenizer.vqvae.width", int),
+        residual_width=params.value("tokenizer.vqvae.residual_width", int),
+        code_width=params.value("tokenizer.ema.dim", int),
+        num_codes=params.value("tokenizer.ema.num_codes", int),
+    )
