@@ -42,7 +42,7 @@ RUNTIME = {
     "checkpoint_steps": 0,
     "checkpoint_seconds": 0.0,
     "resume": "auto",
-    "tracking": {"wandb": False, "mlflow": False, "project": "tests"},
+    "tracking": {"wandb": False, "mlflow": False, "tensorboard": False, "project": "tests"},
 }
 
 

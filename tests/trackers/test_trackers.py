@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 from PIL import Image
+from tensorboard.backend.event_processing import event_accumulator
 
 from tests.trackers.offline import points
 from vqpriors.trackers.base import background
@@ -17,9 +18,10 @@ from vqpriors.trackers.base.background import (
     TrackingConfig,
     open_trackers,
 )
+from vqpriors.trackers.base.logged import Logged
 from vqpriors.trackers.wandb import WandbRun
 
-OFF = {"wandb": False, "mlflow": False, "project": "tests"}
+OFF = {"wandb": False, "mlflow": False, "tensorboard": False, "project": "tests"}
 IMAGE = Image.fromarray(np.zeros((4, 4), np.uint8))
 
 
@@ -117,7 +119,11 @@ def test_no_tracker_is_opened_unless_it_is_on(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "module", "package"),
-    [("wandb", "wandb", "wandb"), ("mlflow", "mlflow", "mlflow-skinny")],
+    [
+        ("wandb", "wandb", "wandb"),
+        ("mlflow", "mlflow", "mlflow-skinny"),
+        ("tensorboard", "tensorboard", "tensorboard"),
+    ],
 )
 def test_missing_package_is_named_in_the_warning(
     tmp_path, monkeypatch, capsys, name, module, package
@@ -187,7 +193,8 @@ def test_resumed_wandb_run_logs_no_image_again(tmp_path):
     id_file, history = tmp_path / "wandb.json", HistoryRecorder()
     id_file.write_text(json.dumps({"id": "a", "points": 0}))  # as written by earlier versions
     for images in (FIRST, RESUMED):
-        run = WandbRun(history, id_file)
+        run = WandbRun(history, Logged(id_file, run_id="b"))
+        assert run.logged.run_id == "a"
         for step, sheet in images:
             run.log_image(step, sheet, IMAGE)
     assert history.images == [*FIRST, (40, "other"), (60, "other"), (60, "sheet")]
@@ -215,3 +222,34 @@ def test_resumed_mlflow_run_logs_no_image_again(tmp_path, monkeypatch):
     steps = {"sheet": [20, 40, 60], "other": [20, 40, 60]}
     files = [f"{name}/{step:09d}.png" for name in steps for step in steps[name]]
     assert sorted(logged) == sorted(files)
+
+
+def test_interrupted_tensorboard_run_has_no_gap_and_no_overlap(tmp_path, monkeypatch):
+    """Read by TensorBoard's own reader."""
+    monkeypatch.setattr(background, "FLUSH_SECONDS", 300)
+    monkeypatch.setenv("TENSORBOARD_LOGDIR", str(tmp_path / "events"))
+    info = RunInfo("tests", "train_prior", tmp_path, {"prior": {"arch": "lstm"}})
+    tracking = TrackingConfig(**OFF | {"tensorboard": True})
+    whole = [(step, {"train/loss": 1 / step}) for step in (20, 40, 60)]
+    whole.insert(2, (40, {"validation/loss": 0.5}))
+    for parts, images in ((whole[:3], FIRST), (whole, RESUMED)):  # from a checkpoint at 20
+        with open_trackers(tracking, info) as (run,):
+            for point in parts:
+                run.log(*point)
+            for step, name in images:
+                run.log_image(step, name, IMAGE)
+            if parts == whole:
+                run.close({"size": 3.0})
+    (folder,) = (tmp_path / "events/tests/train_prior").iterdir()
+    read = event_accumulator.EventAccumulator(str(folder), {"images": 0}).Reload()
+    found = {tag: [(e.step, e.value) for e in read.Scalars(tag)] for tag in read.Tags()["scalars"]}
+    losses = [(step, pytest.approx(1 / step)) for step in (20, 40, 60)]
+    assert found == {
+        "train/loss": losses,
+        "validation/loss": [(40, 0.5)],
+        "summary/size": [(0, 3.0)],
+    }
+    steps = {tag: [event.step for event in read.Images(tag)] for tag in read.Tags()["images"]}
+    assert steps == {"sheet": [20, 40, 60], "other": [20, 40, 60]}
+    (text,) = [tag for tag in read.Tags()["tensors"] if tag.startswith("params")]
+    assert b'"arch": "lstm"' in read.Tensors(text)[0].tensor_proto.string_val[0]

@@ -29,11 +29,13 @@ class TrackingConfig(Section):
     Attributes:
         wandb: Whether Weights & Biases is on.
         mlflow: Whether MLflow is on.
+        tensorboard: Whether TensorBoard is on.
         project: Name of the project in the tracker.
     """
 
     wandb: bool
     mlflow: bool
+    tensorboard: bool
     project: str
 
 
@@ -146,7 +148,7 @@ def open_trackers(config: TrackingConfig, info: RunInfo) -> Iterator[list[Backgr
 
         return open_run
 
-    names = [name for name in ("wandb", "mlflow") if getattr(config, name)]
+    names = [name for name in ("wandb", "mlflow", "tensorboard") if getattr(config, name)]
     trackers = [BackgroundTracker(name, opener(name), warn=warn) for name in names]
     try:
         yield trackers
