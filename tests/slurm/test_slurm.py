@@ -1,14 +1,17 @@
 """The batch scripts on a real Slurm: a requeued job resumes and ends as an uninterrupted one."""
 
+import os
 import re
 import shutil
 import subprocess
 import time
+import venv
 
 import pytest
 
 from tests.checkout import copy_checkout, environment
 from tests.end_to_end.test_resume import trained
+from tests.end_to_end.test_trackers import turn_on
 from tests.slurm.cluster import cluster, is_installed
 
 pytestmark = [
@@ -16,6 +19,7 @@ pytestmark = [
     pytest.mark.skipif(not is_installed(), reason="slurm-wlm and munge are not installed"),
 ]
 SECONDS = 800
+MLFLOW = "mlflow==3.17.2"
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +38,9 @@ def untrained(reproduced, tmp_path):
     return folder
 
 
-def submit(slurm, folder, script, *options, arguments=()):
+def submit(slurm, folder, script, *options, arguments=(), **variables):
     """Submit a batch script with this test's Python and settings; return the job id."""
-    settings = environment(folder, **slurm.environment)
+    settings = environment(folder, **slurm.environment, **variables)
     command = ["sbatch", "--parsable", "--export=ALL", *options, script, *arguments]
     done = subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -97,3 +101,67 @@ def test_outside_a_job_the_error_names_sbatch(untrained):
     )
     assert done.returncode == 1
     assert done.stderr == "error: slurm/run: SLURM_JOB_ID: not in a job; start it with sbatch\n"
+
+
+@pytest.fixture(scope="module")
+def mlflow_path(tmp_path_factory):
+    """PATH with the programs of an environment that has MLflow's server."""
+    folder = tmp_path_factory.mktemp("mlflow") / "venv"
+    venv.create(folder, with_pip=True)
+    command = [folder / "bin/python", "-m", "pip", "install", "--quiet", MLFLOW]
+    subprocess.run(command, check=True)
+    return f"{folder}/bin:{os.environ['PATH']}"
+
+
+def served(slurm, folder, job):
+    """Wait for the address of MLflow's server in the log of its job."""
+    log, deadline = folder / f"slurm-mlflow-{job}.log", time.monotonic() + SECONDS
+    while True:
+        text = log.read_text() if log.exists() else ""
+        if found := re.search(r"^export MLFLOW_TRACKING_URI=(http://\S+:\d+)$", text, re.MULTILINE):
+            return found[1]
+        assert time.monotonic() < deadline, f"{text}\n{slurm.logs()}"
+        time.sleep(1)
+
+
+def test_server_of_mlflow_keeps_the_runs_of_training_jobs(slurm, untrained, mlflow_path, tmp_path):
+    from mlflow import MlflowClient
+
+    turn_on(untrained, "mlflow")
+    options = ("--cpus-per-task=1", "--mem=0")
+    variables = {"PATH": mlflow_path, "MLFLOW_STORE": str(tmp_path / "store")}
+
+    def serve():
+        return submit(slurm, untrained, "slurm/mlflow_server.sbatch", *options, **variables)
+
+    def find_runs(address):
+        client = MlflowClient(address)
+        experiment = client.get_experiment_by_name("vqpriors/train_tokenizer")
+        return client.search_runs([experiment.experiment_id])
+
+    server = serve()
+    address = served(slurm, untrained, server)
+    job = submit(
+        slurm,
+        untrained,
+        "slurm/repro.sbatch",
+        *options,
+        "--gpus-per-node=0",
+        arguments=("--single-item", "train_tokenizer"),
+        MLFLOW_TRACKING_URI=address,
+    )
+    state, _, log = ended(slurm, untrained, job)
+    assert (state, "warning: " in log) == ("COMPLETED", False), log
+    (before,) = find_runs(address)
+    assert before.info.status == "FINISHED"
+    assert before.data.metrics["validation/psnr"] > 0
+    second = serve()  # with the same store, while the first one runs
+    assert ended(slurm, untrained, second)[0] == "FAILED"
+    assert "is in use by another server" in (untrained / f"slurm-mlflow-{second}.log").read_text()
+    slurm.run("scancel", "--signal=TERM", "--batch", server)
+    assert ended(slurm, untrained, server)[0] == "COMPLETED"
+    third = serve()
+    (after,) = find_runs(served(slurm, untrained, third))
+    assert after.info.run_id == before.info.run_id
+    assert after.data.metrics == before.data.metrics
+    slurm.run("scancel", third)
