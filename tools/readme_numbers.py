@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tools.ranking import rank
+
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 BETWEEN_MARKERS = re.compile(r"(?<=<!-- numbers -->\n).*?(?=<!-- /numbers -->)", re.DOTALL)
@@ -156,7 +158,8 @@ def _ranked(found: Mapping[str, Metrics], training: Mapping[str, Metrics]) -> li
         "| --- |" + " --- |" * (len(columns) + 3),
     ]
     for name in sorted(found, key=lambda name: found[name].get("frechet_distance", math.inf)):
-        cells = [f"`{name}`", _rank(found[name], list(found.values()))]
+        shown = _is_shown(found[name], "frechet_distance")
+        cells = [f"`{name}`", rank(found[name], list(found.values())) if shown else "-"]
         cells.append(f"{training[name]['parameters'] / 1e6:.1f} M")
         cells.append(f"{training[name]['train_minutes']:.1f}")
         for metric, _, form in columns:
@@ -164,26 +167,6 @@ def _ranked(found: Mapping[str, Metrics], training: Mapping[str, Metrics]) -> li
             cells.append(bound + _cell(found[name], metric, form))
         lines.append(f"| {' | '.join(cells)} |")
     return lines
-
-
-def _rank(own: Metrics, others: list[Metrics]) -> str:
-    """Return 1 + the number of runs whose Frechet distance is lower by more than its error.
-
-    Runs are compared if the same judge has measured them, on as many pictures.
-    """
-    if not _is_shown(own, "frechet_distance"):
-        return "-"
-    rivals = [
-        other
-        for other in others
-        if all(other.get(key) == own.get(key) for key in ("judge", "num_compared"))
-    ]
-    better = sum(
-        own["frechet_distance"] - other["frechet_distance"]
-        > 2 * math.hypot(own["frechet_distance_se"], other["frechet_distance_se"])
-        for other in rivals
-    )
-    return str(1 + better)
 
 
 def _is_shown(metrics: Metrics, name: str) -> bool:
