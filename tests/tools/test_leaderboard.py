@@ -3,14 +3,18 @@
 import csv
 import io
 import json
+import os
+import re
 import subprocess
 import sys
 
 import pytest
 
+from tests.imports import ROOT
 from tools import leaderboard, reference, runs, tables
 from tools.runs import Found, Run
 
+README = ROOT / "README.md"
 DVC_YAML = """
 metrics:
 - metrics/train_prior/metrics.json
@@ -154,7 +158,8 @@ def repository(tmp_path, monkeypatch):
         for stage in runs.STAGES:
             path = tmp_path / "metrics" / stage / "metrics.json"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(metrics))
+            own = {name: metrics[name] for name in metrics if runs.MEASURED[name] == stage}
+            path.write_text(json.dumps(own))
 
     def commit():
         call("git", "add", ".")
@@ -203,6 +208,22 @@ def test_experiments_of_other_commits_are_found_on_request(repository):
     names = [name for _, name, _ in found_runs(all_commits=True)[0]]
     assert names[:2] == ["earlier", "main"]
     assert len(names) == 3
+
+
+def test_command_of_the_readme_shows_what_differs_in_120_columns(repository):
+    measure, save, _ = repository
+    measure("transformer", measured(2.0, nats_per_token=2.5, coverage=0.25, adherence=0.25))
+    save("guzzling-brass-elephant")
+    block = re.search(r"^UNUSED=.*\ndvc exp show .*$", README.read_text(), re.MULTILINE)
+    command = block[0].replace("dvc", f"{sys.executable} -m dvc", 1)
+    variables = os.environ | {"COLUMNS": "120"}
+    shown = subprocess.run(
+        ["bash", "-c", command], env=variables, check=True, capture_output=True, text=True
+    ).stdout
+    rows = [line.split() for line in shown.splitlines() if line.strip(" ─")]
+    assert rows[0] == ["Experiment", "adherence", "frechet_distance", "prior.arch"]
+    assert rows[-1][-3:] == ["0.25", "2", "transformer"]
+    assert max(map(len, shown.splitlines())) <= 120
 
 
 @pytest.mark.usefixtures("repository")
