@@ -77,9 +77,8 @@ tune-sampling: setup  ## Compare sampling settings on validation pictures (WITH=
 codebooks: setup  ## Compare quantizers and codebook sizes (WITH="-S ...": with these params)
 	@$(BIN)/python -m tools.codebooks $(WITH)
 
-plots: setup  ## Make a page of curves and pictures, dvc_plots/index.html
-	@$(BIN)/dvc plots show
-	@echo "open dvc_plots/index.html in a browser; it needs no network"
+plots: setup  ## Make a page of metrics, samples and curves, dvc_plots/index.html (WITH="COMMIT NAME": compare)
+	@$(BIN)/python -m tools.plots $(WITH)
 
 notebook: setup  ## Run the notebook on the results of the chain
 	@$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
