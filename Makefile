@@ -22,13 +22,6 @@ empty :=
 PRIORS := $(filter-out base,$(notdir $(patsubst %/__init__.py,%,$(wildcard src/vqpriors/priors/*/__init__.py))))
 SWEEP := $(subst $(empty) $(empty),$(comma),$(strip $(PRIORS)))
 
-# Columns of the leaderboard, as regular expressions, and the one to sort by, lowest first.
-RANKED := frechet_distance|frechet_distance_se|conformity|conformity_worst|coverage|adherence|judge
-RANKED := $(RANKED)|adherence_unseen|caption_accuracy|nats_per_token|images_per_second
-RANKED := Experiment$$|prior\.arch$$|(.*evaluate.*:)?($(RANKED))$$
-RANKED := $(RANKED)|.*train_prior.*:(train_minutes|parameters)$$
-SORT ?= frechet_distance
-
 # Tests of one file share fixtures that are slow to make, so a file runs in one process.
 PARALLEL := --numprocesses auto --dist loadfile
 
@@ -73,11 +66,10 @@ types: setup  ## Check types
 priors: setup  ## Train all priors (WITH="-S ...": with these params) and rank them
 	@$(BIN)/dvc exp run --queue $(WITH) -S 'prior.arch=$(SWEEP)'
 	@$(BIN)/dvc exp run --run-all
-	@$(MAKE) --no-print-directory leaderboard
+	@$(MAKE) --no-print-directory leaderboard WITH=
 
-leaderboard: setup  ## Rank all experiments by Frechet distance (SORT=METRIC: by another)
-	@$(BIN)/dvc exp show --hide-workspace --no-pager --md --drop '.*' --keep '$(RANKED)' \
-		--sort-by $(SORT) --sort-order asc
+leaderboard: setup  ## Rank the runs by Frechet distance (SORT=METRIC: by another; WITH="--format csv")
+	@$(BIN)/python -m tools.leaderboard $(SORT:%=--sort %) $(WITH)
 
 tune-sampling: setup  ## Compare sampling settings on validation pictures (WITH="-S KEY=A,B")
 	@$(BIN)/python -m tools.tune_sampling $(WITH)
@@ -85,9 +77,8 @@ tune-sampling: setup  ## Compare sampling settings on validation pictures (WITH=
 codebooks: setup  ## Compare quantizers and codebook sizes (WITH="-S ...": with these params)
 	@$(BIN)/python -m tools.codebooks $(WITH)
 
-plots: setup  ## Make a page of curves and pictures, dvc_plots/index.html
-	@$(BIN)/dvc plots show
-	@echo "open dvc_plots/index.html in a browser; it needs no network"
+plots: setup  ## Make a page of metrics, samples and curves, dvc_plots/index.html (WITH="COMMIT NAME": compare)
+	@$(BIN)/python -m tools.plots $(WITH)
 
 notebook: setup  ## Run the notebook on the results of the chain
 	@$(BIN)/jupyter nbconvert --to notebook --execute --inplace \

@@ -36,7 +36,9 @@ def test_sweep_covers_every_prior():
     assert sweep in make("--dry-run", "--always-make", "priors")
 
 
-@pytest.mark.parametrize("target", ["plan", "report", "tune-sampling", "codebooks", "priors"])
+@pytest.mark.parametrize(
+    "target", ["plan", "plots", "report", "leaderboard", "tune-sampling", "codebooks", "priors"]
+)
 def test_targets_pass_on_what_is_given_by_with(target):
     assert " a=b" in make("--dry-run", "--always-make", target, "WITH=a=b")
 
@@ -74,9 +76,11 @@ def test_plots_page_needs_no_network():
 
 
 def test_plots_page_matches_its_source():
-    source = (ROOT / "tools" / "plots_page" / "page.html").read_text()
+    folder = ROOT / "tools" / "plots_page"
     page = PAGE.read_text()
-    filled = {"%VERSIONS%", "%LICENCES%", "%BUNDLE%"}
-    pieces = re.split("|".join(filled), source)
+    filled = {"%VERSIONS%", "%LICENCES%", "%BUNDLE%", "%STYLE%", "%CHARTS%", "%LAYOUT%"}
+    pieces = re.split("|".join(filled), (folder / "page.html").read_text())
     assert len(pieces) == len(filled) + 1
+    parts = ("licences.txt", "style.css", "charts.js", "layout.js")
+    pieces += [(folder / name).read_text().strip() for name in parts]
     assert all(piece in page for piece in pieces)

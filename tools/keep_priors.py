@@ -15,7 +15,7 @@ from pathlib import Path
 
 import dvc.api
 
-from tools import leaderboard
+from tools import reference
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = (
@@ -49,11 +49,12 @@ def main() -> None:
         remove_tracked(folder)
         for name in (*KEPT, *(CURVES.format(split) for split in ("train", "validation"))):
             _copy(revision, name, folder / name.replace("plots/metrics/", ""))
-        run = {"text": row["text.encoder"], "hardware": options.hardware}
+        run = {"text": row["text.encoder"], "split": row["evaluate.split"]}
+        run["hardware"] = options.hardware
         run["commit"] = _git("rev-parse", "--short=7", f"{revision}^").decode().strip()
-        (folder / leaderboard.RUN).write_text(json.dumps(run, indent=2) + "\n")
+        (folder / reference.RUN).write_text(json.dumps(run, indent=2) + "\n")
         print(f"{folder.relative_to(ROOT)}: {revision[:7]}")
-    leaderboard.main()
+    reference.write()
 
 
 def remove_tracked(folder: Path) -> None:

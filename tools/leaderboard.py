@@ -1,80 +1,124 @@
-"""Write metrics/reference/leaderboard.csv: a row for each kept prior of each data set."""
+"""Print measured runs, ranked: the experiments, the working tree and those of metrics/reference.
 
+There is a table for the runs of each data set that compare: whose pictures one judge has measured,
+as many of one split.
+"""
+
+import argparse
 import csv
+import io
 import json
-import math
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-REFERENCE = Path(__file__).resolve().parents[1] / "metrics" / "reference"
-LEADERBOARD = REFERENCE / "leaderboard.csv"
-RUN = "run.json"  # commit, hardware and text encoder of a run
+from dvc.exceptions import DvcException
 
-# Column, stage that measures it, and decimals.
-MEASURED = {
-    "parameters": ("train_prior", 0),
-    "psnr": ("evaluate", 2),
-    "codebook_usage": ("evaluate", 4),
-    "nats_per_token": ("evaluate", 4),
-    "nats_per_token_se": ("evaluate", 4),
-    "judge_accuracy": ("evaluate", 4),
-    "adherence": ("evaluate", 4),
-    "adherence_se": ("evaluate", 4),
-    "conformity": ("evaluate", 4),
-    "conformity_se": ("evaluate", 4),
-    "conformity_real": ("evaluate", 4),
-    "conformity_worst": ("evaluate", 4),
-    "coverage": ("evaluate", 4),
-    "coverage_se": ("evaluate", 4),
-    "coverage_real": ("evaluate", 4),
-    "frechet_distance": ("evaluate", 3),
-    "frechet_distance_se": ("evaluate", 3),
-    "frechet_distance_real": ("evaluate", 3),
-    "num_compared": ("evaluate", 0),
-    "images_per_second": ("sample", 1),
-    "train_minutes": ("train_prior", 1),
-    "peak_memory_gb": ("train_prior", 2),
-}
-COLUMNS = ["data", "prior", "text", *MEASURED, "judge", "hardware", "commit"]
+from tools import tables
+from tools.ranking import RANKED, SORTED, rank, sort_value
+from tools.runs import MEASURED, Found, Run, find_runs
+from vqpriors.core.artifact import new_file
 
-Row = dict[str, str]
+DESCRIPTION = ("data", "split", "rank", "name", "source", "prior", "text")
+COLUMNS = [*DESCRIPTION, *MEASURED]
+CSV_HEAD = ",".join(COLUMNS)
+JSON_HEAD = '{\n  "leaderboard": ['
+
+Ranked = list[tuple[Run, str]]
 
 
 def main() -> None:
-    """Write the rows of all kept runs."""
-    found = rows(REFERENCE)
-    with LEADERBOARD.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(found)
-    print(f"{LEADERBOARD.relative_to(REFERENCE.parents[1])}: {len(found)} rows")
+    """Print the leaderboard, or write it to a file."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    add = parser.add_argument
+    add("--format", choices=FORMATS, default="table", help="csv, json: all metrics, all digits")
+    add("--out", type=Path, help="file to write (default: print)")
+    add("--sort", choices=[*RANKED, *SORTED], default="frechet_distance", metavar="METRIC")
+    add("--all-commits", action="store_true", help="also experiments of other commits")
+    add("--no-experiments", action="store_true", help="only the working tree and kept runs")
+    options = parser.parse_args()
+    try:
+        if options.out:
+            _require_replaceable(options.out)
+        found = find_runs(experiments=not options.no_experiments, all_commits=options.all_commits)
+    except (DvcException, OSError, ValueError) as error:
+        sys.exit(f"error: leaderboard: {' '.join(str(error).split())}")
+    text = FORMATS[options.format](found, options.sort)
+    if not options.out:
+        print(text, end="")
+        return
+    with new_file(options.out) as file:
+        file.write_text(text, encoding="utf-8")
+    print(f"{options.out}: {len(found.runs)} runs")
 
 
-def rows(reference: Path) -> list[Row]:
-    """Return the rows, sorted by data set and Frechet distance; metrics may be missing."""
-    folders = sorted(path.parent for path in reference.glob(f"*/*/{RUN}"))
-    return sorted(map(_row, folders), key=lambda row: (row["data"], _distance(row)))
+def _require_replaceable(path: Path) -> None:
+    """Refuse a path that has another file than a leaderboard."""
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; choose another --out")
+    if path.is_file():
+        text = path.read_text(encoding="utf-8", errors="replace")
+        if not text.startswith((tables.TITLE, f"{CSV_HEAD}\n", JSON_HEAD)):
+            raise ValueError(
+                f"{path}: is there already and is no leaderboard; choose another --out"
+            )
 
 
-def _row(folder: Path) -> Row:
-    stages = {stage for stage, _ in MEASURED.values()}
-    metrics = {stage: _read(folder / stage / "metrics.json") for stage in stages}
-    found = {
-        column: f"{metrics[stage][column]:.{decimals}f}"
-        for column, (stage, decimals) in MEASURED.items()
-        if column in metrics[stage]
-    }
-    if "judge" in metrics["evaluate"]:  # distances compare only between runs of one judge
-        found["judge"] = metrics["evaluate"]["judge"]
-    return {"data": folder.parent.name, "prior": folder.name, **found, **_read(folder / RUN)}
+def groups(runs: Sequence[Run], sort: str) -> list[Ranked]:
+    """Return the runs that compare, of each data set, sorted and with ranks.
+
+    Groups with a judge come first within their data set.
+    """
+    found: dict[tuple[str, ...], list[Run]] = {}
+    for run in runs:
+        found.setdefault(_group(run), []).append(run)
+    return [_ranked(found[key], sort) for key in sorted(found)]
 
 
-def _distance(row: Row) -> float:
-    return float(row.get("frechet_distance", math.inf))
+def _group(run: Run) -> tuple[str, ...]:
+    judge, count = (str(run.metrics.get(name, "")) for name in ("judge", "num_compared"))
+    return run.data, str(not judge), run.split, judge, count
 
 
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text())
+def _ranked(runs: list[Run], sort: str) -> Ranked:
+    runs = sorted(runs, key=lambda run: sort_value(run.metrics, sort))
+    metrics = [run.metrics for run in runs]
+    return [(run, rank(run.metrics, metrics, sort)) for run in runs]
+
+
+def as_table(found: Found, sort: str) -> str:
+    """Return tables of at most 120 columns."""
+    return tables.page(groups(found.runs, sort), sort, found.num_without_metrics)
+
+
+def as_csv(found: Found, sort: str) -> str:
+    """Return a row for each run, with all metrics."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_rows(found, sort))
+    return file.getvalue()
+
+
+def as_json(found: Found, sort: str) -> str:
+    """Return an object for each run, with all metrics."""
+    return json.dumps({"leaderboard": _rows(found, sort)}, indent=2) + "\n"
+
+
+def _rows(found: Found, sort: str) -> list[dict[str, object]]:
+    ranked = [pair for group in groups(found.runs, sort) for pair in group]
+    return [
+        {name: place if name == "rank" else getattr(run, name) for name in DESCRIPTION}
+        | dict(run.metrics)
+        for run, place in ranked
+    ]
+
+
+FORMATS: dict[str, Callable[[Found, str], str]] = {
+    "table": as_table,
+    "csv": as_csv,
+    "json": as_json,
+}
 
 
 if __name__ == "__main__":

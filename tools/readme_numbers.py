@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tools.ranking import rank
+
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 BETWEEN_MARKERS = re.compile(r"(?<=<!-- numbers -->\n).*?(?=<!-- /numbers -->)", re.DOTALL)
@@ -122,7 +124,7 @@ def numbers(read: Read) -> str:
         "| --- |" + " --- |" * (len(runs) + 1),
     ]
     for name, form, meaning in ROWS:
-        values = [_cell(found, name, form) for found in runs.values()]
+        values = [cell(found, name, form) for found in runs.values()]
         if set(values) != {"-"}:
             lines.append(f"| `{name}` | {' | '.join(values)} | {meaning} |")
     runs_text = [_run(name, found, read) for name, found in runs.items()]
@@ -156,45 +158,26 @@ def _ranked(found: Mapping[str, Metrics], training: Mapping[str, Metrics]) -> li
         "| --- |" + " --- |" * (len(columns) + 3),
     ]
     for name in sorted(found, key=lambda name: found[name].get("frechet_distance", math.inf)):
-        cells = [f"`{name}`", _rank(found[name], list(found.values()))]
+        shown = _is_shown(found[name], "frechet_distance")
+        cells = [f"`{name}`", rank(found[name], list(found.values())) if shown else "-"]
         cells.append(f"{training[name]['parameters'] / 1e6:.1f} M")
         cells.append(f"{training[name]['train_minutes']:.1f}")
         for metric, _, form in columns:
-            bound = "<= " if metric == "nats_per_token" and "nats_bound_se" in found[name] else ""
-            cells.append(bound + _cell(found[name], metric, form))
+            cells.append(cell(found[name], metric, form))
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
-def _rank(own: Metrics, others: list[Metrics]) -> str:
-    """Return 1 + the number of runs whose Frechet distance is lower by more than its error.
-
-    Runs are compared if the same judge has measured them, on as many pictures.
-    """
-    if not _is_shown(own, "frechet_distance"):
-        return "-"
-    rivals = [
-        other
-        for other in others
-        if all(other.get(key) == own.get(key) for key in ("judge", "num_compared"))
-    ]
-    better = sum(
-        own["frechet_distance"] - other["frechet_distance"]
-        > 2 * math.hypot(own["frechet_distance_se"], other["frechet_distance_se"])
-        for other in rivals
-    )
-    return str(1 + better)
-
-
-def _is_shown(metrics: Metrics, name: str) -> bool:
+def _is_shown(metrics: Mapping[str, Any], name: str) -> bool:
     return name in metrics and (name not in NEED_FLOOR or f"{name}_real" in metrics)
 
 
-def _cell(metrics: Metrics, name: str, form: str) -> str:
-    """Return a value with its standard error and the value of real pictures; "-" if missing."""
+def cell(metrics: Mapping[str, Any], name: str, form: str) -> str:
+    """Return a value with its error and that of real pictures; "<=" if a bound, "-" if missing."""
     if not _is_shown(metrics, name):
         return "-"
-    text = form.format(metrics[name])
+    is_bound = name == "nats_per_token" and "nats_bound_se" in metrics
+    text = ("<= " if is_bound else "") + form.format(metrics[name])
     if name.endswith("_worst"):
         text += f" ({metrics[f'{name}_class']})"
     if f"{name}_se" in metrics:

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from tests.browser import chromium
 from tests.imports import ROOT
 from tests.parts import SIZE, make_parts, picture, same
 from vqpriors.__main__ import main
@@ -478,34 +479,6 @@ def served(folders, log):
             yield line.split()[0]
         finally:
             server.terminate()
-
-
-@contextmanager
-def chromium():
-    """Start a browser that records its requests."""
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
-    browser, driver = next(filter(None, found), None), shutil.which("chromedriver")
-    if not browser or not driver:
-        pytest.skip("no Chromium with its chromedriver is installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    quiet = ("background-networking", "component-update", "sync", "gpu", "dev-shm-usage")
-    for argument in (
-        "headless=new",
-        "no-sandbox",
-        "no-first-run",
-        *(f"disable-{q}" for q in quiet),
-    ):
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
-    running = webdriver.Chrome(options=options, service=Service(driver))
-    try:
-        yield running
-    finally:
-        running.quit()
 
 
 def requested(browser):

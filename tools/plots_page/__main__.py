@@ -1,7 +1,7 @@
 """Bundle the page of `dvc plots show` with its scripts, so that it needs no network.
 
-Fills page.html with Vega, Vega-Lite and Vega-Embed from vl-convert-python and their licences. The
-versions match the Vega-Lite 5 charts that DVC writes.
+Fills page.html with style.css, charts.js, layout.js, and Vega, Vega-Lite and Vega-Embed from
+vl-convert-python with their licences. DVC writes charts for Vega-Lite 5, which Vega-Lite 6 draws.
 """
 
 from pathlib import Path
@@ -10,8 +10,14 @@ import vl_convert  # pyright: ignore[reportMissingImports]
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / ".dvc" / "plots" / "page.html"
-VEGA_LITE = "5.21"
+VEGA_LITE = "6.4"
 DVC_PLACEHOLDERS = ("{scripts}", "{plot_divs}", "{refresh_tag}")
+PARTS = {
+    "%LICENCES%": "licences.txt",
+    "%STYLE%": "style.css",
+    "%CHARTS%": "charts.js",
+    "%LAYOUT%": "layout.js",
+}
 
 
 def main() -> None:
@@ -23,9 +29,9 @@ def main() -> None:
         f"Vega {vl_convert.get_vega_version()}, Vega-Lite {VEGA_LITE}, "
         f"Vega-Embed {vl_convert.get_vega_embed_version()}"
     )
-    page = (HERE / "page.html").read_text()
-    page = page.replace("%VERSIONS%", versions)
-    page = page.replace("%LICENCES%", (HERE / "licences.txt").read_text().strip())
+    page = (HERE / "page.html").read_text().replace("%VERSIONS%", versions)
+    for mark, name in PARTS.items():
+        page = page.replace(mark, (HERE / name).read_text().strip())
     page = page.replace("%BUNDLE%", bundle.strip())
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(page)
