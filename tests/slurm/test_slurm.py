@@ -124,11 +124,12 @@ def served(slurm, folder, job):
         time.sleep(1)
 
 
+@pytest.mark.timeout(1800)  # it installs MLflow
 def test_server_of_mlflow_keeps_the_runs_of_training_jobs(slurm, untrained, mlflow_path, tmp_path):
     from mlflow import MlflowClient
 
     turn_on(untrained, "mlflow")
-    options = ("--cpus-per-task=1", "--mem=0")
+    options = ("--cpus-per-task=1",)
     variables = {"PATH": mlflow_path, "MLFLOW_STORE": str(tmp_path / "store")}
 
     def serve():
