@@ -34,7 +34,7 @@ define LOCK_HEAD
 endef
 export LOCK_HEAD
 
-.PHONY: help repro test test-all plan lint types priors leaderboard tune-sampling codebooks plots notebook readme report verify clean distclean \
+.PHONY: help repro test test-all plan lint types priors leaderboard tune-sampling codebooks plots notebook readme report docs verify clean distclean \
 	lock plots-page setup checkout
 
 help:  ## List the targets
@@ -89,6 +89,11 @@ report: setup  ## Make report.html: metrics, curves, pictures (WITH="COMMIT EXPE
 
 readme: setup  ## Write the metrics into the tables of README.md
 	@$(BIN)/python -m tools.readme_numbers
+
+docs: setup  ## Build the documentation as a site, site/index.html
+	@$(BIN)/python -m pip install --quiet mkdocs-material==9.8.2 mkdocstrings-python==2.0.11
+	@PYTHONPATH=. $(BIN)/mkdocs build --quiet --strict
+	@echo "open site/index.html in a browser"
 
 verify: setup  ## Check artifacts, checkpoints and DVC's cache for corrupted files
 	@$(BIN)/python -m tools.verify
