@@ -80,9 +80,9 @@ codebooks: setup  ## Compare quantizers and codebook sizes (WITH="-S ...": with 
 plots: setup  ## Make a page of metrics, samples and curves, dvc_plots/index.html (WITH="COMMIT NAME": compare)
 	@$(BIN)/python -m tools.plots $(WITH)
 
-notebook: setup  ## Run the notebook on the results of the chain
+notebook: setup  ## Run the notebooks on the results of the chain
 	@$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
-		--ExecutePreprocessor.record_timing=False notebooks/tour.ipynb
+		--ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
 report: setup  ## Make report.html: metrics, curves, pictures (WITH="COMMIT EXPERIMENT": compare)
 	@$(BIN)/python -m tools.report $(WITH)

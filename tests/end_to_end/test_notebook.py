@@ -1,4 +1,4 @@
-"""The notebook, run from start to end on the results of a chain."""
+"""The notebooks, run from start to end: a tour of a chain, and drawing before any training."""
 
 import shutil
 
@@ -8,7 +8,7 @@ import pytest
 from tests.checkout import copy_checkout, run
 from tests.imports import ROOT
 
-NOTEBOOK = "notebooks/tour.ipynb"
+NOTEBOOK, DRAW = "notebooks/tour.ipynb", "notebooks/draw.ipynb"
 
 
 def outputs(path):
@@ -39,8 +39,22 @@ def test_pictures_are_shown(executed):
     assert len(shown) >= 6
 
 
-def test_committed_notebook_was_run_in_order():
-    cells = nbformat.read(ROOT / NOTEBOOK, as_version=4).cells
+@pytest.mark.slow
+def test_drawing_needs_no_chain(tmp_path):
+    shutil.copy(ROOT / DRAW, tmp_path)
+    own = {"PYTHONPATH": str(ROOT / "src"), "JUPYTER_PLATFORM_DIRS": "1"}
+    run(tmp_path, "jupyter", "execute", "--inplace", "draw.ipynb", **own)
+    found = outputs(tmp_path / "draw.ipynb")
+    assert not [out for cell in found for out in cell if out.output_type == "error"]
+    assert sum("image/png" in out.get("data", {}) for cell in found for out in cell) == 3
+
+
+@pytest.mark.parametrize("notebook", [NOTEBOOK, DRAW])
+def test_committed_notebook_was_run_in_order(notebook):
+    cells = nbformat.read(ROOT / notebook, as_version=4).cells
     counts = [cell.execution_count for cell in cells if cell.cell_type == "code"]
     assert counts == list(range(1, len(counts) + 1))
+    assert not [
+        out for cell in outputs(ROOT / notebook) for out in cell if out.output_type == "error"
+    ]
     assert all(outputs(ROOT / NOTEBOOK))
