@@ -90,9 +90,10 @@ report: setup  ## Make report.html: metrics, curves, pictures (WITH="COMMIT EXPE
 readme: setup  ## Write the metrics into the tables of README.md
 	@$(BIN)/python -m tools.readme_numbers
 
+# Not --quiet: it drops the warnings that --strict counts, so a broken link would pass.
 docs: setup  ## Build the documentation as a site, site/index.html
 	@$(BIN)/python -m pip install --quiet mkdocs-material==9.8.2 mkdocstrings-python==2.0.11
-	@PYTHONPATH=. $(BIN)/mkdocs build --quiet --strict
+	@PYTHONPATH=. $(BIN)/mkdocs build --strict
 	@echo "open site/index.html in a browser"
 
 verify: setup  ## Check artifacts, checkpoints and DVC's cache for corrupted files

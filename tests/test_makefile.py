@@ -67,6 +67,17 @@ def test_lock_includes_every_extra_but_the_peers():
     assert set(re.findall(r"--extra ([a-z]+)", command)) == extras
 
 
+def test_broken_links_and_anchors_fail_the_site():
+    built = re.search(r"mkdocs build (.*)", make("--dry-run", "--always-make", "docs"))[1]
+    assert built.split() == ["--strict"]  # --quiet would drop the warnings that it counts
+    text = (ROOT / "mkdocs.yml").read_text()
+    section = re.search(r"^validation:\n((?:  .*\n)+)", text, re.MULTILINE)[1]
+    validation = dict(line.strip().split(": ") for line in section.splitlines())
+    assert validation.pop("omitted_files") == "ignore"
+    assert set(validation) == {"absolute_links", "anchors", "unrecognized_links"}
+    assert set(validation.values()) == {"warn"}
+
+
 def test_plots_page_needs_no_network():
     page = PAGE.read_text()
     assert not re.search(r"<(?:script|link|iframe)\s[^>]*\b(?:src|href)\s*=", page)
