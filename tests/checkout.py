@@ -27,7 +27,17 @@ STAGES = (
 )
 
 # Environment variables that lead to other code, settings or a tracker's running service.
-DROPPED = ("DVC", "GIT_", "PYTHON", "LAUNCH", "ACCELERATE", "FSDP", "WANDB", "MLFLOW")
+DROPPED = (
+    "DVC",
+    "GIT_",
+    "PYTHON",
+    "LAUNCH",
+    "ACCELERATE",
+    "FSDP",
+    "WANDB",
+    "MLFLOW",
+    "TENSORBOARD",
+)
 
 _PHASE = {"epochs": 1, "lr": 0.01, "frozen": [], "weights": {}, "options": {}}
 _TRAIN = {"batch_size": 16, "warmup_steps": 2}

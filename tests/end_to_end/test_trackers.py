@@ -9,8 +9,10 @@ import urllib.request
 import venv
 from contextlib import suppress
 
+import numpy as np
 import pytest
 from dvc.utils.serialize import dump_yaml, load_yaml
+from tensorboard.backend.event_processing import event_accumulator
 
 from tests.checkout import run, set_value
 from tests.end_to_end.test_resume import trained
@@ -51,6 +53,16 @@ def curves(folder):
     return found
 
 
+def scalars(folder):
+    """Return the curves of the only run of TensorBoard below a folder, by its own reader."""
+    (run_folder,) = folder.glob("vqpriors/train_prior/*")
+    read = event_accumulator.EventAccumulator(str(run_folder), {"scalars": 0}).Reload()
+    return {
+        tag: [(event.step, event.value) for event in read.Scalars(tag)]
+        for tag in read.Tags()["scalars"]
+    }
+
+
 def free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -59,7 +71,7 @@ def free_port():
 
 @pytest.mark.slow
 def test_interrupted_run_is_tracked_completely_while_another_server_is_down(reproduced, untrained):
-    turn_on(untrained, "wandb", "mlflow")
+    turn_on(untrained, "wandb", "mlflow", "tensorboard")
     errors = train_with_an_interruption(
         untrained,
         WANDB_MODE="offline",
@@ -75,6 +87,9 @@ def test_interrupted_run_is_tracked_completely_while_another_server_is_down(repr
     expected = curves(untrained)
     assert len(expected) > 5
     assert {name: tracked[name] for name in expected} == expected
+    read = scalars(untrained / "tensorboard")
+    for name, points_of_name in expected.items():
+        assert read[name] == [(step, float(np.float32(value))) for step, value in points_of_name]
     assert not (untrained / ".runs").exists()
 
 
