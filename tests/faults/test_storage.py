@@ -5,6 +5,7 @@ import pkgutil
 import re
 import resource
 import shutil
+import sys
 from contextlib import contextmanager
 
 import pytest
@@ -76,6 +77,8 @@ def test_full_disk_leaves_the_old_artifacts_unchanged(checkout, monkeypatch, sta
 
         return limited
 
+    # Python would cut bytecode files short, and later runs would fail on them.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     before = contents(checkout)
     with file_limit_restored():
         if stage in SET_UP:
