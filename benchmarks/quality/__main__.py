@@ -9,6 +9,8 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from dvc.exceptions import DvcException
 
@@ -44,18 +46,24 @@ def _rows(options: argparse.Namespace) -> Iterator[Row]:
     chosen = [name for name in options.peers if name in priors.PEERS]
     if chosen:
         run = priors.read_run(params)
-        yield data | {"part": "prior"} | priors.own_row(run)
-        minutes = options.minutes or priors.trained_minutes()
+        trained = _metrics("train_prior")["train_minutes"]
+        yield data | {"part": "prior"} | priors.own_row(run, minutes=trained)
+        minutes = options.minutes or trained
         for name in chosen:
             row = priors.peer_row(run, name, minutes=minutes, lr=options.lr)
             yield data | {"part": "prior"} | row
     chosen = [name for name in options.peers if name in tokenizers.NETWORKS]
     if chosen:
-        yield data | {"part": "tokenizer"} | tokenizers.own_row(params)
-        minutes = options.minutes or tokenizers.trained_minutes()
+        trained = _metrics("train_tokenizer")
+        yield data | {"part": "tokenizer"} | tokenizers.own_row(params, trained)
+        minutes = options.minutes or trained["train_minutes"]
         for name in chosen:
             row = tokenizers.peer_row(params, name, minutes=minutes, lr=options.lr)
             yield data | {"part": "tokenizer"} | row
+
+
+def _metrics(stage: str) -> dict[str, Any]:
+    return json.loads(Path(f"metrics/{stage}/metrics.json").read_text())
 
 
 def _write(row: Row) -> None:
@@ -90,7 +98,7 @@ def _options() -> argparse.Namespace:
         parser.error(f"no peer {min(unknown)!r}; there are {', '.join(PEERS)}")
     options.peers = options.peers or list(PEERS)
     for package in sorted({PEERS[name] for name in options.peers}):
-        if not is_installed(package):
+        if not options.page and not is_installed(package):
             parser.error(f"{package}: not installed; pip install -e '.[peers]'")
     return options
 

@@ -1,35 +1,36 @@
 """Networks of other packages as priors over the codes of a run, conditioned on its captions.
 
 GPT-2 of transformers and a decoder of x-transformers read the caption's tokens before the codes,
-and their `generate` draws them.
-aMUSEd of diffusers attends to vectors of the caption's tokens, and its scheduler draws the codes.
+and their `generate` draws them. aMUSEd of diffusers attends to vectors of the caption's tokens, and
+its scheduler draws the codes.
 """
 
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.networks import NUM_MICRO, gpt2, uvit, x_transformer
 from vqpriors.data.text_inputs import TextInput, TextShape
 from vqpriors.sampling.autoregressive import Config as StepwiseConfig
 
-NUM_MICRO, MICRO_WIDTH = 5, 32  # micro-conditions of aMUSEd: sizes and scores; here all are 0
+RES_BLOCKS = 3  # as in aMUSEd
 
 
-class Peer(Protocol):
+class Peer(nn.Module, ABC):
     """A network of another package, trained on codes and captions.
 
     Attributes:
-        name: The network and its package.
+        name: The name of the network.
         package: The package.
-        is_exact: Whether `nats` is the likelihood and not a bound.
     """
 
     name: str
     package: str
-    is_exact: bool
 
+    @abstractmethod
     def loss(self, codes: Tensor, text: TextInput) -> Tensor:
         """Return the training loss, nats per code; () float.
 
@@ -37,8 +38,8 @@ class Peer(Protocol):
             codes: (B, N) int64.
             text: Captions, or empty ones for guidance.
         """
-        ...
 
+    @abstractmethod
     def sample(self, text: TextInput, empty: TextInput, *, guidance: float) -> Tensor:
         """Draw the codes of a picture for each caption, (B, N) int64, with torch's random numbers.
 
@@ -47,15 +48,15 @@ class Peer(Protocol):
             empty: Empty captions.
             guidance: Guidance scale on the logits; 1 for none.
         """
-        ...
 
 
-class Stepwise(nn.Module):
+class Stepwise(Peer):
     """A decoder over a caption's tokens, a start token and the codes; only codes are predicted.
 
     Attributes:
         num_tokens: Tokens in all: codes, then words, then the start token.
         max_length: Tokens of a caption, the start token and the codes of a picture.
+        is_exact: True, since `nats` is the likelihood and not a bound.
     """
 
     is_exact = True
@@ -67,9 +68,9 @@ class Stepwise(nn.Module):
         self.num_tokens = self.begin + 1
         self.max_length = text.length + 1 + self.length
 
+    @abstractmethod
     def logits(self, tokens: Tensor) -> Tensor:
         """Return the logits of the token after each, (B, T, num_tokens) float."""
-        raise NotImplementedError
 
     def loss(self, codes: Tensor, text: TextInput) -> Tensor:
         """Return the mean negative log-likelihood of a code."""
@@ -101,24 +102,9 @@ class GPT2(Stepwise):
         self, *, width: int, depth: int, heads: int, settings: StepwiseConfig, **shapes: Any
     ):
         super().__init__(**shapes)
-        from transformers import GPT2Config, GPT2LMHeadModel
-
         self.settings = settings
-        untied: dict[str, Any] = {"attn_implementation": "sdpa", "tie_word_embeddings": False}
-        config = GPT2Config(
-            vocab_size=self.num_tokens,
-            n_positions=self.max_length,
-            n_embd=width,
-            n_layer=depth,
-            n_head=heads,
-            resid_pdrop=0.0,
-            embd_pdrop=0.0,
-            attn_pdrop=0.0,
-            bos_token_id=self.begin,
-            eos_token_id=None,
-            **untied,
-        )
-        self.net: Any = GPT2LMHeadModel(config)
+        sizes = {"width": width, "depth": depth, "heads": heads}
+        self.net = gpt2(num_tokens=self.num_tokens, max_length=self.max_length, **sizes)
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Return the logits of the token after each, (B, T, num_tokens) float."""
@@ -156,25 +142,11 @@ class XTransformer(Stepwise):
         self, *, width: int, depth: int, heads: int, settings: StepwiseConfig, **shapes: Any
     ):
         super().__init__(**shapes)
-        from x_transformers import AutoregressiveWrapper, Decoder, TransformerWrapper
-
         self.settings = settings
-        decoder = Decoder(
-            dim=width,
-            depth=depth,
-            heads=heads,
-            attn_dim_head=width // heads,
-            attn_flash=True,
-            rotary_pos_emb=True,
-            rotary_emb_dim=width // heads,
+        sizes = {"width": width, "depth": depth, "heads": heads}
+        self.wrapper = x_transformer(
+            num_tokens=self.num_tokens, max_length=self.max_length, **sizes
         )
-        net = TransformerWrapper(
-            num_tokens=self.num_tokens,
-            max_seq_len=self.max_length,
-            use_abs_pos_emb=False,
-            attn_layers=decoder,
-        )
-        self.wrapper: Any = AutoregressiveWrapper(net)
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Return the logits of the token after each, (B, T, num_tokens) float."""
@@ -193,10 +165,10 @@ class XTransformer(Stepwise):
         return self.wrapper.generate(self.prompt(text), self.length, **settings)
 
 
-class Amused(nn.Module):
+class Amused(Peer):
     """aMUSEd's network with its masked loss, its scheduler, and trained vectors of captions."""
 
-    name, package, is_exact = "UVit2DModel (aMUSEd)", "diffusers", False
+    name, package = "UVit2DModel (aMUSEd)", "diffusers"
 
     def __init__(
         self,
@@ -210,27 +182,11 @@ class Amused(nn.Module):
         steps: int,
     ):
         super().__init__()
-        from diffusers.models.unets.uvit_2d import UVit2DModel
-
         self.grid, self.mask, self.steps = grid, codebook_size, steps
         self.words = nn.Embedding(text.vocabulary, width)
         nn.init.normal_(self.words.weight, std=0.02)
-        self.net: Any = UVit2DModel(
-            hidden_size=width,
-            cond_embed_dim=width,
-            micro_cond_encode_dim=MICRO_WIDTH,
-            micro_cond_embed_dim=NUM_MICRO * MICRO_WIDTH,
-            encoder_hidden_size=width,
-            vocab_size=codebook_size + 1,
-            codebook_size=codebook_size,
-            in_channels=width,
-            block_out_channels=width,
-            block_num_heads=heads,
-            num_hidden_layers=depth,
-            num_attention_heads=heads,
-            intermediate_size=width * 11 // 4,
-            sample_size=grid[0],
-        )
+        sizes = {"width": width, "depth": depth, "heads": heads, "res_blocks": RES_BLOCKS}
+        self.net = uvit(num_codes=codebook_size, edge=grid[0], **sizes)
 
     def loss(self, codes: Tensor, text: TextInput) -> Tensor:
         """Return the cross-entropy of masked codes; the share of masks follows a cosine."""
@@ -261,7 +217,7 @@ class Amused(nn.Module):
         vectors = self.words(text.tokens)
         weights = text.text_mask[..., None].to(vectors.dtype)
         pooled = (vectors * weights).sum(1) / weights.sum(1)
-        micro = torch.zeros(len(codes), NUM_MICRO)
+        micro = torch.zeros(len(codes), NUM_MICRO)  # all pictures are alike in size and score
         return self.net(self._square(codes), vectors, pooled, micro)
 
     def _square(self, codes: Tensor) -> Tensor:

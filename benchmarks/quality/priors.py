@@ -1,6 +1,5 @@
 """The run's prior and those of other packages: likelihood, and measures of drawn pictures."""
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.quality.peers import GPT2, Amused, XTransformer
+from benchmarks.quality.peers import GPT2, Amused, Peer, XTransformer
 from benchmarks.quality.table import Row
 from benchmarks.quality.training import train
 from vqpriors.core.params import Params, Seed
@@ -27,7 +26,6 @@ from vqpriors.priors.base.examples import token_examples
 from vqpriors.sampling import autoregressive
 
 DATA = Path("data")
-TRAINED = Path("metrics/train_prior/metrics.json")
 MEASURES = (conformity, coverage, adherence, distances)
 SPLIT = "test"
 PEERS = {"gpt2": "transformers", "x-transformer": "x-transformers", "amused": "diffusers"}
@@ -93,8 +91,8 @@ def read_run(params: Params) -> Run:
     return Run(params, inputs, training, sampler, prompts, longest)
 
 
-def own_row(run: Run) -> Row:
-    """Measure the run's prior."""
+def own_row(run: Run, *, minutes: float) -> Row:
+    """Measure the run's prior, which was trained for some minutes."""
     generator = run.sampler.generator
     captions = [prompt.caption for prompt in run.prompts]
     codes, _, seconds = run.sampler.sample_timed(captions, purpose="quality")
@@ -102,16 +100,11 @@ def own_row(run: Run) -> Row:
         "model": generator.arch,
         "package": "vqpriors",
         "parameters": sum(p.numel() for p in generator.prior.parameters()),
-        "minutes": trained_minutes(),
+        "minutes": minutes,
         "epochs": sum(phase.epochs for phase in run.arch.config.phases.values()),
         "images_per_second": 1 / seconds,
         **_measure(run, generator.prior, codes, encode=run.inputs.encoder.encode),
     }
-
-
-def trained_minutes() -> float:
-    """Return the training time of the run's prior, minutes."""
-    return json.loads(TRAINED.read_text())["train_minutes"]
 
 
 def peer_row(run: Run, name: str, *, minutes: float, lr: float) -> Row:
@@ -149,7 +142,7 @@ def peer_row(run: Run, name: str, *, minutes: float, lr: float) -> Row:
     }
 
 
-def _draw(run: Run, peer: Any) -> np.ndarray:
+def _draw(run: Run, peer: Peer) -> np.ndarray:
     """Draw a picture for each prompt, (M, N) uint16."""
     config, drawn = run.sampler.config, []
     for start in range(0, len(run.prompts), config.batch_size):
@@ -184,7 +177,7 @@ def _measure(
     return metrics
 
 
-def _build(run: Run, name: str) -> Any:
+def _build(run: Run, name: str) -> Peer:
     config, spec = run.arch.config, run.inputs.spec
     sizes: dict[str, Any] = {
         "grid": spec.grid,

@@ -4,7 +4,7 @@ The peers are those of `benchmarks.speed.tokenizers`: diffusers' `VQModel`, and 
 quantizer of vector-quantize-pytorch.
 """
 
-import json
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,39 +16,37 @@ import torch
 from benchmarks.quality.table import Row
 from benchmarks.quality.training import train
 from benchmarks.speed.benchmark import FULL, Size
+from benchmarks.speed.ours import CPU, num_parameters
 from benchmarks.speed.tokenizers import DIFFUSERS, NAMES, PEERS, VECTOR_QUANTIZE
 from vqpriors.core.params import Params, Seed
 from vqpriors.data.images import read_images
 from vqpriors.data.pixels import to_uint8, to_unit_range
+from vqpriors.tokenizer.base.loading import load_tokenizer
 from vqpriors.tokenizer.base.metrics import measure_tokenization
 from vqpriors.training.image_examples import ImageExamples
 
 IMAGES = Path("data/images")
-TRAINED = Path("metrics/train_tokenizer/metrics.json")
-WEIGHTS = Path("data/tokenizer/model.safetensors")
 SPLIT = "test"
 NETWORKS = {"vqmodel": DIFFUSERS, "vector-quantize": VECTOR_QUANTIZE}
 
 
-def own_row(params: Params) -> Row:
-    """Return the committed measures of the run's tokenizer."""
-    from safetensors.torch import load_file
+def own_row(params: Params, trained: Mapping[str, Any]) -> Row:
+    """Return the row of the run's tokenizer.
 
-    trained = json.loads(TRAINED.read_text())
+    Args:
+        params: The run's params.
+        trained: Its metrics/train_tokenizer/metrics.json.
+    """
+    model, _ = load_tokenizer(Path("data/tokenizer"), CPU)
     phases = params.raw("tokenizer.vqvae.phases").values()
     return {
         "model": "vqvae",
         "package": "vqpriors",
-        "parameters": sum(value.numel() for value in load_file(WEIGHTS).values()),
+        "parameters": num_parameters(model),
         "minutes": trained["train_minutes"],
         "epochs": sum(phase["epochs"] for phase in phases),
         **trained[SPLIT],
     }
-
-
-def trained_minutes() -> float:
-    """Return the training time of the run's tokenizer, minutes."""
-    return json.loads(TRAINED.read_text())["train_minutes"]
 
 
 def peer_row(params: Params, name: str, *, minutes: float, lr: float) -> Row:
@@ -76,7 +74,7 @@ def peer_row(params: Params, name: str, *, minutes: float, lr: float) -> Row:
         "model": NAMES[package],
         "package": package,
         "version": version(package),
-        "parameters": sum(p.numel() for p in [*model.parameters(), *model.buffers()]),
+        "parameters": num_parameters(model),
         "minutes": minutes,
         "epochs": round(epochs, 1),
         **measure_tokenization(originals, restored, codes, codebook_size=size.num_codes),

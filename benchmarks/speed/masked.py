@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.networks import NUM_MICRO, uvit
 from benchmarks.speed import ours
 from benchmarks.speed.benchmark import Benchmark, Implementation, Size, installed
 from vqpriors.core.hardware import Precision
@@ -20,7 +21,6 @@ from vqpriors.core.hardware import Precision
 DIFFUSERS, NAME = "diffusers", "UVit2DModel (aMUSEd)"
 STEPS, GUIDANCE = 12, 3.0
 MASK_RATIO = 2 / torch.pi  # mean of a cosine or arccos schedule
-NUM_MICRO, MICRO_WIDTH = 5, 32  # micro-conditions of aMUSEd: sizes and scores
 
 
 def step(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
@@ -73,28 +73,9 @@ def one_step_sampling(size: Size, precisions: list[Precision]) -> Iterator[Bench
         )
 
 
-def uvit(size: Size) -> Any:
-    """Build the network of aMUSEd."""
-    from diffusers.models.unets.uvit_2d import UVit2DModel
-
-    width = size.width
-    return UVit2DModel(
-        hidden_size=width,
-        cond_embed_dim=width,
-        micro_cond_encode_dim=MICRO_WIDTH,
-        micro_cond_embed_dim=NUM_MICRO * MICRO_WIDTH,
-        encoder_hidden_size=width,
-        vocab_size=size.num_codes + 1,
-        codebook_size=size.num_codes,
-        in_channels=width,
-        block_out_channels=width,
-        block_num_heads=size.heads,
-        num_res_blocks=0,
-        num_hidden_layers=size.depth,
-        num_attention_heads=size.heads,
-        intermediate_size=width * 11 // 4,  # like ours
-        sample_size=size.edge,
-    )
+def _build(size: Size) -> Any:
+    sizes = {"width": size.width, "depth": size.depth, "heads": size.heads}
+    return uvit(num_codes=size.num_codes, edge=size.edge, res_blocks=0, **sizes)
 
 
 def conditions(size: Size, count: int) -> dict[str, Tensor]:
@@ -119,7 +100,7 @@ def _own(name: str, prior: Any, size: Size, precision: Precision, **options: Any
 
 
 def _train(size: Size, precision: Precision) -> Implementation:
-    model, given = uvit(size), conditions(size, size.batch)
+    model, given = _build(size), conditions(size, size.batch)
     codes = torch.randint(size.num_codes, (size.batch, size.edge, size.edge))
     mask = torch.rand(codes.shape) < MASK_RATIO
     tokens = codes.masked_fill(mask, size.num_codes)
@@ -133,7 +114,7 @@ def _train(size: Size, precision: Precision) -> Implementation:
 
 
 def _sample(size: Size, precision: Precision, guidance: float, steps: int) -> Implementation:
-    model = uvit(size).eval().requires_grad_(False)
+    model = _build(size).eval().requires_grad_(False)
     nn.Module.to(
         model, ours.DTYPES[precision]
     )  # diffusers' own `to` warns of layers that this model lacks

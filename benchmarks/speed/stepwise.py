@@ -14,12 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.networks import gpt2, x_transformer
 from benchmarks.speed import ours
 from benchmarks.speed.benchmark import Benchmark, Implementation, Size, installed
 from vqpriors.core.hardware import Precision
 
 TRANSFORMERS, X_TRANSFORMERS = "transformers", "x-transformers"
 NAMES = {TRANSFORMERS: "GPT2LMHeadModel", X_TRANSFORMERS: "AutoregressiveWrapper"}
+BUILDERS = {TRANSFORMERS: gpt2, X_TRANSFORMERS: x_transformer}
 
 
 def step(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
@@ -80,54 +82,13 @@ def _codes(size: Size, count: int) -> str:
     return f"{pictures} of {size.length:,} codes of {size.num_codes:,}"
 
 
-def gpt2(size: Size) -> Any:
-    """Build a GPT-2 without dropout and without tied embeddings."""
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    settings: dict[str, Any] = {"attn_implementation": "sdpa", "tie_word_embeddings": False}
-    config = GPT2Config(
-        vocab_size=size.num_codes + 1,
-        n_positions=size.length + 1,
-        n_embd=size.width,
-        n_layer=size.depth,
-        n_head=size.heads,
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
-        bos_token_id=size.num_codes,
-        eos_token_id=None,
-        **settings,
-    )
-    return GPT2LMHeadModel(config)
-
-
-def x_transformer(size: Size) -> Any:
-    """Build a decoder with rotary position embeddings."""
-    from x_transformers import AutoregressiveWrapper, Decoder, TransformerWrapper
-
-    decoder = Decoder(
-        dim=size.width,
-        depth=size.depth,
-        heads=size.heads,
-        attn_dim_head=size.width // size.heads,
-        attn_flash=True,
-        rotary_pos_emb=True,
-        rotary_emb_dim=size.width // size.heads,
-    )
-    net = TransformerWrapper(
-        num_tokens=size.num_codes + 1,
-        max_seq_len=size.length + 1,
-        use_abs_pos_emb=False,
-        attn_layers=decoder,
-    )
-    return AutoregressiveWrapper(net)
-
-
-BUILDERS = {TRANSFORMERS: gpt2, X_TRANSFORMERS: x_transformer}
+def _build(peer: str, size: Size) -> Any:
+    sizes = {"width": size.width, "depth": size.depth, "heads": size.heads}
+    return BUILDERS[peer](num_tokens=size.num_codes + 1, max_length=size.length + 1, **sizes)
 
 
 def _train(peer: str, size: Size, precision: Precision) -> Implementation:
-    model = BUILDERS[peer](size)
+    model = _build(peer, size)
     tokens = torch.randint(size.num_codes, (size.batch, size.length + 1))
 
     def loss() -> Tensor:
@@ -141,7 +102,7 @@ def _train(peer: str, size: Size, precision: Precision) -> Implementation:
 
 
 def _sample(peer: str, size: Size, count: int, precision: Precision) -> Implementation:
-    model = BUILDERS[peer](size).eval().requires_grad_(False).to(ours.DTYPES[precision])
+    model = _build(peer, size).eval().requires_grad_(False).to(ours.DTYPES[precision])
     begin = torch.full((count, 1), size.num_codes)
     run = torch.inference_mode()(partial(model.generate, begin, **_settings(peer, size.length)))
     return Implementation(NAMES[peer], run, ours.num_parameters(model), peer)

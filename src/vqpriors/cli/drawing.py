@@ -102,7 +102,7 @@ def _read_prompts(options: argparse.Namespace) -> list[str]:
         raise ValueError(f'--prompt: missing; give one, such as --prompt "{EXAMPLE_PROMPT}"')
     if is_redrawn and len(prompts) > 1:
         raise ValueError("--prompt: at most one with --inpaint or --vary")
-    if any(not prompt.isascii() and _has_surrogates(prompt) for prompt in prompts):
+    if any(map(_has_surrogates, prompts)):
         raise ValueError("--prompt: not UTF-8 text")
     return prompts
 

@@ -10,7 +10,7 @@ from zipfile import ZipFile, ZipInfo
 from PIL import Image
 
 from vqpriors.demo.streaming import upscale
-from vqpriors.figures.sheets import encode_png
+from vqpriors.figures.sheets import png_bytes
 
 TILE, SINGLE_TILE = 196, 392  # screen pixels
 
@@ -37,7 +37,7 @@ def download_link(pictures: Sequence[Image.Image], record: Mapping[str, Any]) ->
         record: What they depend on; each file has it, and the picture's number, as text chunks.
     """
     files = {
-        f"000-{i:03d}.png": encode_png(picture, {**record, "number": i})
+        f"000-{i:03d}.png": png_bytes(picture, {**record, "number": i})
         for i, picture in enumerate(pictures)
     }
     if len(files) == 1:

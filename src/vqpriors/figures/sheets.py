@@ -146,13 +146,13 @@ def save_png(image: Image.Image, path: Path, text: Mapping[str, Any] | None = No
     Args:
         image: An image in a mode that PNG supports.
         path: The file to write; missing parent folders are created.
-        text: As in `encode_png`.
+        text: As in `png_bytes`.
     """
     with new_file(path) as file:
-        file.write_bytes(encode_png(image, text))
+        file.write_bytes(png_bytes(image, text))
 
 
-def encode_png(image: Image.Image, text: Mapping[str, Any] | None = None) -> bytes:
+def png_bytes(image: Image.Image, text: Mapping[str, Any] | None = None) -> bytes:
     """Return the bytes of a PNG file.
 
     Args:

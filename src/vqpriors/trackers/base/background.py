@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from PIL.Image import Image
 
 from vqpriors.core.params import Section
-from vqpriors.core.registry import load_kind
+from vqpriors.core.registry import kind_names, load_kind
 
 MAX_QUEUED = 10_000  # calls that may wait for a slow tracker; beyond that it is disabled
 FLUSH_SECONDS = 15.0  # maximum wait for a tracker at the end of a stage
@@ -148,7 +148,7 @@ def open_trackers(config: TrackingConfig, info: RunInfo) -> Iterator[list[Backgr
 
         return open_run
 
-    names = [name for name in ("wandb", "mlflow", "tensorboard") if getattr(config, name)]
+    names = [name for name in kind_names("vqpriors.trackers") if getattr(config, name)]
     trackers = [BackgroundTracker(name, opener(name), warn=warn) for name in names]
     try:
         yield trackers
