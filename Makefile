@@ -53,7 +53,7 @@ test: setup  ## Run the tests
 test-all: setup  ## Run all tests, including slow ones
 	@$(BIN)/python -m pytest $(PARALLEL) -m "slow or not slow"
 
-plan: setup  ## Estimate training time and memory on this machine (WITH="STAGE": of a stage)
+plan: setup  ## Estimate training time and memory on this machine (WITH="STAGE": of one stage)
 	@$(BIN)/python -m tools.plan $(WITH)
 
 lint: setup  ## Check style and formatting
@@ -68,7 +68,7 @@ priors: setup  ## Train all priors (WITH="-S ...": with these params) and rank t
 	@$(BIN)/dvc exp run --run-all
 	@$(MAKE) --no-print-directory leaderboard WITH=
 
-leaderboard: setup  ## Rank the runs by Frechet distance (SORT=METRIC: by another; WITH="--format csv")
+leaderboard: setup  ## Rank the runs by Frechet distance (SORT=METRIC: by another metric; WITH="--format csv": as CSV)
 	@$(BIN)/python -m tools.leaderboard $(SORT:%=--sort %) $(WITH)
 
 tune-sampling: setup  ## Compare sampling settings on validation pictures (WITH="-S KEY=A,B")
@@ -77,7 +77,7 @@ tune-sampling: setup  ## Compare sampling settings on validation pictures (WITH=
 codebooks: setup  ## Compare quantizers and codebook sizes (WITH="-S ...": with these params)
 	@$(BIN)/python -m tools.codebooks $(WITH)
 
-plots: setup  ## Make a page of metrics, samples and curves, dvc_plots/index.html (WITH="COMMIT NAME": compare)
+plots: setup  ## Make a page of metrics, samples and curves, dvc_plots/index.html (WITH="COMMIT EXPERIMENT": compare)
 	@$(BIN)/python -m tools.plots $(WITH)
 
 notebook: setup  ## Run the notebooks on the results of the chain

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 import torch
 
 from vqpriors.core.artifact import new_folder
-from vqpriors.data.tokens import TokenSpec, read_tokens, token_table
+from vqpriors.data.token_spec import TokenSpec
+from vqpriors.data.tokens import read_tokens, token_table
 from vqpriors.priors.base.examples import token_examples
 from vqpriors.text import wordpiece
 from vqpriors.training.shuffling import epoch_order, seed_step

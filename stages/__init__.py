@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from vqpriors.core.threads import wait_without_spinning
+from vqpriors.core.environment import prepare_environment
 
-wait_without_spinning()  # before a stage imports torch
+prepare_environment()  # before a stage imports torch
 
 # <param or file>: <problem>, <any path>:<line>: <problem>, or <subject>: <problem>; <fix>
 _EXPLAINED = re.compile(r"(\S*[./][^:;()]*|\w+|.*[./].*:\d+): .+|[^:;]+: .+; .+")

@@ -14,7 +14,8 @@ from vqpriors.core.params import Params, Section
 from vqpriors.core.runs import run_folder_of
 from vqpriors.data.images import read_image_shard
 from vqpriors.data.shards import SPLITS, count_rows, shard_paths
-from vqpriors.data.tokens import TokenSpec, token_table
+from vqpriors.data.token_spec import TokenSpec
+from vqpriors.data.tokens import token_table
 from vqpriors.tokenizer.base.coding import encode_pixels
 from vqpriors.tokenizer.base.loading import load_tokenizer
 

@@ -14,7 +14,8 @@ from vqpriors.core.params import Params, Share
 from vqpriors.data.images import encode_png
 from vqpriors.data.pixels import HIDDEN_GRAY, tile, upscale_cells
 from vqpriors.data.text_inputs import TextInput
-from vqpriors.data.tokens import TokenSet, TokenSpec, read_tokens
+from vqpriors.data.token_spec import TokenSpec
+from vqpriors.data.tokens import TokenSet, read_tokens
 from vqpriors.priors.base.examples import token_examples
 from vqpriors.priors.base.loading import build_prior, describe_prior
 from vqpriors.text.base.encoder import TextEncoder, load_encoder

@@ -12,6 +12,7 @@ from vqpriors.core.hardware import best_device
 from vqpriors.core.params import Params
 from vqpriors.data.images import ImageSet, read_images, read_source
 from vqpriors.tokenizer.base.coding import decode_codes, encode_pixels
+from vqpriors.tokenizer.base.discriminator import DiscriminatorConfig
 from vqpriors.tokenizer.base.loading import (
     build_tokenizer,
     complete_description,
@@ -19,7 +20,7 @@ from vqpriors.tokenizer.base.loading import (
 )
 from vqpriors.tokenizer.base.metrics import collapse_warning, measure_tokenization
 from vqpriors.tokenizer.base.tokenizer import Tokenizer
-from vqpriors.training.checkpoint import Progress
+from vqpriors.training.checkpoint import Progress, StateDict
 from vqpriors.training.config import read_train_config
 from vqpriors.training.image_examples import ImageExamples
 from vqpriors.training.loop import Trained
@@ -50,7 +51,7 @@ def main(params: Params) -> None:
             save_model(
                 Path("data/tokenizer"),
                 config=complete_description(task.description, model),
-                weights=trained.best,
+                weights=_without_discriminator(trained.best),
                 last=trained.last if task.phases else None,
             )
 
@@ -69,6 +70,10 @@ def prepare(params: Params) -> TrainingTask:
         channels=source["channels"],
     )
     model: Any = build_tokenizer(description)
+    discriminator = params.section("tokenizer.discriminator", DiscriminatorConfig)
+    is_sharpened = any(phase.options.get("sharpen") for phase in arch.config.phases.values())
+    if is_sharpened and hasattr(model, "add_discriminator"):
+        model.add_discriminator(width=discriminator.width)
     return TrainingTask(
         model,
         phases=arch.config.phases,
@@ -77,6 +82,10 @@ def prepare(params: Params) -> TrainingTask:
         validation=ImageExamples(read_images(IMAGES, "validation").pixels),
         description=description,
     )
+
+
+def _without_discriminator(state: StateDict) -> StateDict:
+    return StateDict({k: v for k, v in state.items() if not k.startswith("discriminator.")})
 
 
 def _untrained(model: nn.Module) -> Trained:

@@ -286,7 +286,12 @@ def test_sampler_has_a_temperature(kind):
     assert isinstance(module.HAS_STEPS, bool)
     assert "completion" in module.EDITS
     assert config.temperature > 0
-    assert callable(module.build(config.model_copy(update={"temperature": 0.5})))
+    assert "temperature" in module.TEMPERATURES
+    built = module.build(config.model_copy(update=dict.fromkeys(module.TEMPERATURES, 0.5)))
+    assert callable(built)
+    priors = [prior_of(name, TEXT) for name in kind_names("vqpriors.priors")]
+    fitting = [prior for prior in priors if prior.primitive == module.PRIMITIVE]
+    assert {built.temperature_for(prior, 1) for prior in fitting} == {0.5}
 
 
 @of("vqpriors.priors")

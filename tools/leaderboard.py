@@ -1,7 +1,7 @@
 """Print measured runs, ranked: the experiments, the working tree and those of metrics/reference.
 
-There is a table for the runs of each data set that compare: whose pictures one judge has measured,
-as many of one split.
+Each table holds the comparable runs of one data set: runs measured by the same judge, on the same
+split and the same number of pictures.
 """
 
 import argparse
@@ -35,7 +35,11 @@ def main() -> None:
     add("--out", type=Path, help="file to write (default: print)")
     add("--sort", choices=[*RANKED, *SORTED], default="frechet_distance", metavar="METRIC")
     add("--all-commits", action="store_true", help="also experiments of other commits")
-    add("--no-experiments", action="store_true", help="only the working tree and kept runs")
+    add(
+        "--no-experiments",
+        action="store_true",
+        help="only the working tree and the reference runs (metrics/reference)",
+    )
     options = parser.parse_args()
     try:
         if options.out:

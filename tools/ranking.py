@@ -1,4 +1,4 @@
-"""Ranks of runs that compare: those that one judge has measured on as many pictures."""
+"""Ranks of comparable runs: those measured by the same judge on the same number of pictures."""
 
 import math
 from collections.abc import Mapping, Sequence

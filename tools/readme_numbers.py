@@ -42,28 +42,41 @@ ROWS = [
     (
         "conformity",
         "{:.1%}",
-        "drawn pictures that are as near to real ones of their class as 9 of 10 real pictures are",
+        "share of drawn pictures that are as near to training pictures of their class as 9 of 10 "
+        "real pictures",
     ),
     ("conformity_worst", "{:.1%}", "conformity of the worst class"),
     (
         "coverage",
         "{:.1%}",
-        "real pictures with a drawn one among their nearest neighbours",
+        "share of real pictures with a drawn one among their 5 nearest neighbours",
     ),
-    ("recall", "{:.1%}", "real pictures that lie among the drawn ones"),
+    (
+        "recall",
+        "{:.1%}",
+        "share of real pictures that are as near to a drawn one as its 5th nearest drawn neighbour",
+    ),
     ("frechet_distance", "{:.3f}", "Frechet distance of drawn to real pictures; lower is better"),
     ("kernel_distance", "{:.4f}", "kernel distance (MMD), unbiased; 0 for equal distributions"),
-    ("adherence", "{:.1%}", "drawn pictures in which the judge finds every attribute asked for"),
+    (
+        "adherence",
+        "{:.1%}",
+        "share of drawn pictures in which the judge finds every attribute asked for",
+    ),
     ("adherence_worst", "{:.1%}", "adherence of the worst class"),
     (
         "adherence_unseen",
         "{:.1%}",
         "adherence for pairs of attributes that no training picture has",
     ),
-    ("judge_accuracy", "{:.1%}", "real pictures in which the judge is right about every attribute"),
+    (
+        "judge_accuracy",
+        "{:.1%}",
+        "share of real pictures in which the judge is right about every attribute",
+    ),
     ("r_precision", "{:.1%}", "drawn pictures that fit their own caption best of 100"),
     ("variety", "{:.3f}", "pixel distance of two drawn pictures of one caption"),
-    ("distinct_grids", "{:.1%}", "pairs of drawn pictures of one caption whose codes differ"),
+    ("distinct_grids", "{:.1%}", "share of pairs of pictures of one caption whose codes differ"),
     ("caption_accuracy", "{:.1%}", "captions written by the prior with every attribute right"),
     ("caption_exact", "{:.1%}", "captions written by the prior that equal the true caption"),
     (
@@ -71,7 +84,7 @@ ROWS = [
         "{:.4f}",
         "pixel distance to the nearest training picture, via the tokenizer; 0 is a copy",
     ),
-    ("nearest_train_distance_low", "{:.4f}", "the same, 5% quantile"),
+    ("nearest_train_distance_low", "{:.4f}", "5% quantile of the same distance"),
     ("images_per_second", "{:.1f}", "pictures drawn per second on the machine of the run"),
 ]
 

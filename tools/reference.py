@@ -41,7 +41,7 @@ Row = dict[str, str]
 
 
 def write() -> None:
-    """Write the rows of all kept runs to the leaderboard's file."""
+    """Write the rows of all reference runs to the leaderboard's file."""
     found = rows(REFERENCE)
     with LEADERBOARD.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")

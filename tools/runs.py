@@ -1,4 +1,4 @@
-"""Measured runs: experiments of DVC, the working tree and kept runs, in one form."""
+"""Measured runs: experiments of DVC, the working tree and reference runs, in one form."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -67,7 +67,7 @@ class Found:
 
 
 def find_runs(*, experiments: bool = True, all_commits: bool = False) -> Found:
-    """Return the experiments, the commits they start from, the working tree and the kept runs.
+    """Return the experiments, the commits they start from, the working tree and the reference runs.
 
     A run that is no experiment is left out if it has the metrics of one before it.
 

@@ -29,9 +29,9 @@ SHOWN_IF_SORTED_BY = ("kernel_distance",)
 LEFT_OUT_FIRST = ("recall", "coverage", "text", "conformity", "adherence", "R-prec.")
 NOTE = """\
 M: parameters of the prior, millions. Frechet: distance to real pictures. Shares in %. min: minutes
-of training. ±: standard error. Ranks differ beyond two standard errors only. Nats compare only
-between runs of one tokenizer; <=: upper bound. real pictures: the same measures of real pictures
-via the tokenizer.
+of training. ±: standard error. Runs share a rank if they differ by at most two standard errors.
+Compare nats only between runs of one tokenizer; <=: upper bound. real pictures: the same measures
+for real pictures, encoded and decoded by the tokenizer.
 """
 
 Ranked = Sequence[tuple[Run, str]]

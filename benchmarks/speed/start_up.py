@@ -16,7 +16,7 @@ from benchmarks.speed.benchmark import Benchmark, Implementation, Size, installe
 from vqpriors.core.artifact import save_model, verify
 from vqpriors.core.hardware import Precision
 from vqpriors.core.params import Params
-from vqpriors.data.tokens import TokenSpec
+from vqpriors.data.token_spec import TokenSpec
 from vqpriors.priors.base.loading import build_prior, describe_prior
 from vqpriors.text.base.encoder import save_encoder
 from vqpriors.tokenizer.base.loading import build_tokenizer, describe_tokenizer, load_tokenizer

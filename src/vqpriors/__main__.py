@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from vqpriors.cli.abilities import abilities_of, read_abilities
 from vqpriors.cli.drawing import generate, open_picture
 from vqpriors.cli.options import build_parser
-from vqpriors.core.threads import wait_without_spinning
+from vqpriors.core.environment import prepare_environment
 
 _LOG = logging.getLogger("vqpriors")
 
-wait_without_spinning()  # before a command imports torch
+prepare_environment()  # before a command imports torch
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -29,6 +29,24 @@ def test_version_is_that_of_the_package(capsys):
     assert capsys.readouterr().out == f"vqpriors {vqpriors.__version__}\n"
 
 
+def test_bash_completes_commands_options_and_files(capsys, tmp_path):
+    with pytest.raises(SystemExit) as ended:
+        main(["--print-completion", "bash"])
+    assert ended.value.code == 0
+    (tmp_path / "completion").write_text(capsys.readouterr().out)
+    (tmp_path / "picture.png").touch()
+
+    def completed(*words):
+        code = f"source completion; COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; "
+        code += '_shtab_vqpriors; printf "%s\\n" "${COMPREPLY[@]}"'
+        done = subprocess.run(["bash", "-c", code], cwd=tmp_path, capture_output=True, text=True)
+        return done.stdout.split()
+
+    assert completed("vqpriors", "gen") == ["generate"]
+    assert completed("vqpriors", "generate", "--temp") == ["--temperature"]
+    assert completed("vqpriors", "caption", "pic") == ["picture.png"]
+
+
 @pytest.mark.parametrize(
     ("path", "name"),
     [

@@ -5,9 +5,44 @@ import pytest
 import torch
 
 from vqpriors.core import hardware
-from vqpriors.core.hardware import autocast, autocast_once, resolve_precision
+from vqpriors.core.hardware import autocast, autocast_once, best_device, resolve_precision
 
 CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("has", "chosen", "expected"),
+    [
+        ((), None, "cpu"),
+        (("cuda",), None, "cuda"),
+        (("mps",), None, "cpu"),  # only if it is chosen
+        (("mps",), "mps", "mps"),
+        (("cuda",), "cpu", "cpu"),
+        (("cuda",), "", "cuda"),
+    ],
+)
+def test_environment_chooses_the_device(monkeypatch, has, chosen, expected):
+    for name, module in (("cuda", torch.cuda), ("mps", torch.backends.mps)):
+        monkeypatch.setattr(module, "is_available", lambda name=name: name in has)
+    if chosen is None:
+        monkeypatch.delenv("VQPRIORS_DEVICE", raising=False)
+    else:
+        monkeypatch.setenv("VQPRIORS_DEVICE", chosen)
+    assert best_device().type == expected
+
+
+@pytest.mark.parametrize(
+    ("chosen", "problem"),
+    [
+        ("mps", "mps is not available on this machine; unset it"),
+        ("gpu", "must be cpu, cuda, mps, or unset, got 'gpu'"),
+    ],
+)
+def test_device_that_is_not_there_is_refused(monkeypatch, chosen, problem):
+    monkeypatch.setenv("VQPRIORS_DEVICE", chosen)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=f"^VQPRIORS_DEVICE: {problem}$"):
+        best_device()
 
 
 @pytest.mark.parametrize(("is_fast", "expected"), [(True, "bf16"), (False, "no")])

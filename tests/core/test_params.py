@@ -13,6 +13,7 @@ from vqpriors.core.params import Params, Section, Seed, Share, check
 from vqpriors.core.registry import kind_names, load_kind
 from vqpriors.inference.stage_sampler import SampleConfig
 from vqpriors.sources.base.preparing import DatasetConfig, DecodingConfig
+from vqpriors.tokenizer.base.discriminator import DiscriminatorConfig
 from vqpriors.training.config import RuntimeConfig, SharedTrainConfig, StageTrainConfig
 
 VALUES = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -39,6 +40,7 @@ def schemas():
     found = {
         "data.decoding": (DecodingConfig, []),
         "train": (SharedTrainConfig, []),
+        "tokenizer.discriminator": (DiscriminatorConfig, []),
         "tokenizer.train": (StageTrainConfig, []),
         "encode": (EncodeConfig, []),
         "judge.train": (StageTrainConfig, []),

@@ -10,7 +10,8 @@ import torch
 
 from vqpriors.core.artifact import new_folder
 from vqpriors.data.shards import write_split
-from vqpriors.data.tokens import TokenSpec, parse_tokens, read_tokens, token_table
+from vqpriors.data.token_spec import TokenSpec
+from vqpriors.data.tokens import parse_tokens, read_tokens, token_table
 
 SPEC = TokenSpec(rows=2, columns=3, codebook_size=60000, fingerprint="f" * 64)
 CODES = np.array([[0, 1, 2, 3, 4, 5], [59999, 32768, 40000, 7, 8, 9], [6, 6, 6, 6, 6, 6]])

@@ -190,12 +190,21 @@ def test_draw_shows_previews_and_the_seed(captioner):
     assert all("drawing ..." in earlier for earlier, _, _ in frames[:-1])
 
 
-@pytest.mark.parametrize("changes", [{}, {"temperature": 0, "guidance": 0, "steps": 1, "seed": 0}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"temperature": 2.5}, {"temperature": 0, "guidance": 0, "steps": 1, "seed": 0}],
+)
 def test_controls_become_the_arguments_of_a_call(captioner, changes):
     values = CONTROLS | changes
     _, settings = parse_settings(captioner, *values.values())
     names = ("steps", "temperature", "guidance", "seed")
     assert settings == {"num_samples": values["count"], **{name: values[name] for name in names}}
+
+
+def test_default_temperature_is_left_to_the_generator(captioner):
+    default = captioner.sampler.config.temperature
+    _, settings = parse_settings(captioner, *controls(temperature=default))
+    assert "temperature" not in settings  # it is another where the latent is used
 
 
 def test_new_seed_differs_each_time_and_is_shown(captioner):

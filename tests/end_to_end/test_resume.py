@@ -43,7 +43,7 @@ def trained(folder):
     """Return the outputs of training, without the numbers that depend on the machine."""
     files = [*folder.glob("data/prior/*"), *folder.glob("metrics/train_prior/plots/**/*.tsv")]
     summary = json.loads((folder / "metrics/train_prior/metrics.json").read_text())
-    for name in ("train_minutes", "examples_per_second", "peak_memory_gb"):
+    for name in ("train_minutes", "peak_memory_gb"):
         summary.pop(name)
     return {f.relative_to(folder).as_posix(): f.read_bytes() for f in files}, summary
 

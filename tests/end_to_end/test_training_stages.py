@@ -165,6 +165,20 @@ def test_best_weights_are_saved_as_the_model_and_the_last_beside_them(
         assert all(torch.equal(weights[key], value) for key, value in expected.items()), name
 
 
+def test_discriminator_is_not_saved_with_the_tokenizer(checkout, monkeypatch, states):
+    params = tiny_params()
+    phases = params["tokenizer"]["vqvae"]["phases"]
+    next(iter(phases.values()))["options"] = {"sharpen": True}
+    outcome = run_stage("train_tokenizer", declared_params("train_tokenizer", params), monkeypatch)
+    assert outcome.code == 0, outcome.lines
+    best, last = states
+    saved = load_file(checkout / "data/tokenizer/model.safetensors")
+    assert best.keys() - saved.keys() == {k for k in best if k.startswith("discriminator.")}
+    assert len(best) > len(saved)
+    assert load_file(checkout / "data/tokenizer/last.safetensors").keys() == last.keys()
+    load_tokenizer(checkout / "data/tokenizer", torch.device("cpu"))
+
+
 def metrics_of(checkout, stage):
     return json.loads((checkout / "metrics" / stage / "metrics.json").read_text())
 
@@ -192,5 +206,7 @@ def test_metrics_of_the_prior_are_those_of_its_best_weights(checkout, monkeypatc
         task.model.load_state_dict(weights)
         measured.append(task.callback(task.model.eval())["inpainting_psnr"])
     assert abs(measured[0] - measured[1]) > 0.01
-    found = metrics_of(checkout, "train_prior")["inpainting_psnr"]
-    assert found == pytest.approx(measured[0], abs=1e-4)
+    found = metrics_of(checkout, "train_prior")
+    assert found["inpainting_psnr"] == pytest.approx(measured[0], abs=1e-4)
+    names = {"parameters", "inpainting_psnr", "train_minutes", "peak_memory_gb"}
+    assert found.keys() - {"step"} == names  # not the last points of the curves

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from vqpriors.data.images import ImageSet
 from vqpriors.data.samples import Prompt
-from vqpriors.data.tokens import TokenSet, TokenSpec
+from vqpriors.data.token_spec import TokenSpec
+from vqpriors.data.tokens import TokenSet
 from vqpriors.evaluation.base.inputs import Inputs
 
 

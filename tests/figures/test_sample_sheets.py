@@ -7,7 +7,8 @@ import pytest
 from vqpriors.core.arrays import StringColumn
 from vqpriors.data.pixels import HIDDEN_GRAY
 from vqpriors.data.samples import SheetRow
-from vqpriors.data.tokens import TokenSet, TokenSpec
+from vqpriors.data.token_spec import TokenSpec
+from vqpriors.data.tokens import TokenSet
 from vqpriors.figures import sheets
 from vqpriors.figures.sample_sheets import draw_sheets
 

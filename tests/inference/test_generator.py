@@ -354,7 +354,7 @@ def test_command_line_redraws_and_captions(captioner, tmp_path, capsys):
     assert run_main(*given, out / "inpainted", *inpaint, "--prompt", "a red six") is None
     assert capsys.readouterr().err == (
         "warning: generate: mask: all of it is white, so the whole picture is redrawn; "
-        "paint the part to keep black\n"
+        "paint black what is to be kept\n"
     )
     Image.new("L", (SIZE // 2, SIZE), 255).save(mask)
     assert run_main(*given, out / "other", *inpaint) == (

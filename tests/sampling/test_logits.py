@@ -108,6 +108,17 @@ def test_draw_frequencies_equal_the_probabilities():
     assert torch.bincount(drawn, minlength=4).tolist() == [100, 0, 600, 300]
 
 
+@pytest.mark.parametrize("limit", [1, 21, 36])
+def test_draws_do_not_depend_on_the_rows_computed_at_a_time(limit, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(50, 7, generator=generator)
+    uniform = torch.rand(50, generator=generator, dtype=torch.float64)
+    together = draw(logits, uniform)
+    monkeypatch.setattr("vqpriors.sampling.base.logits.MAX_PROBABILITIES", limit)
+    assert torch.equal(draw(logits, uniform), together)
+    assert draw(logits[:0], uniform[:0]).shape == (0,)
+
+
 def test_codes_of_probability_0_are_never_drawn():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(300, 1000, generator=generator).float()

@@ -1,3 +1,6 @@
+import math
+from types import SimpleNamespace
+
 import pytest
 import torch
 from accelerate.state import AcceleratorState
@@ -8,6 +11,7 @@ from torch.testing import assert_close
 from tests.tiny import RUNTIME, phase, runtime_config, train_config
 from tests.training.test_resume import tokenizer_run
 from vqpriors.training import checkpoint as checkpoints
+from vqpriors.training.gradients import FiniteCheck
 from vqpriors.training.loop import train
 
 
@@ -330,6 +334,15 @@ def test_loss_or_gradient_that_is_not_finite_stops_before_the_update(tmp_path, v
     assert all(torch.isfinite(value).all() for value in saved.states["averaged"].values())
 
 
+def test_on_a_gpu_steps_are_checked_together_and_the_first_bad_one_is_named():
+    check = FiniteCheck(SimpleNamespace(scaler=None, device=torch.device("cuda")))
+    for step, value in enumerate((1.0, math.nan, math.inf)):
+        check.add({"size": torch.tensor(2.0), "total": torch.tensor(value)}, step=step, lr=0.1)
+    with pytest.raises(ValueError, match=r"^step 1: total not finite at learning rate 0\.1; "):
+        check.require()
+    check.require()  # all were checked
+
+
 @pytest.mark.parametrize("split", ["training", "validation"])
 def test_empty_split_is_refused(tmp_path, split):
     with pytest.raises(ValueError, match="0 examples"):
@@ -528,6 +541,27 @@ def test_checkpoints_are_saved_by_steps_or_seconds(tmp_path, monkeypatch):
     assert steps_saved(tmp_path / "a", monkeypatch, **rare) == [10]  # at the end of the phase
     by_steps = steps_saved(tmp_path / "b", monkeypatch, checkpoint_steps=3, **rare)
     assert by_steps == [3, 6, 9, 10]
+
+
+def test_checkpoints_take_at_most_a_fiftieth_of_the_time(tmp_path, monkeypatch):
+    now, saved, save = [0.0], [], checkpoints.save
+    monkeypatch.setattr("vqpriors.training.checkpointing.time.monotonic", lambda: now[0])
+
+    def slow_save(folder, checkpoint):
+        save(folder, checkpoint)
+        saved.append(checkpoint.progress.step)
+        now[0] += 2  # seconds
+
+    class Slow(Numbers):
+        def batch(self, rows, generator, *, part=slice(None)):
+            now[0] += generator is not None  # a second a training step
+            return super().batch(rows, generator, part=part)
+
+    monkeypatch.setattr(checkpoints, "save", slow_save)
+    training, settings = Slow(*map(float, range(8))), {"log_steps": 1, "checkpoint_seconds": 5.0}
+    trained = run(tmp_path, Slope(), phase(epochs=120), training=training, **settings)
+    assert saved == [5, 105, 205, 240]  # then 100 steps of a second; at the end of the phase
+    assert trained.progress.seconds == 240 + 3 * 2
 
 
 def test_resume_can_be_required_or_off(tmp_path):

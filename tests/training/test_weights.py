@@ -14,5 +14,5 @@ from vqpriors.training.weights import ema_update
 )
 def test_moving_average_forgets_its_start_faster_at_first(count, expected):
     averaged, current = [torch.tensor([2.0])], [torch.tensor([10.0])]
-    ema_update(0.9)(averaged, current, torch.tensor(count))
+    ema_update(0.9, lambda: count)(averaged, current, torch.tensor(-1))
     assert_close(averaged[0], torch.tensor([expected]))

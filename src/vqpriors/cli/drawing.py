@@ -90,7 +90,7 @@ def _tell_of_whole_mask(mask: "Image.Image") -> None:
         raise ValueError(f"mask: {error}") from None
     if is_whole:
         problem = "mask: all of it is white, so the whole picture is redrawn"
-        _LOG.warning("%s; paint the part to keep black", problem)
+        _LOG.warning("%s; paint black what is to be kept", problem)
 
 
 def _read_prompts(options: argparse.Namespace) -> list[str]:
@@ -151,9 +151,10 @@ def _records(
     generator: "Generator", options: argparse.Namespace, prompts: list[str]
 ) -> list[dict[str, Any]]:
     """Describe each picture by all that it depends on; no time, so that files are reproducible."""
-    defaults = generator.sampler.config.model_dump() | {
+    defaults = {
         "steps": generator.defaults.steps,
         "guidance": generator.defaults.guidance,
+        "temperature": generator.temperature_for(options.steps),
     }
     used = {
         name: defaults[name] if getattr(options, name) is None else getattr(options, name)

@@ -25,10 +25,37 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+class _Completion(argparse.Action):
+    """Print a script with which a shell completes the commands, options and files."""
+
+    def __call__(self, parser: argparse.ArgumentParser, _: Any, shell: Any, *__: Any) -> None:
+        import shtab
+
+        parser.prog = "vqpriors"
+        for command in (parser, *_commands_of(parser)):
+            for action in command._actions:
+                if action.type is Path:
+                    setattr(action, "complete", shtab.FILE)  # noqa: B010 not an attribute of Action
+        print(shtab.complete(parser, shell=shell))
+        parser.exit()
+
+
+def _commands_of(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    choices = (each.choices for each in parser._actions if each.dest == "command")
+    return [command for found in choices if isinstance(found, dict) for command in found.values()]
+
+
 def build_parser(description: str) -> argparse.ArgumentParser:
     """Build the parser; its options have the command's name as `command`."""
     parser = argparse.ArgumentParser(prog=program_name(sys.argv[0]), description=description)
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    parser.add_argument(
+        "--print-completion",
+        action=_Completion,
+        choices=("bash", "zsh", "tcsh"),
+        help="print a completion script for a shell and exit; in bash: "
+        'eval "$(vqpriors --print-completion bash)"',
+    )
     _add_common(parser, log_level="warning", debug=False)
     commands = parser.add_subparsers(dest="command", required=True)
     _add_generate(commands)
@@ -78,8 +105,10 @@ def _add_generate(commands: "Commands") -> None:
         type=Path,
         nargs=2,
         metavar=("PICTURE", "MASK"),
-        help="redraw the white part of a mask and keep the black part; of a mask with transparent "
-        "parts, redraw paint of one colour, or what was erased (masked priors only: cftn, cftn2)",
+        help="redraw the white part of the mask and keep the black part; in a mask with "
+        "transparent parts, paint of one colour other than black is redrawn, otherwise the "
+        "transparent part "
+        "(masked priors only: cftn, cftn2)",
     )
     draw.add_argument(
         "--no-paste",
@@ -126,7 +155,9 @@ def _add_generate(commands: "Commands") -> None:
 
 def _add_caption(commands: "Commands") -> None:
     caption = commands.add_parser("caption", help="caption pictures (the prior cftn2 only)")
-    caption.add_argument("pictures", type=Path, nargs="+", help="PNG, JPEG or WebP files")
+    caption.add_argument(
+        "pictures", type=Path, nargs="+", help="picture files, such as PNG, JPEG or WebP"
+    )
     caption.add_argument(
         "--seed", type=int, default=0, metavar="N", help="random seed (default: 0)"
     )

@@ -1,5 +1,6 @@
 """The device, the processes of a run, peak memory and mixed precision."""
 
+import os
 import resource
 import sys
 import threading
@@ -14,12 +15,32 @@ if TYPE_CHECKING:
     from accelerate import PartialState
 
 Precision = Literal["auto", "no", "bf16", "fp16"]
+DEVICE = "VQPRIORS_DEVICE"
+_DEVICES = ("cpu", "cuda", "mps")
 _CASTING = threading.RLock()
 
 
 def best_device() -> torch.device:
-    """Return the first GPU, or the CPU if there is none."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Return the first CUDA GPU, or the CPU if there is none.
+
+    The environment variable VQPRIORS_DEVICE chooses another: cpu, cuda or mps. Apple's GPU, mps,
+    is used only if it is chosen, since it has not been tried.
+
+    Raises:
+        ValueError: If the variable names a device that this machine lacks.
+    """
+    chosen = os.environ.get(DEVICE, "")
+    if chosen not in ("", *_DEVICES):
+        raise ValueError(f"{DEVICE}: must be {', '.join(_DEVICES)}, or unset, got {chosen!r}")
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(chosen, True):
+        raise ValueError(f"{DEVICE}: {chosen} is not available on this machine; unset it")
+    return torch.device(chosen or ("cuda" if available["cuda"] else "cpu"))
+
+
+def widest_float(device: torch.device) -> torch.dtype:
+    """Return the most precise floating-point type of a device: Apple's GPU has no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def processes() -> "PartialState":

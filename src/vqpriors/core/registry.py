@@ -1,9 +1,9 @@
 """Registry of kinds by module name, as in big_vision.
 
-A kind is a prior, tokenizer, quantizer, text encoder, source or sampler: a module or folder in the
-package of such kinds that exports `Config` and `build`. It has the name of its file, so a new kind
-is a new file and a section of params.yaml, and there is no list to edit. The `base` folder of each
-package states what else its kinds export.
+A kind is a prior, sampler, tokenizer, quantizer, text encoder, judge or source: a module or folder
+in the package of such kinds that exports `Config` and `build`. It has the name of its file, so a
+new kind is a new file and a section of params.yaml, and there is no list to edit. The `base` folder
+of each package states what else its kinds export.
 """
 
 import pkgutil

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 
 from vqpriors.core.artifact import new_folder, verify
 from vqpriors.data.images import decode_pixels, encode_png
-from vqpriors.data.tokens import TokenSet, TokenSpec, parse_tokens, token_table
+from vqpriors.data.token_spec import TokenSpec
+from vqpriors.data.tokens import TokenSet, parse_tokens, token_table
 
 TABLE, CAPTIONS, COMPARISONS = "samples.parquet", "captions.parquet", "steps.parquet"
 SHEETS = "sheets.parquet"

@@ -13,38 +13,12 @@ import pyarrow.compute as pc
 from vqpriors.core.arrays import StringColumn, zeros
 from vqpriors.core.artifact import verify
 from vqpriors.data.shards import count_rows, read_batches, read_schema, shard_paths
+from vqpriors.data.token_spec import TokenSpec
 
 METADATA_KEY = b"vqpriors"
 _ALL_CAPTIONS = "all_captions"  # optional column
 ROWS_AT_A_TIME = 16384
 _FIX = "encode the images again with `dvc repro encode`"
-
-
-@dataclass(frozen=True)
-class TokenSpec:
-    """Grid and codebook of codes.
-
-    Attributes:
-        rows: Rows of the code grid.
-        columns: Columns of the code grid.
-        codebook_size: Number of codes K; codes are 0 to K - 1.
-        fingerprint: Fingerprint of the tokenizer that encoded them; 64 hex digits.
-    """
-
-    rows: int
-    columns: int
-    codebook_size: int
-    fingerprint: str
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of the code grid."""
-        return self.rows, self.columns
-
-    @property
-    def length(self) -> int:
-        """Number of tokens N of a picture, in raster order."""
-        return self.rows * self.columns
 
 
 @dataclass(frozen=True)

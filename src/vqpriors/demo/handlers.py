@@ -137,14 +137,16 @@ def parse_settings(
         seed: The seed; ignored if `is_new_seed`.
         is_new_seed: Whether to draw a new seed.
         steps: Decoding steps; ignored if the sampler has no choice.
-        temperature: See `Generator.__call__`.
+        temperature: See `Generator.__call__`; the slider's default stands for none.
         guidance: See `Generator.__call__`.
         order: One of `decoding_orders`; ignored if there are none.
 
     Raises:
         ValueError: If a value is missing, or the order is unknown.
     """
-    settings: dict[str, Any] = {"temperature": temperature, "guidance": guidance}
+    settings: dict[str, Any] = {"guidance": guidance}
+    if temperature != generator.sampler.config.temperature:  # the default depends on the steps
+        settings["temperature"] = temperature
     settings["num_samples"] = _integer("Pictures", count)
     settings["seed"] = secrets.randbelow(2**31) if is_new_seed else _integer("Seed", seed)
     if generator.has_steps:
@@ -160,7 +162,8 @@ def parse_settings(
 
 def describe(generator: Generator, prompt: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the pictures of a call depend on, for the text chunks of their files."""
-    used = {key: value for key, value in settings.items() if key != "num_samples"}
+    used = {"temperature": generator.temperature_for(settings.get("steps")), **settings}
+    used.pop("num_samples", None)
     if order := getattr(generator.sampler.config, "order", None):
         used["order"] = order
     model = {"prior": generator.arch, "model": generator.fingerprint}

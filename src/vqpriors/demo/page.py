@@ -14,7 +14,7 @@ from vqpriors.inference.generator import Generator
 from vqpriors.inference.limits import EXAMPLE_PROMPT
 
 TITLE = "vqpriors"
-SUBTITLE = "Draw pictures from prompts, code by code; redraw parts of them, or caption them."
+SUBTITLE = "Draw pictures from prompts, redraw parts of them, or caption them."
 NUM_PICTURES, MAX_PICTURES, NUM_EXAMPLES = 8, 16, 6
 USED_SETTINGS = ((True, True), (True, True), (False, True), (False, False))  # of drawing, seed
 MAX_WAITING, UPLOAD_SECONDS = 16, 3600
@@ -55,7 +55,7 @@ class _Layout:
             render=False,
         )
         self.name = gr.Dropdown(
-            list(generators), value=first, label="Prior", visible=len(generators) > 1, render=False
+            list(generators), value=first, label="Model", visible=len(generators) > 1, render=False
         )
         self.seed = gr.Number(0, precision=0, label="Seed", render=False)
         self.controls = [
@@ -217,7 +217,7 @@ class _Layout:
     def _random_test_picture(self, name: str) -> Any:
         pictures, _ = self.test_data[name]
         if not pictures:
-            gr.Warning("This prior has no test pictures: upload one.")
+            gr.Warning("This model comes without test pictures: upload one.")
             return gr.skip()
         return upscale(secrets.choice(pictures), CANVAS)
 

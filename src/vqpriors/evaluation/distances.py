@@ -2,7 +2,8 @@
 
 Any network can provide the features. The pipeline takes the judge's, which is trained on the same
 data set, instead of an ImageNet network's. Distances from different networks, or from different
-numbers of pictures, cannot be compared; nor does 0 mean much: see the distance of real pictures.
+numbers of pictures, cannot be compared. A distance of 0 is not the goal: compare with the distance
+of real pictures.
 """
 
 from collections.abc import Sequence

@@ -74,10 +74,10 @@ def likelihood(
         # Stratified: a picture's samples are evenly spaced in the number of masked codes, which
         # causes most of the variance.
         noise[:, :, 0] = (noise[0, :, 0] + torch.arange(num_estimates)[:, None] / num_estimates) % 1
-        nats = torch.stack([prior.nats(batch, text, n.to(device)).double() for n in noise])
-        means.append(nats.mean(0).cpu())
+        nats = torch.stack([prior.nats(batch, text, n.to(device)).cpu().double() for n in noise])
+        means.append(nats.mean(0))
         if num_estimates > 1:
-            variances.append(nats.var(0).cpu() / num_estimates)
+            variances.append(nats.var(0) / num_estimates)
     variance = torch.cat(variances).numpy() if variances else None
     return Likelihood(torch.cat(means).numpy(), variance)
 

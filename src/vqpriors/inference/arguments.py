@@ -17,7 +17,7 @@ from vqpriors.data.decoding import BadImageError, decode
 from vqpriors.inference.limits import MAX_PIXELS
 
 Given = Image.Image | str | Path
-"""A picture, or the path of a PNG, JPEG or WebP file."""
+"""A picture, or the path of a picture file, such as PNG, JPEG or WebP."""
 
 P = ParamSpec("P")
 R = TypeVar("R")

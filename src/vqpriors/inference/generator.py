@@ -31,8 +31,8 @@ from vqpriors.tokenizer.base.coding import decode_codes, encode_pixels
 class Generator(TrainedModel):
     """A trained model that draws pictures from prompts, redraws parts of them and captions them.
 
-    Wherever a method takes a picture, it also takes the path of a PNG, JPEG or WebP file.
-    Its attributes are those of `TrainedModel`.
+    Wherever a method takes a picture, it also takes the path of a picture file, such as PNG, JPEG
+    or WebP. Its attributes are those of `TrainedModel`.
     """
 
     @classmethod
@@ -252,7 +252,9 @@ class Generator(TrainedModel):
         """
         if options.steps is not None and not self.has_steps:
             raise ValueError("steps: this prior draws one code after another; leave it out")
-        changes = {} if options.temperature is None else {"temperature": options.temperature}
+        changes = {}
+        if options.temperature is not None:
+            changes = dict.fromkeys(self.sampler.module.TEMPERATURES, options.temperature)
         return sample_codes(
             self.prior,
             self.sampler.module.build(self.sampler.changed(changes)),

@@ -10,7 +10,7 @@ import torch
 
 from vqpriors.core.artifact import MANIFEST, verify
 from vqpriors.data.decoding import ImageConfig
-from vqpriors.data.tokens import TokenSpec
+from vqpriors.data.token_spec import TokenSpec
 from vqpriors.inference.bundle import CHECKOUT_FILES, PARTS, SETTINGS, local_folder
 from vqpriors.priors.base.loading import load_prior
 from vqpriors.text.base.encoder import TextEncoder, load_encoder

@@ -11,7 +11,7 @@ import torch
 
 from vqpriors.core.params import Kind
 from vqpriors.data.decoding import ImageConfig
-from vqpriors.data.tokens import TokenSpec
+from vqpriors.data.token_spec import TokenSpec
 from vqpriors.inference.arguments import public, to_device
 from vqpriors.inference.settings import SamplingDefaults
 from vqpriors.text.base.encoder import TextEncoder
@@ -99,6 +99,11 @@ class TrainedModel:
     def has_steps(self) -> bool:
         """Whether the number of decoding steps can be chosen."""
         return self.sampler.module.HAS_STEPS
+
+    def temperature_for(self, steps: int | None = None) -> float:
+        """Return the default temperature of a call with so many steps (default: params.yaml)."""
+        sampler = self.sampler.module.build(self.sampler.config)
+        return sampler.temperature_for(self.prior, steps or self.defaults.steps)
 
     @property
     def reads_text(self) -> bool:

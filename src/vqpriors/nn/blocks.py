@@ -4,12 +4,16 @@ Reference:
     Shazeer 2020, GLU Variants Improve Transformer, arXiv:2002.05202.
 """
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqpriors.nn.attention import Context, CrossAttention, KeyValueCache, SelfAttention
 from vqpriors.nn.norm import RMSNorm
 from vqpriors.nn.residual import ResidualLinear
+
+Product = Callable[[Tensor], Tensor]
 
 
 class Head(nn.Linear):
@@ -34,8 +38,13 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., D) to (..., D)."""
-        gate, up = self.gate_up(x).chunk(2, dim=-1)
-        return self.dropout(self.down(F.silu(gate) * up))
+        return self.dropout(swiglu(x, self.gate_up, self.down))
+
+
+def swiglu(x: Tensor, gate_up: Product, down: Product) -> Tensor:
+    """Map (..., D) to (..., D) by two products; see `SwiGLU`."""
+    gate, up = gate_up(x).chunk(2, dim=-1)
+    return down(F.silu(gate) * up)
 
 
 class Block(nn.Module):

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 EPSILON = 1e-6
-_EPSILON = torch.tensor(EPSILON, dtype=torch.float64)  # adding a 0-d tensor is faster than a float
+# Adding a 0-d tensor is faster than adding a float, if it needs no conversion.
+_EPSILONS = {dtype: torch.tensor(EPSILON, dtype=dtype) for dtype in (torch.float32, torch.float64)}
 
 
 class RMSNorm(nn.Module):
@@ -31,7 +32,7 @@ class RMSNorm(nn.Module):
         if x.device.type == "cpu" and torch.is_grad_enabled():
             return _PlainRMSNorm.apply(x, self.weight)  # pyright: ignore[reportReturnType]
         if x.device.type == "cpu":
-            return (x * _scale(x)).mul_(self.weight.to(x.dtype))
+            return (x * rms_scale(x)).mul_(self.weight.to(x.dtype))
         # From torch 2.13 on, autocast on CUDA would return float32, but attention requires keys in
         # the dtype of the values, bfloat16. The kernel computes in float32 in any case.
         with torch.autocast(x.device.type, enabled=False):
@@ -43,7 +44,7 @@ class _PlainRMSNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        scale = _scale(x)
+        scale = rms_scale(x)
         unit = x * scale
         ctx.save_for_backward(unit, scale, weight)
         return unit * weight.to(x.dtype)
@@ -60,9 +61,11 @@ class _PlainRMSNorm(torch.autograd.Function):
         return for_x, for_weight
 
 
-def _scale(x: Tensor) -> Tensor:
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=_accumulator(x))
-    return torch.addcmul(_EPSILON, norm, norm, value=1 / x.shape[-1]).rsqrt_().to(x.dtype)
+def rms_scale(x: Tensor) -> Tensor:
+    """Return one over the root mean square of the last dimension, (..., 1), in the dtype of `x`."""
+    dtype = _accumulator(x)
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=dtype)
+    return torch.addcmul(_EPSILONS[dtype], norm, norm, value=1 / x.shape[-1]).rsqrt_().to(x.dtype)
 
 
 def _accumulator(x: Tensor) -> torch.dtype:

@@ -74,6 +74,7 @@ class VectorQuantizerEMA(nn.Module):
         self.register_buffer("cluster_size", torch.ones(num_codes))
         self.register_buffer("cluster_sum", torch.zeros(num_codes, dim))
         self.register_buffer("is_initialised", torch.tensor(False))
+        self._is_ready = False  # known to be initialised, without waiting for the device
         self._seen: list[tuple[Tensor, Tensor]] = []  # vectors and codes since the last update
 
     def forward(self, vectors: Tensor) -> Quantized:
@@ -105,7 +106,8 @@ class VectorQuantizerEMA(nn.Module):
     @torch.no_grad()
     def initialise(self, vectors: Tensor) -> None:
         """Initialise the codebook by k-means of (M, D) vectors, unless it is initialised."""
-        if self.is_initialised:
+        if self._is_ready or self.is_initialised:
+            self._is_ready = True
             return
         with torch.autocast(vectors.device.type, enabled=False):
             gathered = gather_rows(self._normalise(vectors.float()))
@@ -164,7 +166,9 @@ def cluster_statistics(vectors: Tensor, codes: Tensor, num_codes: int) -> tuple[
         (K,) float counts and (K, D) float sums.
     """
     total = vectors.new_zeros(num_codes, vectors.shape[1]).index_add_(0, codes, vectors)
-    return torch.bincount(codes, minlength=num_codes).to(vectors.dtype), total
+    # `bincount` would wait for a GPU.
+    count = vectors.new_zeros(num_codes).index_add_(0, codes, vectors.new_ones(len(codes)))
+    return count, total
 
 
 def kmeans(vectors: Tensor, num_codes: int, *, num_iters: int) -> Tensor:

@@ -26,6 +26,7 @@ from vqpriors.sampling.base.sampler import (
 
 PRIMITIVE, IS_DEFAULT = "stepwise", True
 HAS_STEPS = False
+TEMPERATURES = ("temperature",)
 EDITS = ("completion",)
 
 
@@ -78,6 +79,10 @@ class Autoregressive:
             callback(codes, mask)
         require_codes(codes, prior.begin)
         return codes
+
+    def temperature_for(self, prior: StepwisePrior, steps: int) -> float:
+        """Return the temperature, which is the same for all."""
+        return self.temperature
 
     def _draw(self, logits: Tensor, uniform: Tensor) -> Tensor:
         if self.temperature < MIN_TEMPERATURE:

@@ -6,7 +6,7 @@ References:
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from vqpriors.core.params import Section
 from vqpriors.core.phases import Phase
+from vqpriors.tokenizer.base.discriminator import PatchDiscriminator, sharpening_losses
 from vqpriors.tokenizer.base.quantizer import Quantizer
 
 
@@ -114,7 +115,11 @@ class VQVAE(nn.Module):
         columns: Columns of the code grid.
         num_codes: Codebook size K.
         is_quantizing: False while the autoencoder is pretrained without the quantizer.
+        is_sharpening: Whether the losses include those of the discriminator.
+        discriminator: For training; None without a phase that sharpens.
     """
+
+    discriminator: PatchDiscriminator | None
 
     def __init__(
         self,
@@ -141,7 +146,8 @@ class VQVAE(nn.Module):
             )
         self.rows = self.columns = image_size // stride
         self.mse_weight, self.l1_weight = mse_weight, l1_weight
-        self.num_codes, self.is_quantizing = quantizer.num_codes, True
+        self.num_codes, self.channels = quantizer.num_codes, channels
+        self.is_quantizing, self.is_sharpening, self.discriminator = True, False, None
         sizes = {"channels": channels, "width": width, "num_downsamples": stride.bit_length() - 1}
         sizes |= {"blocks": residual_blocks, "residual_width": residual_width}
         self.encoder = Encoder(**sizes, dim=quantizer.dim)
@@ -149,13 +155,36 @@ class VQVAE(nn.Module):
         self.decoder = Decoder(**sizes, dim=quantizer.dim)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
-    def begin_phase(self, *, quantize: bool = True) -> None:
+    def add_discriminator(self, *, width: int) -> None:
+        """Add a discriminator, for phases that sharpen.
+
+        Args:
+            width: Channels of its first layer.
+        """
+        discriminator = PatchDiscriminator(channels=self.channels, width=width)
+        self.discriminator = discriminator.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    @property
+    def keeps_last(self) -> bool:
+        """Whether training keeps the last weights instead of the best.
+
+        With a discriminator, the losses do not show which epoch is best.
+        """
+        return self.is_sharpening
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Submodules that no loss of the current phase uses."""
+        return () if self.is_sharpening or self.discriminator is None else ("discriminator",)
+
+    def begin_phase(self, *, quantize: bool = True, sharpen: bool = False) -> None:
         """Begin a phase of training.
 
         Args:
             quantize: False trains the autoencoder with vectors that are bounded, not quantized.
+            sharpen: Train the decoder with a discriminator, for sharper pictures.
         """
-        self.is_quantizing = quantize
+        self.is_quantizing, self.is_sharpening = quantize, sharpen
 
     @torch.no_grad()
     def begin_update(self, parts: Sequence[dict[str, Tensor]]) -> None:
@@ -167,24 +196,34 @@ class VQVAE(nn.Module):
             quantizer.initialise(torch.cat(rows))
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the reconstruction loss and, if `is_quantizing`, the losses of the quantizer.
+        """Return the reconstruction loss and those of the quantizer and of the discriminator.
 
         Args:
             batch: "images": (B, C, H, W) float in -1..1.
 
         Returns:
-            "reconstruction": weighted sum of mean squared and mean absolute error; the losses of
-            the quantizer by their names.
+            "reconstruction": weighted sum of mean squared and mean absolute error; if
+            `is_quantizing`, the losses of the quantizer by their names; if `is_sharpening`, those
+            of `sharpening_losses`.
         """
         images = batch["images"]
         vectors = self._encode(images)
-        if not self.is_quantizing:
-            bounded = self.quantizer.bound(_to_rows(vectors))
-            restored = self.decoder(_to_grid(bounded, vectors))
-            return {"reconstruction": self._distance(restored, images)}
-        quantized = self.quantizer(_to_rows(vectors))
-        restored = self.decoder(_to_grid(quantized.vectors, vectors))
-        return {"reconstruction": self._distance(restored, images), **quantized.losses}
+        if self.is_quantizing:
+            quantized = self.quantizer(_to_rows(vectors))
+            rows, losses = quantized.vectors, quantized.losses
+        else:
+            rows, losses = self.quantizer.bound(_to_rows(vectors)), {}
+        restored = self.decoder(_to_grid(rows, vectors))
+        losses = {"reconstruction": self._distance(restored, images), **losses}
+        if not self.is_sharpening or self.discriminator is None:
+            return losses
+        return losses | sharpening_losses(
+            self.discriminator,
+            images.contiguous(memory_format=torch.channels_last),
+            restored,
+            reconstruction=losses["reconstruction"],
+            last_weight=cast(nn.ConvTranspose2d, self.decoder.up[-1]).weight,
+        )
 
     def encode(self, images: Tensor) -> Tensor:
         """Return the codes, (B, N) int64, of (B, C, H, W) float images in -1..1."""

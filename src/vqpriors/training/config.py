@@ -58,7 +58,8 @@ class RuntimeConfig(Section):
 
     Attributes:
         checkpoint_steps: Steps between checkpoints; 0 for none by steps.
-        checkpoint_seconds: Seconds between checkpoints.
+        checkpoint_seconds: Seconds between checkpoints, more if saving takes over 2% of them; 0
+            saves one at every log.
         resume: Whether to resume from a checkpoint: "auto" where there is one, "required", "never".
         tracking: The trackers that are on.
     """

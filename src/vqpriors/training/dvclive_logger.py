@@ -7,7 +7,7 @@ from dvclive import Live  # pyright: ignore[reportPrivateImportUsage]
 
 
 class DVCLiveLogger:
-    """A logger to `folder`: a TSV for each name, the last values in metrics.json."""
+    """A logger to `folder`: a TSV for each name, a summary in metrics.json."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -21,7 +21,12 @@ class DVCLiveLogger:
             self._live.log_metric(name, value)
 
     def close(self, summary: Mapping[str, float]) -> None:
-        """Write metrics.json with the last points and the values of `summary`."""
+        """Write `summary` and the last step to metrics.json.
+
+        Not the last points of the curves, as DVCLive would: `dvc exp show` lists all of
+        metrics.json, and the weights that are kept may be those of an earlier step.
+        """
+        self._live.summary.clear()
         for name, value in summary.items():
             self._live.log_metric(name, value, plot=False)
         self._live.make_summary()

@@ -120,17 +120,41 @@ def end_update(model: nn.Module) -> None:
             method()
 
 
-def require_finite(
-    values: Mapping[str, Tensor], *, step: int, lr: float, accelerator: Accelerator
-) -> None:
-    """Raise a ValueError if a loss or the gradient norm is not finite."""
-    # Gradients scaled for fp16 may overflow: the scaler then skips the step.
-    is_scaled = accelerator.scaler is not None
-    checked = {k: v for k, v in values.items() if not (is_scaled and k == "gradient_norm")}
-    if torch.isfinite(torch.stack([v.detach().float() for v in checked.values()])).all():
-        return
-    bad = [name for name, value in checked.items() if not torch.isfinite(value)]
-    raise ValueError(
-        f"step {step}: {', '.join(bad)} not finite at learning rate {lr:.3g}; "
-        "lower the phase's lr or train.clip_norm, or set train.precision to 'no'"
-    )
+class FiniteCheck:
+    """Checks that losses and gradient norms are finite.
+
+    On a CPU each step is checked before its update. A GPU would have to be waited for, so there the
+    steps are checked together, when `require` is called.
+    """
+
+    def __init__(self, accelerator: Accelerator):
+        self.is_scaled = accelerator.scaler is not None
+        self.waits = accelerator.device.type != "cpu"
+        self._added: list[tuple[int, float, list[str], Tensor]] = []
+
+    def add(self, values: Mapping[str, Tensor], *, step: int, lr: float) -> None:
+        """Add a step's losses and gradient norm.
+
+        Raises:
+            ValueError: As `require`, on a CPU.
+        """
+        # Gradients scaled for fp16 may overflow: the scaler then skips the step.
+        checked = {k: v for k, v in values.items() if not (self.is_scaled and k == "gradient_norm")}
+        joined = torch.stack([v.detach().float() for v in checked.values()])
+        self._added.append((step, lr, list(checked), joined))
+        if not self.waits:
+            self.require()
+
+    def require(self) -> None:
+        """Raise a ValueError that names the first added step with a value that is not finite."""
+        added, self._added = self._added, []
+        if not added or all(torch.cat([joined.isfinite() for *_, joined in added]).tolist()):
+            return
+        for step, lr, names, joined in added:
+            is_finite = joined.isfinite().tolist()
+            if not all(is_finite):
+                bad = [name for name, ok in zip(names, is_finite, strict=True) if not ok]
+                raise ValueError(
+                    f"step {step}: {', '.join(bad)} not finite at learning rate {lr:.3g}; "
+                    "lower the phase's lr or train.clip_norm, or set train.precision to 'no'"
+                )

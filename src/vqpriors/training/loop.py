@@ -97,11 +97,9 @@ def train(
                     bar.advance(values)
                     if values:
                         run.log(values, log)
-                        checkpointer.save_if_due()
-                        checkpointer.stop_if_asked(interruption)
+                        checkpointer.save_or_stop(interruption)
                 run.end_epoch(validation, phase, log, callback)
-                checkpointer.save_if_due()
-                checkpointer.stop_if_asked(interruption)
+                checkpointer.save_or_stop(interruption)
             bar.close()
             run.end_phase()
             checkpointer.save()

@@ -10,13 +10,15 @@ from torch import nn
 def set_train_mode(model: nn.Module, frozen: Sequence[str]) -> None:
     """Put a model in training mode and its frozen submodules in evaluation mode.
 
-    A frozen codebook without gradients would otherwise still follow its moving averages.
+    A frozen codebook without gradients would otherwise still follow its moving averages. Submodules
+    that the model names as `idle` are frozen, too: DDP requires a gradient of all others.
 
     Raises:
         ValueError: If the model has no such submodule.
     """
     model.train()
     submodules = dict(model.named_modules())
+    frozen = (*frozen, *getattr(model, "idle", ()))
     for name in frozen:
         if name not in submodules:
             raise ValueError(

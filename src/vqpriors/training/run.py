@@ -16,7 +16,7 @@ from vqpriors.training.batch_size import choose_batch_size, require_full_parts
 from vqpriors.training.checkpoint import Checkpoint, Progress, StateDict
 from vqpriors.training.config import TrainConfig
 from vqpriors.training.examples import Examples, to_device
-from vqpriors.training.gradients import accumulate_gradients, end_update, require_finite
+from vqpriors.training.gradients import FiniteCheck, accumulate_gradients, end_update
 from vqpriors.training.losses import Objective, extra_metrics, weighted_sum
 from vqpriors.training.lr_schedule import lr_factor
 from vqpriors.training.means import RunningMeans
@@ -58,7 +58,7 @@ class TrainingRun:
         self.weights = make_weights(model, config=config, accelerator=self.accelerator)
         self.model, self.averaged = self.weights.model, self.weights.averaged
         self.progress, self.best = Progress(), StateDict()
-        self.means = RunningMeans(self.accelerator)
+        self.means, self.finite = RunningMeans(self.accelerator), FiniteCheck(self.accelerator)
         self.optimizer_state: dict[str, Any] = {}
 
     @property
@@ -160,7 +160,8 @@ class TrainingRun:
         """Make one update; every `log_steps` updates, return the means of losses and metrics.
 
         Raises:
-            ValueError: If the loss or its gradient is not finite; nothing is updated then.
+            ValueError: If the loss or its gradient is not finite; on a CPU nothing is updated then,
+                on a GPU the error comes with the next means, before they can be saved.
         """
         self._set_step(phase)
         lr = self._set_learning_rate(phase)
@@ -176,11 +177,8 @@ class TrainingRun:
         assert norm is not None
         norm = sharding.full_tensor(norm)
         losses = {k: v for k, v in means.items() if k not in extra_metrics(self.model)}
-        require_finite(
-            {**losses, "total": total, "gradient_norm": norm},
-            step=self.progress.step,
-            lr=lr,
-            accelerator=self.accelerator,
+        self.finite.add(
+            {**losses, "total": total, "gradient_norm": norm}, step=self.progress.step, lr=lr
         )
         end_update(self.model)
         self.optimizer.step()
@@ -192,6 +190,7 @@ class TrainingRun:
         is_last = self.progress.batch >= self.steps_per_epoch
         if self.progress.batch % self.config.shared.log_steps and not is_last:
             return {}
+        self.finite.require()
         return {**self.means.take(), "learning_rate": lr}
 
     def _set_step(self, phase: Phase) -> None:
@@ -239,7 +238,7 @@ class TrainingRun:
     def end_epoch(
         self, validation: Examples, phase: Phase, log: Log, callback: EpochCallback | None = None
     ) -> None:
-        """Validate the averaged weights and keep the best."""
+        """Validate the averaged weights and keep the best, or the last if the model says so."""
         self.progress.epoch, self.progress.batch = self.progress.epoch + 1, 0
         values = self.validate(validation, phase)
         if callback is not None:
@@ -247,7 +246,8 @@ class TrainingRun:
         self.log(values, log, group="validation")
         # NaN counts as infinite, so that any finite loss is better.
         loss = values["loss"] if math.isfinite(values["loss"]) else math.inf
-        if self.progress.best is None or loss < self.progress.best:
+        keeps_last = getattr(self.model, "keeps_last", False)
+        if self.progress.best is None or loss < self.progress.best or keeps_last:
             self.progress.best, self.best = loss, self.averaged_state()
 
     def end_phase(self) -> None:

@@ -63,16 +63,9 @@ class Session:
 
     def report(self, trained: Trained, values: Mapping[str, float]) -> None:
         """Close the curves and write final metrics, time and memory to metrics.json."""
-        progress, device = trained.progress, best_device()
-        num_examples = progress.step * progress.batch_size
-        self.close(
-            {
-                **values,
-                "train_minutes": round(progress.seconds / 60, 2),
-                "examples_per_second": round(num_examples / max(progress.seconds, 1e-9), 1),
-                "peak_memory_gb": round(peak_memory(device) / 1e9, 2),
-            }
-        )
+        minutes = round(trained.progress.seconds / 60, 2)
+        memory = round(peak_memory(best_device()) / 1e9, 2)
+        self.close({**values, "train_minutes": minutes, "peak_memory_gb": memory})
 
     def close(self, summary: Mapping[str, float]) -> None:
         """Close the curves, unless they are closed, and write metrics.json."""

@@ -32,7 +32,8 @@ class Weights:
     def __init__(self, model: nn.Module, *, config: TrainConfig, accelerator: Accelerator):
         self.accelerator, self.is_sharded = accelerator, False
         self.model = model.to(accelerator.device)
-        self.averaged = AveragedModel(self.model, multi_avg_fn=ema_update(config.stage.ema_decay))
+        average = ema_update(config.stage.ema_decay, self._num_averaged)
+        self.averaged = AveragedModel(self.model, multi_avg_fn=average)
 
     @property
     def keeps_states(self) -> bool:
@@ -43,6 +44,9 @@ class Weights:
     def models(self) -> tuple[nn.Module, ...]:
         """The models that options and progress are set on."""
         return self.model, self.averaged.module
+
+    def _num_averaged(self) -> int:
+        return int(self.averaged.n_averaged)  # which is on the CPU
 
     def begin(self, phase: Phase, options: Mapping[str, Any]) -> None:
         """Set a phase's options and frozen submodules."""
@@ -106,7 +110,8 @@ class ShardedWeights(Weights):
         launch.require_supported(config, precision=accelerator.mixed_precision)
         self.accelerator, self.is_sharded = accelerator, True
         self.full_model, self.model = model, copy.deepcopy(model)
-        self.averaged = AveragedModel(model, multi_avg_fn=ema_update(config.stage.ema_decay))
+        average = ema_update(config.stage.ema_decay, self._num_averaged)
+        self.averaged = AveragedModel(model, multi_avg_fn=average)
         mesh = sharding.mesh_of(accelerator.device)
         # The averaged model has no backward pass that would free gathered parameters, so reshard
         # it after every forward pass.
@@ -180,16 +185,21 @@ def make_weights(model: nn.Module, *, config: TrainConfig, accelerator: Accelera
     return Weights(model, config=config, accelerator=accelerator)
 
 
-def ema_update(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
+def ema_update(
+    decay: float, num_updates: Callable[[], int]
+) -> Callable[[Any, Any, Tensor | int], None]:
     """Return the update of an exponential moving average with a warm-up of its decay.
 
     Args:
         decay: Fraction of the old average that is kept; after n updates at most
             (1 + n) / (10 + n), so that the average forgets the initial weights faster.
+        num_updates: Returns n. The number that torch passes is on the model's device, for which the
+            update would wait.
     """
 
-    def update(averaged: Any, current: Any, count: Tensor | int) -> None:
-        weight = 1 - min(decay, (1 + float(count)) / (10 + float(count)))
+    def update(averaged: Any, current: Any, _: Tensor | int) -> None:
+        count = num_updates()
+        weight = 1 - min(decay, (1 + count) / (10 + count))
         torch._foreach_lerp_(averaged, current, weight)  # pyright: ignore[reportPrivateImportUsage] no public name
 
     return update

@@ -488,7 +488,7 @@ def test_nll_of_a_latent_is_that_of_its_noise_plus_log_determinant(width, depth)
     )
     log_det = torch.stack([torch.linalg.slogdet(jacobian[:, i])[1] for i in range(4)])
     by_hand = -Normal(0.0, 1.0).log_prob(noise).sum(1) + log_det
-    assert_close(flow.nll(latent, states, text_mask), by_hand, rtol=1e-5, atol=1e-5)
+    assert_close(flow.nll(latent, states, text_mask), by_hand, rtol=1e-4, atol=1e-4)
 
 
 def test_untrained_flow_only_permutes_channels():

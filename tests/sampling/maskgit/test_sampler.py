@@ -29,6 +29,7 @@ SETTINGS |= {
     "choice_temperature": 0.0,
     "remask": 0.0,
     "latent_steps": 0,
+    "latent_temperature": 1.0,
 }
 EVERYWHERE = torch.ones(7, 6, dtype=torch.bool)
 
@@ -338,6 +339,25 @@ def test_latent_is_used_up_to_latent_steps(steps, latent_steps, is_used):
     assert is_used == (codes != sample(cftn2(), steps=steps)).any()
     if is_used:
         assert torch.equal(latent, picture_random().normal(3))
+
+
+@pytest.mark.parametrize(("steps", "temperature"), [(1, 0.0), (2, 1.0)])
+def test_latent_has_a_temperature_of_its_own(steps, temperature):
+    changes = {"latent_steps": 1, "latent_temperature": 0.0}
+    assert MaskGIT(**SETTINGS | changes).temperature_for(cftn2(), steps) == temperature
+    codes = sample(cftn2(), steps=steps, **changes)
+    if steps == 1:  # the likeliest codes of the latent
+        latent = picture_random().normal(3)
+        assert (
+            codes == one_step_logits(cftn2(), NAMES, latent).argmax(-1).view(7, 6).numpy()
+        ).all()
+    warmer = sample(cftn2(), steps=steps, **changes | {"latent_temperature": 0.5})
+    assert (codes == warmer).all() == (steps == 2)
+
+
+def test_prior_without_a_latent_has_no_temperature_of_the_latent():
+    changes = {"latent_steps": 9, "latent_temperature": 0.0}
+    assert MaskGIT(**SETTINGS | changes).temperature_for(cftn(), 1) == 1.0
 
 
 def test_guided_halves_share_the_latent():

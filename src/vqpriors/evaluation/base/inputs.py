@@ -15,7 +15,8 @@ from vqpriors.core.artifact import verify
 from vqpriors.core.hardware import best_device
 from vqpriors.data.images import ImageSet, read_images
 from vqpriors.data.samples import HeldOut, Prompt, read_samples
-from vqpriors.data.tokens import TokenSet, TokenSpec, read_tokens
+from vqpriors.data.token_spec import TokenSpec
+from vqpriors.data.tokens import TokenSet, read_tokens
 from vqpriors.evaluation.base.errors import group_index
 from vqpriors.judge.base.judge import load_judge
 from vqpriors.judge.base.judging import Judged, judge_pixels
@@ -32,12 +33,12 @@ MIN_COMPARED = 50  # fewer pictures say more about their number than about what 
 
 
 class Fold(NamedTuple):
-    """Pictures to compare: sets of drawn and of real pictures, each with the same real ones.
+    """Sets to compare: drawn from the captions of one half of a split, real from the other half.
 
-    Drawn pictures must not be compared with the pictures whose captions they were drawn from:
-    equal captions would make the sets more alike than independent ones. So the evaluated split is
-    cut in halves, and what was drawn from the captions of one is compared with the other. The real
-    pictures of the same captions, via the tokenizer, give the floor: what a perfect prior scores.
+    Drawn pictures must not be compared with the pictures whose captions they were drawn from: equal
+    captions would make the sets more alike than independent ones. The floor is the same comparison
+    with real pictures of the first half, encoded and decoded by the tokenizer, in place of the
+    drawn ones: what a perfect prior would score.
 
     Attributes:
         reference: Rows of the evaluated split to compare with, (R,) int64.

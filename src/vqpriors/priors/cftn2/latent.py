@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqpriors.core.hardware import widest_float
 from vqpriors.nn.blocks import Block
 from vqpriors.nn.norm import RMSNorm
 
@@ -178,4 +179,5 @@ def _shift_and_log_scale(values: Tensor) -> tuple[Tensor, Tensor]:
 
 def standard_normal(uniform: Tensor) -> Tensor:
     """Turn uniform draws in 0..1 into standard normal ones."""
-    return torch.special.ndtri(uniform.double().clamp(1e-6, 1 - 1e-6)).float()
+    wide = uniform.to(widest_float(uniform.device))
+    return torch.special.ndtri(wide.clamp(1e-6, 1 - 1e-6)).float()

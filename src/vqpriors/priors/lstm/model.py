@@ -1,8 +1,8 @@
 """Stacked LSTM over the codes in raster order, with inputs from the row above.
 
-The caption sets the initial state of every LSTM and enters each step by cross-attention. An LSTM
-also gets its inputs of the codes above and above right, so neighbours that lie a row back in raster
-order need not be remembered for a whole row.
+The caption sets the initial state of every LSTM and enters each step by cross-attention. Each LSTM
+also gets the inputs that it had at the codes above and above right. These neighbours lie a whole
+row back in raster order; this way it need not remember them.
 
 References:
     Hochreiter & Schmidhuber 1997, Long Short-Term Memory;
@@ -17,11 +17,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from vqpriors.core.hardware import working_dtype
 from vqpriors.core.params import Section
 from vqpriors.core.phases import Phase
 from vqpriors.data.text_inputs import TextInput, TextShape
-from vqpriors.nn.blocks import Head, initialise
+from vqpriors.nn.blocks import Head, Product, initialise
 from vqpriors.nn.norm import RMSNorm
+from vqpriors.nn.products import make_product
 from vqpriors.nn.text_tower import TextTower
 from vqpriors.priors.base.prior import Batch, text_of
 from vqpriors.priors.base.stepwise import code_losses, code_nats, fill
@@ -41,11 +43,12 @@ class Config(Section):
 
 @dataclass
 class DecodingState:
-    """Number of steps so far, and the state and the encoded caption of each layer."""
+    """Number of steps so far, the state and the encoded caption of each layer, and the head."""
 
     position: int
     layers: list[LayerState]
     contexts: list[TextContext | None]
+    head: Product
 
 
 class LSTM(nn.Module):
@@ -129,7 +132,8 @@ class LSTM(nn.Module):
             layer.start(context, **sizes)
             for layer, context in zip(self._layers(), contexts, strict=True)
         ]
-        return DecodingState(0, layers, contexts)
+        weight = self.head.weight.to(working_dtype(self.head.weight))
+        return DecodingState(0, layers, contexts, make_product(weight, rows=len(text.tokens)))
 
     def step(self, token: Tensor, state: DecodingState) -> Tensor:
         """Return the next code's logits, (B, K) float, given the token before, (B,) int64."""
@@ -138,7 +142,7 @@ class LSTM(nn.Module):
         for layer, context, layer_state in layers:
             x = layer.step(x, context, layer_state, position=state.position)
         state.position += 1
-        return self.head(self.norm(x[:, 0]))
+        return state.head(self.norm(x[:, 0]))
 
     def fill(self, codes: Tensor, mask: Tensor, text: TextInput) -> Tensor:
         """Replace masked codes by the likeliest ones; see `vqpriors.priors.base.stepwise.fill`."""

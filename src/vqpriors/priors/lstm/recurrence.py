@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from vqpriors.core.hardware import working_dtype
 from vqpriors.nn.attention import CrossAttention
-from vqpriors.nn.blocks import SwiGLU
+from vqpriors.nn.blocks import Product, SwiGLU, swiglu
 from vqpriors.nn.norm import RMSNorm
+from vqpriors.nn.products import make_product
 
 
 @dataclass
@@ -42,16 +43,21 @@ class LayerState:
         hidden: The LSTM's output, (B, D) float.
         cell: The LSTM's cell state, (B, D) float.
         inputs: Zeros at `max_offset` positions, then the inputs so far; (B, max_offset + N, D).
-        weight: The LSTM's input and recurrent weights side by side, (4 D, 2 D), in the precision of
-            matmuls.
+        join: Product of `RecurrentLayer.in_proj`.
+        gates: Product with the LSTM's input and recurrent weights side by side, (4 D, 2 D).
         bias: The sum of both biases, (4 D,) float.
+        gate_up: First product of the feed-forward layer.
+        down: Its second product.
     """
 
     hidden: Tensor
     cell: Tensor
     inputs: Tensor
-    weight: Tensor
+    join: Product | None
+    gates: Product
     bias: Tensor
+    gate_up: Product
+    down: Product
 
 
 class RecurrentLayer(nn.Module):
@@ -117,8 +123,21 @@ class RecurrentLayer(nn.Module):
         for_input, for_hidden, input_bias, hidden_bias = self.lstm.all_weights[0]
         hidden, cell = self._initial_state(context, batch=batch)
         inputs = cell.new_zeros(batch, self.max_offset + length, cell.shape[1])
-        weight = torch.cat([for_input, for_hidden], dim=1).to(working_dtype(for_input))
-        return LayerState(hidden, cell, inputs, weight, input_bias + hidden_bias)
+        joined = torch.cat([for_input, for_hidden], dim=1)
+
+        def product(weight: Tensor) -> Product:
+            return make_product(weight.to(working_dtype(weight)), rows=batch)
+
+        return LayerState(
+            hidden,
+            cell,
+            inputs,
+            join=None if self.in_proj is None else product(self.in_proj.weight),
+            gates=product(joined),
+            bias=input_bias + hidden_bias,
+            gate_up=product(self.feed_forward.gate_up.weight),
+            down=product(self.feed_forward.down.weight),
+        )
 
     def step(
         self, x: Tensor, context: TextContext | None, state: LayerState, *, position: int
@@ -126,14 +145,18 @@ class RecurrentLayer(nn.Module):
         """Compute `forward` for one position, (B, 1, D), and update the state in place."""
         x, place = self._attend(x, context), self.max_offset + position
         state.inputs[:, place] = self.norm(x[:, 0])
-        joined = self._join(state.inputs, start=place, length=1)[:, 0]
+        if state.join is None:
+            joined = state.inputs[:, place]
+        else:
+            above = [state.inputs[:, place - back] for back in self.offsets]
+            joined = state.join(torch.cat(above, dim=1))
         joined = torch.cat([joined.to(state.hidden.dtype), state.hidden], dim=1)
-        gates = F.linear(joined, state.weight, state.bias).to(state.cell.dtype)
+        gates = state.gates(joined).to(state.cell.dtype) + state.bias
         i, f, g, o = gates.chunk(4, dim=1)  # input, forget, cell and output gate
         state.cell = f.sigmoid() * state.cell + i.sigmoid() * g.tanh()
         state.hidden = o.sigmoid() * state.cell.tanh()
-        x = x + state.hidden[:, None]
-        return x + self.feed_forward(self.feed_norm(x))
+        y = x[:, 0] + state.hidden
+        return (y + swiglu(self.feed_norm(y), state.gate_up, state.down))[:, None]
 
     @torch.no_grad()
     def initialise(self) -> None:

@@ -5,7 +5,6 @@ References:
     rotary positions over the grid).
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,8 +13,8 @@ from torch import Tensor
 
 from vqpriors.core.phases import Phase
 from vqpriors.data.text_inputs import TextInput, TextShape
-from vqpriors.nn.attention import Context, KeyValueCache, cache_dtype
 from vqpriors.nn.backbone import Backbone, BackboneConfig
+from vqpriors.nn.stepping import Steps, make_steps
 from vqpriors.priors.base.prior import Batch, text_of
 from vqpriors.priors.base.stepwise import code_losses, code_nats, fill
 
@@ -24,14 +23,6 @@ class Config(BackboneConfig):
     """`prior.transformer` of params.yaml."""
 
     phases: dict[str, Phase] = Field(min_length=1)
-
-
-@dataclass
-class DecodingState:
-    """For each block, the cache of the steps before and the caption's keys and values."""
-
-    caches: list[KeyValueCache]
-    contexts: list[Context | None]
 
 
 class Transformer(Backbone):
@@ -75,20 +66,13 @@ class Transformer(Backbone):
         x = self.embed(torch.cat([begin, codes[:, :-1]], dim=1))
         return self.head(self.norm(self.run_blocks(x, self.contexts(text), is_causal=True)))
 
-    def start(self, text: TextInput) -> DecodingState:
-        """Return empty caches and the caption's keys and values."""
-        weight = self.embedding.weight
-        shape = {"batch": len(text.tokens), "heads": self.heads, "positions": self.length}
-        shape |= {"head_width": weight.shape[1] // self.heads}
-        like = weight.new_empty(0, dtype=cache_dtype(weight))
-        caches = [KeyValueCache(**shape, like=like) for _ in self.blocks]
-        return DecodingState(caches, self.contexts(text, for_cache=True))
+    def start(self, text: TextInput) -> Steps:
+        """Return the blocks with empty caches and the caption's keys and values."""
+        return make_steps(self, self.contexts(text, for_cache=True), batch=len(text.tokens))
 
-    def step(self, token: Tensor, state: DecodingState) -> Tensor:
+    def step(self, token: Tensor, state: Steps) -> Tensor:
         """Return the next code's logits, (B, K) float, given the token before, (B,) int64."""
-        x = self.embed(token[:, None], position=state.caches[0].length)
-        x = self.run_blocks(x, state.contexts, is_causal=True, caches=state.caches)
-        return self.head(self.norm(x[:, -1]))
+        return state(self.embed(token[:, None], position=state.position)[:, 0])
 
     def fill(self, codes: Tensor, mask: Tensor, text: TextInput) -> Tensor:
         """Replace masked codes by the likeliest ones; see `vqpriors.priors.base.stepwise.fill`."""

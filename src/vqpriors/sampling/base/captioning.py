@@ -18,7 +18,7 @@ class CaptionConfig(Section):
     """`sample.captions` of params.yaml.
 
     Attributes:
-        num_pictures: Most pictures of the test split to caption.
+        num_pictures: Largest number of pictures of the evaluated split to caption.
         steps: Decoding steps of a caption.
         temperature: Divides the logits; 0 takes the likeliest token.
     """

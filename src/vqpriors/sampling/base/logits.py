@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 MIN_TEMPERATURE = 1e-6  # lower ones count as 0: logits divided by them would overflow
+MAX_PROBABILITIES = 2**22  # computed at a time, to bound memory: 32 MiB in float64
 
 
 def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
@@ -47,12 +48,18 @@ def draw(logits: Tensor, uniform: Tensor) -> Tensor:
 
     Args:
         logits: (B, K) float.
-        uniform: (B,) float64 in 0..1.
+        uniform: (B,) float in 0..1, without 1; the draw is computed in its dtype.
 
     Returns:
         (B,) int64, never a code of probability 0; K for a row with NaN, see `require_codes`.
     """
-    probabilities = logits.double().softmax(-1)
+    rows = max(1, MAX_PROBABILITIES // logits.shape[-1])
+    parts = zip(logits.split(rows), uniform.split(rows), strict=True)
+    return torch.cat([_draw_rows(*part) for part in parts])
+
+
+def _draw_rows(logits: Tensor, uniform: Tensor) -> Tensor:
+    probabilities = logits.to(uniform.dtype).softmax(-1)
     cumulative = probabilities.cumsum(-1)
     # Scaled by the last sum, so that rounding can't place the draw beyond the last possible code.
     target = (uniform.clamp(max=1 - 1e-12) * cumulative[:, -1])[:, None]

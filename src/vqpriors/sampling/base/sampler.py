@@ -3,7 +3,8 @@
 A sampling module exports `Config` (a `Section`) and `build(config) -> Sampler`; `PRIMITIVE`, the
 primitive that a prior must offer ("stepwise" or "masked"); `IS_DEFAULT`, whether
 `sample.sampler: auto` chooses it for such priors; `HAS_STEPS`, whether the number of decoding
-steps is free; and `EDITS`, the edits of `vqpriors.inference.editing` that it supports.
+steps is free; `TEMPERATURES`, the keys of `Config` that a caller's temperature replaces; and
+`EDITS`, the edits of `vqpriors.inference.editing` that it supports.
 """
 
 import sys
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from vqpriors.core.hardware import Precision, autocast_once
+from vqpriors.core.hardware import Precision, autocast_once, widest_float
 from vqpriors.core.seeds import derived_seed
 from vqpriors.data.text_inputs import TextInput
 
@@ -59,12 +60,18 @@ class PictureRandom:
         ]
 
     def uniform(self, count: int) -> Tensor:
-        """Draw the next numbers of each picture; (B, count) float64, uniform in 0..1."""
+        """Draw the next numbers of each picture, uniform in 0..1, never 1.
+
+        Returns:
+            (B, count) float64; float32 on devices without float64.
+        """
+        dtype = widest_float(self.device)
         draws = [
-            torch.rand(count, generator=generator, dtype=torch.float64)
+            torch.rand(count, generator=generator, dtype=torch.float64).to(dtype)
             for generator in self._generators
         ]
-        return torch.stack(draws).to(self.device)
+        # Rounding to float32 can give 1.
+        return torch.stack(draws).clamp_(max=1 - torch.finfo(dtype).eps).to(self.device)
 
     def normal(self, count: int) -> Tensor:
         """Draw the next numbers of each picture; (B, count) float32, standard normal."""
@@ -101,6 +108,10 @@ class Sampler(Protocol):
         Returns:
             (B, N) int64.
         """
+        ...
+
+    def temperature_for(self, prior: Any, steps: int) -> float:
+        """Return the temperature at which `prior` is sampled in so many steps."""
         ...
 
 

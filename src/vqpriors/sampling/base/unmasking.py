@@ -119,12 +119,12 @@ def num_masked_after(num_masked: Tensor, steps: int) -> Tensor:
 
 
 def _draw_tokens(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Draw tokens, (M,) int64, and return the log-probability of each; (M,) float64."""
+    """Draw tokens, (M,) int64, and return their log-probabilities, (M,) float, with them."""
     log_probability = logits.float().log_softmax(-1)
     is_greedy = temperature < MIN_TEMPERATURE
     drawn = likeliest(logits) if is_greedy else draw(logits / temperature, uniform)
     index = drawn.clamp(max=logits.shape[-1] - 1)[:, None]  # K stands for a draw from NaN
-    return drawn, log_probability.gather(-1, index)[:, 0].double()
+    return drawn, log_probability.gather(-1, index)[:, 0].to(uniform.dtype)
 
 
 def _top_k_mask(keys: Tensor, candidates: Tensor, counts: Tensor) -> Tensor:
@@ -132,7 +132,8 @@ def _top_k_mask(keys: Tensor, candidates: Tensor, counts: Tensor) -> Tensor:
 
     Ranks rather than thresholds, so that ties never change how many are marked.
     """
-    keys = keys.double().masked_fill(~candidates, -torch.inf)
+    keys = keys if keys.is_floating_point() else keys.float()  # exact: ranks are below 2^24
+    keys = keys.masked_fill(~candidates, -torch.inf)
     ranks = keys.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     return (ranks < counts[:, None]) & candidates
 

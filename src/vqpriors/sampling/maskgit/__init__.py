@@ -5,8 +5,9 @@ from vqpriors.sampling.maskgit.sampler import (
     HAS_STEPS,
     IS_DEFAULT,
     PRIMITIVE,
+    TEMPERATURES,
     Config,
     build,
 )
 
-__all__ = ["EDITS", "HAS_STEPS", "IS_DEFAULT", "PRIMITIVE", "Config", "build"]
+__all__ = ["EDITS", "HAS_STEPS", "IS_DEFAULT", "PRIMITIVE", "TEMPERATURES", "Config", "build"]

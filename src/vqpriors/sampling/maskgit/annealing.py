@@ -9,7 +9,7 @@ Annealing = Literal["constant", "linear", "cosine"]
 def falling(annealing: Annealing, step: int, steps: int) -> float:
     """Return the factor of a setting that falls to 0 at the last of the steps 0 to steps - 1.
 
-    It is 1 in a sole step: at temperature 0 all pictures of a caption would be the same.
+    It is 1 in a single step: at temperature 0 all pictures of a caption would be the same.
     """
     if annealing == "constant" or steps == 1:
         return 1.0

@@ -30,6 +30,7 @@ from vqpriors.sampling.maskgit.halton import halton_ranks
 
 PRIMITIVE, IS_DEFAULT = "masked", True
 HAS_STEPS = True
+TEMPERATURES = ("temperature", "latent_temperature")
 EDITS = ("in-painting", "out-painting", "variation", "completion")
 
 
@@ -43,6 +44,7 @@ class Config(Section):
     choice_temperature: float = Field(ge=0)
     remask: float = Field(ge=0, lt=1)
     latent_steps: int = Field(ge=0)
+    latent_temperature: float = Field(ge=0)
 
 
 class MaskGIT:
@@ -67,7 +69,8 @@ class MaskGIT:
         """Draw the codes, (B, N) int64, of B pictures; with guidance as one batch of 2 B."""
         device, shape = text.tokens.device, (len(text.tokens), prior.length)
         is_guided = guidance != 1 and text.tokens.shape[1] > 0
-        latent = self._latent(prior, steps, random)
+        has_latent = self._uses_latent(prior, steps)
+        latent = random.normal(prior.latent_width) if has_latent else None
         state = prior.start(stack(text, null) if is_guided else text, latent)
         tokens = (
             torch.full(shape, prior.mask_token, device=device) if known is None else known.codes
@@ -78,15 +81,18 @@ class MaskGIT:
             tokens,
             mask,
             mask_token=prior.mask_token,
-            schedule=self._schedule(prior, steps, random, device),
+            schedule=self._schedule(prior, steps, random),
             random=random,
             callback=callback,
         )
 
-    def _latent(self, prior: MaskedPrior, steps: int, random: PictureRandom) -> Tensor | None:
-        if prior.latent_width and steps <= self.config.latent_steps:
-            return random.normal(prior.latent_width)
-        return None
+    def temperature_for(self, prior: MaskedPrior, steps: int) -> float:
+        """Return the temperature of the first step, which depends on whether the latent is used."""
+        has_latent = self._uses_latent(prior, steps)
+        return self.config.latent_temperature if has_latent else self.config.temperature
+
+    def _uses_latent(self, prior: MaskedPrior, steps: int) -> bool:
+        return prior.latent_width > 0 and steps <= self.config.latent_steps
 
     def _guided(self, prior: MaskedPrior, state: Any, guidance: float, steps: int) -> LogitsAt:
         def logits_at(tokens: Tensor, selected: Tensor, step: int) -> Tensor:
@@ -97,20 +103,16 @@ class MaskGIT:
 
         return logits_at
 
-    def _schedule(
-        self, prior: MaskedPrior, steps: int, random: PictureRandom, device: torch.device
-    ) -> UnmaskingSchedule:
-        config = self.config
+    def _schedule(self, prior: MaskedPrior, steps: int, random: PictureRandom) -> UnmaskingSchedule:
+        config, temperature = self.config, self.temperature_for(prior, steps)
         ranks = None
         if config.order == "halton":
-            ranks = halton_ranks(*prior.grid).to(device)
+            ranks = halton_ranks(*prior.grid).to(random.device)
         elif config.order == "random":
             ranks = random.uniform(prior.length)
         annealing = config.temperature_schedule
         return UnmaskingSchedule(
-            temperatures=[
-                config.temperature * falling(annealing, step, steps) for step in range(steps)
-            ],
+            temperatures=[temperature * falling(annealing, step, steps) for step in range(steps)],
             choice_temperatures=[
                 config.choice_temperature * falling("linear", step, steps) for step in range(steps)
             ],

@@ -8,7 +8,7 @@ import torch
 from vqpriors.core.artifact import load_model
 from vqpriors.core.params import Section, check
 from vqpriors.core.registry import load_kind
-from vqpriors.data.tokens import TokenSpec
+from vqpriors.data.token_spec import TokenSpec
 from vqpriors.tokenizer.base.tokenizer import Tokenizer
 
 

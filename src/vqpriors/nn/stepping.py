@@ -1,0 +1,133 @@
+"""A causal transformer at one position at a time, given those before: the loop of sampling.
+
+On a CPU most of a step is the start of many small operations, so `FastBlocks` makes as few as
+possible: gains of norms are multiplied into the next matrix once, residuals are added by the
+product that computes them, and the queries and keys of a block are normalised together. Matrices
+are laid out for the number of pictures; see `vqpriors.nn.products`.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vqpriors.nn.attention import Context, KeyValueCache, cache_dtype
+from vqpriors.nn.backbone import Backbone
+from vqpriors.nn.blocks import Block
+from vqpriors.nn.norm import rms_scale
+from vqpriors.nn.products import Product, is_fast
+
+
+class Steps(Protocol):
+    """The blocks and the head of a transformer, called once for each position in order.
+
+    Attributes:
+        position: Position of the next call, from 0.
+    """
+
+    position: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Map the embedded tokens of one position, (B, D), to the logits of the next, (B, K)."""
+        ...
+
+
+def make_steps(backbone: Backbone, contexts: Sequence[Context | None], *, batch: int) -> Steps:
+    """Return the blocks of a backbone with empty caches, in the form that is faster.
+
+    Args:
+        backbone: In evaluation mode.
+        contexts: The caption for each block, as from `Backbone.contexts` for a cache.
+        batch: Number of pictures B.
+    """
+    kind = FastBlocks if is_fast(backbone.embedding.weight) else CachedBlocks
+    return kind(backbone, contexts, batch=batch)
+
+
+class CachedBlocks:
+    """The blocks as they are, with caches; see `Steps`."""
+
+    def __init__(self, backbone: Backbone, contexts: Sequence[Context | None], *, batch: int):
+        weight = backbone.embedding.weight
+        self.backbone, self.contexts, self.position = backbone, list(contexts), 0
+        shape = {"batch": batch, "heads": backbone.heads, "positions": backbone.length}
+        shape |= {"head_width": weight.shape[1] // backbone.heads}
+        like = weight.new_empty(0, dtype=cache_dtype(weight))
+        self.caches = [KeyValueCache(**shape, like=like) for _ in backbone.blocks]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Map (B, D) to (B, K)."""
+        self.position += 1
+        x = self.backbone.run_blocks(x[:, None], self.contexts, is_causal=True, caches=self.caches)[
+            :, 0
+        ]
+        return self.backbone.head(self.backbone.norm(x))
+
+
+class FastBlocks:
+    """The blocks in float32 on a CPU, without gradients and dropout; see `Steps`."""
+
+    def __init__(self, backbone: Backbone, contexts: Sequence[Context | None], *, batch: int):
+        self.position, self.rope = 0, backbone.rope
+        length = backbone.length
+        self.blocks = [
+            _FastBlock(block, context, batch=batch, length=length)  # pyright: ignore[reportArgumentType] nn.ModuleList holds modules
+            for block, context in zip(backbone.blocks, contexts, strict=True)
+        ]
+        self.head = Product(backbone.head.weight * backbone.norm.weight, rows=batch)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Map (B, D) to (B, K)."""
+        rope = None if self.rope is None else self.rope[:, self.position]
+        for block in self.blocks:
+            x = block(x, self.position, rope)
+        self.position += 1
+        return self.head(x * rms_scale(x))
+
+
+class _FastBlock:
+    def __init__(self, block: Block, context: Context | None, *, batch: int, length: int):
+        own = block.self_attention
+        self.heads, self.head_width = own.heads, own.head_width
+        self.qkv = Product(own.qkv.weight * block.self_norm.weight, rows=batch)
+        self.gains = torch.stack([own.query_norm.weight, own.key_norm.weight])[:, None]
+        self.out = Product(own.out.weight, rows=batch)
+        # Keys and values of the positions so far; (2, B, heads, N, head_width).
+        self.cache = own.qkv.weight.new_empty(2, batch, own.heads, length, own.head_width)
+        cross, norm = block.cross_attention, block.cross_norm
+        self.context = None
+        if context is not None and cross is not None and norm is not None:
+            (keys, values), mask = context
+            bias = torch.zeros(mask.shape).masked_fill_(~mask, -torch.inf)[:, None, None]
+            self.context = keys, values, bias
+            self.query = Product(cross.query.weight * norm.weight, rows=batch)
+            self.query_gain = cross.query_norm.weight
+            self.cross_out = Product(cross.out.weight, rows=batch)
+        feed = block.feed_forward
+        self.gate_up = Product(feed.gate_up.weight * block.feed_norm.weight, rows=batch)
+        self.down = Product(feed.down.weight, rows=batch)
+
+    def __call__(self, x: Tensor, position: int, rope: Tensor | None) -> Tensor:
+        batch, width = x.shape
+        qkv = self.qkv(x * rms_scale(x)).view(batch, 3, self.heads, self.head_width)
+        query_key = qkv[:, :2]
+        query_key.mul_(rms_scale(query_key)).mul_(self.gains)
+        if rope is not None:
+            cos, sin = rope
+            swapped = query_key.roll(self.head_width // 2, dims=-1)
+            torch.addcmul(query_key * cos, swapped, sin, out=query_key)
+        self.cache[:, :, :, position] = qkv[:, 1:].transpose(0, 1)
+        keys, values = self.cache[:, :, :, : position + 1]
+        mixed = F.scaled_dot_product_attention(qkv[:, 0, :, None], keys, values)
+        x = self.out.added(mixed.reshape(batch, width), to=x)
+        if self.context is not None:
+            keys, values, bias = self.context
+            query = self.query(x * rms_scale(x))
+            query = query.view(batch, self.heads, 1, self.head_width)
+            query.mul_(rms_scale(query)).mul_(self.query_gain)
+            mixed = F.scaled_dot_product_attention(query, keys, values, attn_mask=bias)
+            x = self.cross_out.added(mixed.reshape(batch, width), to=x)
+        gate, up = self.gate_up(x * rms_scale(x)).chunk(2, dim=-1)
+        return self.down.added(F.silu(gate).mul_(up), to=x)

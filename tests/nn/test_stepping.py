@@ -1,0 +1,44 @@
+import pytest
+import torch
+from torch.testing import assert_close
+
+from tests.tiny import NO_TEXT, captions, no_captions, randomised, transformer
+from vqpriors.core.hardware import autocast
+from vqpriors.nn.stepping import CachedBlocks, FastBlocks, make_steps
+
+TEXT = captions([2, 3, 4], [], [5])
+
+
+@pytest.mark.parametrize("positions", ["learned", "rope"])
+@pytest.mark.parametrize("has_text", [True, False])
+@torch.inference_mode()
+def test_fast_blocks_equal_the_blocks_with_caches(positions, has_text):
+    torch.manual_seed(0)
+    changes = {} if has_text else {"text": NO_TEXT}
+    prior = randomised(transformer(positions=positions, **changes))
+    for gain in prior.parameters():
+        if gain.ndim == 1:
+            gain.data.uniform_(0.5, 1.5)
+    contexts = prior.contexts(TEXT if has_text else no_captions(3), for_cache=True)
+    fast, cached = (kind(prior, contexts, batch=3) for kind in (FastBlocks, CachedBlocks))
+    generator = torch.Generator().manual_seed(0)
+    outputs = []
+    for position in range(prior.length):
+        assert fast.position == cached.position == position
+        x = torch.randn(3, prior.embedding.weight.shape[1], generator=generator)
+        outputs.append(fast(x))
+        assert_close(outputs[-1], cached(x), rtol=1e-4, atol=1e-5)
+    assert (outputs[0] - outputs[1]).abs().max() > 0.1
+
+
+def kind_of(prior):
+    return type(make_steps(prior, prior.contexts(TEXT, for_cache=True), batch=3))
+
+
+def test_fast_blocks_are_for_float32_without_gradients():
+    prior = transformer().eval()
+    assert kind_of(prior) is CachedBlocks
+    with torch.no_grad():
+        assert kind_of(prior) is FastBlocks
+        with autocast("bf16", torch.device("cpu")):
+            assert kind_of(prior) is CachedBlocks
