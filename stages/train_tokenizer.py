@@ -72,6 +72,8 @@ def prepare(params: Params) -> TrainingTask:
     model: Any = build_tokenizer(description)
     discriminator = params.section("tokenizer.discriminator", DiscriminatorConfig)
     is_sharpened = any(phase.options.get("sharpen") for phase in arch.config.phases.values())
+    if is_sharpened and params.value("train.compile", bool):
+        raise ValueError("train.compile: must be false with a phase that sharpens; change one")
     if is_sharpened and hasattr(model, "add_discriminator"):
         model.add_discriminator(width=discriminator.width)
     return TrainingTask(

@@ -43,7 +43,8 @@ def start_up(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
         data = save_untrained(Path(folder))
         options = ("--prompt", PROMPT, "--from", str(data))
         own = _python("vqpriors generate", "-m", "vqpriors", "generate", *options)
-        yield _benchmark("one picture of 28 px; peers only import", own, [torch_alone, *importers])
+        name = "one picture of the default size; peers only import"
+        yield _benchmark(name, own, [torch_alone, *importers])
 
 
 def save_untrained(folder: Path) -> Path:

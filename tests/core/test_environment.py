@@ -5,6 +5,16 @@ import sys
 import pytest
 
 from tests.imports import ROOT
+from vqpriors.core.environment import prepare_environment
+
+
+def test_operators_that_apples_gpu_lacks_run_on_the_cpu(monkeypatch):
+    monkeypatch.delenv("PYTORCH_ENABLE_MPS_FALLBACK", raising=False)
+    prepare_environment()
+    assert os.environ["PYTORCH_ENABLE_MPS_FALLBACK"] == "1"
+    monkeypatch.setenv("PYTORCH_ENABLE_MPS_FALLBACK", "0")
+    prepare_environment()
+    assert os.environ["PYTORCH_ENABLE_MPS_FALLBACK"] == "0"
 
 
 @pytest.mark.parametrize(

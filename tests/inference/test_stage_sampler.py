@@ -22,12 +22,16 @@ def sampler(request, tmp_path_factory):
     return load_stage_sampler(folder, Params(params_of(request.param, **CHANGES)), seed=3)
 
 
-@pytest.fixture(scope="module")
-def split(sampler):
+def split_of(sampler):
     spec = sampler.generator.spec
     codes = np.arange(3 * spec.length).reshape(3, -1) % spec.codebook_size
     texts = StringColumn(pa.chunked_array([CAPTIONS]))
     return TokenSet(spec, texts, texts, codes.astype(np.uint16))
+
+
+@pytest.fixture(scope="module")
+def split(sampler):
+    return split_of(sampler)
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +58,18 @@ def test_codes_are_drawn_at_the_temperature_of_their_condition(sampler, rows):
     assert codes_of(rows, "temperatures", "temperature 0.5") != codes_of(
         rows, "temperatures", "temperature 9.0"
     )
+
+
+def test_samples_are_drawn_at_the_temperature_of_the_latent_where_it_is_used(tmp_path):
+    changes = {"sample__steps": 1, "sample__maskgit__latent_temperature": 0.0}
+    make_parts(tmp_path / "data", "cftn2", **changes)
+    params = Params(params_of("cftn2", **changes))
+    sampler = load_stage_sampler(tmp_path / "data", params, seed=3)
+    rows = sampler.sample_sheets(split_of(sampler), CAPTIONS)
+    shown = [row.caption for row in rows if row.sheet == "samples"]
+    drawn = sampler.sample_codes(shown, purpose="sheet").tolist()
+    assert codes_of(rows, "samples", "temperature 0.0") == drawn
+    assert codes_of(rows, "temperatures", "temperature 1.5") != drawn
 
 
 def test_edits_keep_the_codes_of_their_mask(sampler, rows, split):

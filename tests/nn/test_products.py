@@ -17,4 +17,4 @@ def test_product_equals_that_of_the_matrix(rows, shape):
     assert_close(product(x), expected, rtol=1e-4, atol=1e-4)
     assert_close(product.added(x, to=base), expected + base, rtol=1e-4, atol=1e-4)
     if torch.backends.mkldnn.is_available():
-        assert product.is_packed == (weight.numel() >= MIN_PACKED and 2 < rows <= 64)
+        assert product.is_packed == (weight.numel() >= MIN_PACKED and 1 < rows <= 64)

@@ -44,11 +44,12 @@ def texts(prior):
 def test_cached_steps_match_full_forward(name, text, grid, dtype):
     prior, drawn = prior_of(name, dtype, text=text, grid=grid), codes(3)
     full = prior.logits(drawn, texts(prior))
-    state = prior.start(texts(prior))
-    token = torch.full((3,), prior.begin)
-    for position in range(prior.length):
-        assert_close(prior.step(token, state), full[:, position])
-        token = drawn[:, position]
+    for is_sampling in (False, True):  # sampling, without gradients, has faster steps
+        with torch.inference_mode(is_sampling):
+            state, token = prior.start(texts(prior)), torch.full((3,), prior.begin)
+            for position in range(prior.length):
+                assert_close(prior.step(token, state), full[:, position])
+                token = drawn[:, position]
     assert full.dtype == dtype
 
 

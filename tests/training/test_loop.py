@@ -241,6 +241,14 @@ def test_best_is_the_state_of_lowest_validation_loss(tmp_path):
     assert trained.last["steps"].item() == 6
 
 
+def test_last_state_is_kept_if_the_model_says_so(tmp_path):
+    model = Scripted(3.0, 1.0, 2.0)
+    model.keeps_last = True
+    trained = run(tmp_path, model, phase(epochs=3))
+    assert trained.best["steps"].item() == trained.last["steps"].item() == 6
+    assert trained.progress.best == 2.0
+
+
 def test_nan_validation_loss_is_the_worst(tmp_path):
     trained = run(tmp_path, Scripted(float("nan"), 1.0, float("nan")), phase(epochs=3))
     assert trained.progress.best == 1.0

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from accelerate import PartialState
 
 Precision = Literal["auto", "no", "bf16", "fp16"]
-DEVICE = "VQPRIORS_DEVICE"
+DEVICE_VARIABLE = "VQPRIORS_DEVICE"
 _DEVICES = ("cpu", "cuda", "mps")
 _CASTING = threading.RLock()
 
@@ -29,12 +29,14 @@ def best_device() -> torch.device:
     Raises:
         ValueError: If the variable names a device that this machine lacks.
     """
-    chosen = os.environ.get(DEVICE, "")
+    chosen = os.environ.get(DEVICE_VARIABLE, "")
     if chosen not in ("", *_DEVICES):
-        raise ValueError(f"{DEVICE}: must be {', '.join(_DEVICES)}, or unset, got {chosen!r}")
+        raise ValueError(
+            f"{DEVICE_VARIABLE}: must be {', '.join(_DEVICES)}, or unset, got {chosen!r}"
+        )
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available.get(chosen, True):
-        raise ValueError(f"{DEVICE}: {chosen} is not available on this machine; unset it")
+        raise ValueError(f"{DEVICE_VARIABLE}: {chosen} is not available on this machine; unset it")
     return torch.device(chosen or ("cuda" if available["cuda"] else "cpu"))
 
 

@@ -110,7 +110,7 @@ def read_pictures(name: str, given: Given | Sequence[Given]) -> list[Image.Image
 
 
 def to_device(device: str | torch.device | None) -> torch.device:
-    """Return a device; None for the first GPU, or the CPU if there is none.
+    """Return a device; None for `best_device`.
 
     Raises:
         ValueError: If it is not available on this machine.

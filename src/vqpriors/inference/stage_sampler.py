@@ -131,7 +131,7 @@ class StageSampler:
     def _prompt_rows(self, captions: Sequence[str]) -> Iterator[SheetRow]:
         shown = list(dict.fromkeys(captions))[: self.config.sheet_prompts]
         repeated = [each for each in shown for _ in range(self.config.sheet_per_prompt)]
-        own = self.generator.sampler.config.temperature
+        own = self.generator.temperature_for()
         compared = list(dict.fromkeys(self.config.sheet_temperatures))
         drawn = {
             value: self.sample_codes(repeated, purpose="sheet", temperature=value)

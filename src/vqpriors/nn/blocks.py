@@ -13,7 +13,7 @@ from vqpriors.nn.attention import Context, CrossAttention, KeyValueCache, SelfAt
 from vqpriors.nn.norm import RMSNorm
 from vqpriors.nn.residual import ResidualLinear
 
-Product = Callable[[Tensor], Tensor]
+Projection = Callable[[Tensor], Tensor]
 
 
 class Head(nn.Linear):
@@ -41,7 +41,7 @@ class SwiGLU(nn.Module):
         return self.dropout(swiglu(x, self.gate_up, self.down))
 
 
-def swiglu(x: Tensor, gate_up: Product, down: Product) -> Tensor:
+def swiglu(x: Tensor, gate_up: Projection, down: Projection) -> Tensor:
     """Map (..., D) to (..., D) by two products; see `SwiGLU`."""
     gate, up = gate_up(x).chunk(2, dim=-1)
     return down(F.silu(gate) * up)

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from vqpriors.core.hardware import working_dtype
 
-FEW_ROWS, MANY_ROWS = 2, 64  # up to FEW_ROWS transposed, up to MANY_ROWS packed, else as it is
-MIN_PACKED = 2**17  # smaller matrices are not packed
+FEW_ROWS, MANY_ROWS = 2, 64  # matrices are transposed for few rows, and as they are for many
+MIN_PACKED = 2**17  # numbers in a matrix that is packed, for 2 to MANY_ROWS rows
 
 
 class Product:
@@ -31,7 +31,7 @@ class Product:
 
     def __init__(self, weight: Tensor, *, rows: int):
         self.is_packed = False
-        if FEW_ROWS < rows <= MANY_ROWS and weight.numel() >= MIN_PACKED and _can_pack():
+        if 1 < rows <= MANY_ROWS and weight.numel() >= MIN_PACKED and _can_pack():
             self.weight, self.is_packed = (
                 torch.ops.mkldnn._reorder_linear_weight(weight, rows),
                 True,

@@ -26,7 +26,7 @@ class Progress:
         epoch: Finished epochs of that phase.
         batch: Finished batches of the current epoch.
         step: Updates made, over all phases.
-        best: Lowest validation loss of this phase so far; None before the first.
+        best: Validation loss of the best state of this phase so far; None before the first.
         history: Logged points in order: a step and values by name.
         seconds: Time spent training, without interruptions.
         batch_size: Examples in a batch, over all processes; 0 until it is chosen.

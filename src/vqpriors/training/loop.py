@@ -25,7 +25,8 @@ class Trained:
     With FSDP only the main process has the state dicts.
 
     Attributes:
-        best: Averaged weights with the lowest validation loss of the last phase.
+        best: Averaged weights with the lowest validation loss of the last phase; the last ones if
+            the model says `keeps_last`.
         last: Averaged weights after the last update.
         progress: History and time of the run.
     """

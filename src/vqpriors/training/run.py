@@ -35,7 +35,8 @@ class TrainingRun:
     Attributes:
         weights: The model and its moving average.
         progress: Position in training, and its history.
-        best: State dict with the lowest validation loss of the current phase.
+        best: State dict with the lowest validation loss of the current phase; the last one if the
+            model says `keeps_last`.
     """
 
     def __init__(

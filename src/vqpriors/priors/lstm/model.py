@@ -21,7 +21,7 @@ from vqpriors.core.hardware import working_dtype
 from vqpriors.core.params import Section
 from vqpriors.core.phases import Phase
 from vqpriors.data.text_inputs import TextInput, TextShape
-from vqpriors.nn.blocks import Head, Product, initialise
+from vqpriors.nn.blocks import Head, Projection, initialise
 from vqpriors.nn.norm import RMSNorm
 from vqpriors.nn.products import make_product
 from vqpriors.nn.text_tower import TextTower
@@ -48,7 +48,7 @@ class DecodingState:
     position: int
     layers: list[LayerState]
     contexts: list[TextContext | None]
-    head: Product
+    head: Projection
 
 
 class LSTM(nn.Module):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vqpriors.core.hardware import working_dtype
 from vqpriors.nn.attention import CrossAttention
-from vqpriors.nn.blocks import Product, SwiGLU, swiglu
+from vqpriors.nn.blocks import Projection, SwiGLU, swiglu
 from vqpriors.nn.norm import RMSNorm
 from vqpriors.nn.products import make_product
 
@@ -53,11 +53,11 @@ class LayerState:
     hidden: Tensor
     cell: Tensor
     inputs: Tensor
-    join: Product | None
-    gates: Product
+    join: Projection | None
+    gates: Projection
     bias: Tensor
-    gate_up: Product
-    down: Product
+    gate_up: Projection
+    down: Projection
 
 
 class RecurrentLayer(nn.Module):
@@ -125,7 +125,7 @@ class RecurrentLayer(nn.Module):
         inputs = cell.new_zeros(batch, self.max_offset + length, cell.shape[1])
         joined = torch.cat([for_input, for_hidden], dim=1)
 
-        def product(weight: Tensor) -> Product:
+        def product(weight: Tensor) -> Projection:
             return make_product(weight.to(working_dtype(weight)), rows=batch)
 
         return LayerState(

@@ -87,7 +87,7 @@ class MaskGIT:
         )
 
     def temperature_for(self, prior: MaskedPrior, steps: int) -> float:
-        """Return the temperature of the first step, which depends on whether the latent is used."""
+        """Return the temperature before annealing; that of the latent where it is used."""
         has_latent = self._uses_latent(prior, steps)
         return self.config.latent_temperature if has_latent else self.config.temperature
 

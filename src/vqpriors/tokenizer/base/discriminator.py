@@ -43,10 +43,10 @@ class PatchDiscriminator(nn.Module):
         self.layers = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(source, target, 4, stride=2, padding=1),
-                nn.GroupNorm(1, target) if source != channels else nn.Identity(),
+                nn.GroupNorm(1, target) if step else nn.Identity(),
                 nn.LeakyReLU(SLOPE),
             )
-            for source, target in pairwise(widths)
+            for step, (source, target) in enumerate(pairwise(widths))
         )
         self.judge = nn.Conv2d(widths[-1], 1, 3, padding=1)
 
@@ -96,7 +96,7 @@ def sharpening_losses(
         (real.detach().float() - each.float()).abs().mean() / real.detach().float().abs().mean()
         for real, each in zip(real_features, features, strict=True)
     ]
-    if restored.requires_grad:
+    if restored.requires_grad and last_weight.requires_grad:
         adversarial = adversarial * _adaptive_factor(reconstruction, adversarial, last_weight)
     return {
         "adversarial": adversarial,

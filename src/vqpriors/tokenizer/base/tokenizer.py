@@ -16,7 +16,7 @@ which are saved with it, and the module exports:
 
 A tokenizer may define `begin_phase(**options)`, which is called with the `options` of each phase.
 If a phase has the option `sharpen`, `add_discriminator(width=...)` is called before training; the
-weights of its submodule `discriminator` are not saved with the tokenizer. Training keeps the last
+weights of its submodule `discriminator` are not in model.safetensors. Training keeps the last
 weights of a phase if `keeps_last` is true, otherwise the best, and freezes the submodules `idle`.
 """
 
