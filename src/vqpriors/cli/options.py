@@ -35,7 +35,7 @@ class _Completion(argparse.Action):
         for command in (parser, *_commands_of(parser)):
             for action in command._actions:
                 if action.type is Path:
-                    setattr(action, "complete", shtab.FILE)  # noqa: B010 not an attribute of Action
+                    vars(action)["complete"] = shtab.FILE  # as shtab documents it
         print(shtab.complete(parser, shell=shell))
         parser.exit()
 
