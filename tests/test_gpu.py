@@ -5,8 +5,10 @@ import torch
 
 from tests import tiny
 from tests.parts import CAPTIONS, make_parts
+from vqpriors.core.hardware import autocast_once
 from vqpriors.inference.generator import Generator
 from vqpriors.inference.settings import SamplingOptions
+from vqpriors.nn.stepping import CachedBlocks, StaticBlocks
 
 DEVICE = "cuda"
 PRIORS = {
@@ -58,3 +60,17 @@ def test_likeliest_codes_and_their_pictures_are_those_of_the_cpu(arch, tmp_path)
     generator.tokenizer.cpu()
     assert (codes == generator.sample_codes(CAPTIONS, options)).mean() > 0.9  # but for rounding
     assert abs(pictures - generator.decode(codes)).mean() < 1
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("no", 1e-4), ("bf16", 0.05)])
+@torch.inference_mode()
+def test_steps_of_a_graph_equal_the_blocks_with_caches(precision, tolerance):
+    prior = tiny.randomised(tiny.transformer()).eval().to(DEVICE)
+    text = tiny.captions([1, 2, 3], [], [3]).to(torch.device(DEVICE))
+    with autocast_once(prior, precision):
+        graph = prior.start(text)
+        assert isinstance(graph, StaticBlocks)
+        cached = CachedBlocks(prior, prior.contexts(text, for_cache=True), batch=3)
+        for _ in range(prior.length):
+            x = torch.randn(3, prior.embedding.weight.shape[1], device=DEVICE)
+            torch.testing.assert_close(graph(x), cached(x), rtol=tolerance, atol=tolerance)

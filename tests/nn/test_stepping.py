@@ -5,7 +5,7 @@ from torch.testing import assert_close
 from tests.tiny import NO_TEXT, captions, no_captions, randomised, transformer
 from vqpriors.core.hardware import autocast
 from vqpriors.data.text_inputs import TextInput
-from vqpriors.nn.stepping import CachedBlocks, FastBlocks, make_steps
+from vqpriors.nn.stepping import CachedBlocks, FastBlocks, StaticBlocks, make_steps
 
 TEXT = captions([2, 3, 4], [], [5])
 
@@ -18,7 +18,7 @@ SIZES = {"small": {}, "packed": {"width": 256, "heads": 4, "codebook_size": 600,
 @pytest.mark.parametrize("positions", ["learned", "rope"])
 @pytest.mark.parametrize("has_text", [True, False])
 @torch.inference_mode()
-def test_fast_blocks_equal_the_blocks_with_caches(size, rows, positions, has_text):
+def test_all_forms_of_a_step_agree(size, rows, positions, has_text):
     torch.manual_seed(0)
     changes = SIZES[size] if has_text else SIZES[size] | {"text": NO_TEXT}
     prior = transformer(positions=positions, **changes)
@@ -29,14 +29,17 @@ def test_fast_blocks_equal_the_blocks_with_caches(size, rows, positions, has_tex
             gain.data.uniform_(0.5, 1.5)
     text = TextInput(*(part[:rows] for part in TEXT[:2]), None) if has_text else no_captions(rows)
     contexts = prior.eval().contexts(text, for_cache=True)
-    fast, cached = (kind(prior, contexts, batch=rows) for kind in (FastBlocks, CachedBlocks))
+    kinds = (FastBlocks, StaticBlocks, CachedBlocks)
+    fast, static, cached = (kind(prior, contexts, batch=rows) for kind in kinds)
     generator = torch.Generator().manual_seed(0)
     outputs = []
     for position in range(prior.length):
-        assert fast.position == cached.position == position
+        assert fast.position == static.position == cached.position == position
         x = torch.randn(rows, prior.embedding.weight.shape[1], generator=generator)
         outputs.append(fast(x))
-        assert_close(outputs[-1], cached(x), rtol=1e-4, atol=1e-5)
+        expected = cached(x)
+        assert_close(outputs[-1], expected, rtol=1e-4, atol=1e-5)
+        assert_close(static(x), expected, rtol=1e-4, atol=1e-5)
     assert fast.head.is_packed == (size == "packed" and rows > 1)
     assert (outputs[0] - outputs[1]).abs().max() > 0.1
 

@@ -22,6 +22,7 @@ from tests.training.killing import Points
 from tests.training.test_resume import (
     masked_prior_run,
     prior_run,
+    sharpening_run,
     token_splits,
     tokenizer_run,
     weight_norm,
@@ -49,6 +50,7 @@ def cftn_prior_run() -> Any:
 
 RUNS = {
     "tokenizer": tokenizer_run,
+    "sharpening": sharpening_run,
     "prior": lambda: prior_run(dropout=0.0),
     "recurrent_prior": recurrent_prior_run,
     "masked_prior": lambda: masked_prior_run(dropout=0.0),

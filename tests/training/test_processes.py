@@ -51,7 +51,16 @@ def trained(request, tmp_path_factory):
 
 
 def test_processes_agree_bit_for_bit(trained):
-    _, (first, history), (second, other) = trained
+    assert_agree(*trained[1:])
+
+
+def test_processes_with_a_discriminator_agree_bit_for_bit(tmp_path):
+    launch("sharpening", tmp_path, count=2)
+    assert_agree(made(tmp_path, 0), made(tmp_path, 1))
+
+
+def assert_agree(*results):
+    (first, history), (second, other) = results
     for kind, state in first.items():
         for name, value in state.items():
             assert torch.equal(second[kind][name], value), name

@@ -90,6 +90,14 @@ def tokenizer_run():
     return model, phases, ImageExamples(pixels[:12], shift=1), ImageExamples(pixels[12:])
 
 
+def sharpening_run():
+    model, phases, training, validation = tokenizer_run()
+    model.add_discriminator(width=4)
+    frozen = {"frozen": ["encoder", "quantizer"], "options": {"sharpen": True}}
+    phases = {"quantize": phases["quantize"], "sharpen": phase(epochs=2, **frozen)}
+    return model, phases, training, validation
+
+
 def prior_run(dropout=0.1):
     torch.manual_seed(1)
     phases = {
@@ -229,6 +237,14 @@ def test_resumed_run_equals_an_uninterrupted_one(uninterrupted, tmp_path, killed
     with pytest.raises(KilledError):
         attempt(make, tmp_path, killed_in=killed_in, calls=calls)
     assert_same(attempt(make, tmp_path), expected)
+
+
+@pytest.mark.parametrize(("killed_in", "calls"), [("log", 8), ("batch", 8), ("batch", 14)])
+def test_resumed_run_with_a_discriminator_equals_an_uninterrupted_one(tmp_path, killed_in, calls):
+    expected = attempt(sharpening_run, tmp_path / "whole")
+    with pytest.raises(KilledError):
+        attempt(sharpening_run, tmp_path / "cut", killed_in=killed_in, calls=calls)
+    assert_same(attempt(sharpening_run, tmp_path / "cut"), expected)
 
 
 @pytest.mark.parametrize(("killed_in", "calls"), [("log", 5), ("batch", 12)])

@@ -29,7 +29,11 @@ class KeyValueCache:
 
     Attributes:
         length: Number of positions written.
+        mask: True at the positions to attend to among those that `append` returns, broadcast to
+            (B, heads, 1, N) bool; None for all.
     """
+
+    mask: Tensor | None = None
 
     def __init__(self, *, batch: int, heads: int, positions: int, head_width: int, like: Tensor):
         shape = (batch, heads, positions, head_width)
@@ -205,7 +209,8 @@ class SelfAttention(nn.Module):
         if cache is not None:
             key, value = cache.append(key, value)
         mask = None if padding_mask is None else padding_mask[:, None, None, :]
-        is_causal = is_causal and cache is None
+        if cache is not None:
+            mask, is_causal = cache.mask, False
         mixed = attend(query, key, value, attention_mask=mask, is_causal=is_causal)
         return self.dropout(self.out(mixed.transpose(1, 2).reshape(batch, length, width)))
 

@@ -3,16 +3,18 @@
 On a CPU most of a step is the start of many small operations, so `FastBlocks` makes as few as
 possible: gains of norms are multiplied into the next matrix once, residuals are added by the
 product that computes them, and the queries and keys of a block are normalised together. Matrices
-are laid out for the number of pictures; see `vqpriors.nn.products`.
+are laid out for the number of pictures; see `vqpriors.nn.products`. On a GPU, `StaticBlocks` makes
+all operations the same at every position and starts them at once, as a CUDA graph.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vqpriors.core.hardware import working_dtype
 from vqpriors.nn.attention import Context, KeyValueCache, cache_dtype
 from vqpriors.nn.backbone import Backbone
 from vqpriors.nn.blocks import Block
@@ -42,7 +44,9 @@ def make_steps(backbone: Backbone, contexts: Sequence[Context | None], *, batch:
         contexts: The caption for each block, as from `Backbone.contexts` for a cache.
         batch: Number of pictures B.
     """
-    kind = FastBlocks if is_fast(backbone.embedding.weight) else CachedBlocks
+    weight = backbone.embedding.weight
+    is_graph = weight.is_cuda and torch.cuda.is_available() and torch.is_inference_mode_enabled()
+    kind = FastBlocks if is_fast(weight) else StaticBlocks if is_graph else CachedBlocks
     return kind(backbone, contexts, batch=batch)
 
 
@@ -50,12 +54,8 @@ class CachedBlocks:
     """The blocks as they are, with caches; see `Steps`."""
 
     def __init__(self, backbone: Backbone, contexts: Sequence[Context | None], *, batch: int):
-        weight = backbone.embedding.weight
         self.backbone, self.contexts, self.position = backbone, list(contexts), 0
-        shape = {"batch": batch, "heads": backbone.heads, "positions": backbone.length}
-        shape |= {"head_width": weight.shape[1] // backbone.heads}
-        like = weight.new_empty(0, dtype=cache_dtype(weight))
-        self.caches = [KeyValueCache(**shape, like=like) for _ in backbone.blocks]
+        self.caches = [KeyValueCache(**_cache_of(backbone, batch)) for _ in backbone.blocks]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map (B, D) to (B, K)."""
@@ -64,6 +64,89 @@ class CachedBlocks:
             :, 0
         ]
         return self.backbone.head(self.backbone.norm(x))
+
+
+class StaticBlocks:
+    """The blocks with tensors that stay in place, so that a step is the same at every position.
+
+    A query attends to the whole cache, with a mask that hides later positions. On a GPU the step is
+    recorded once, as a CUDA graph, and then started by one call instead of a few hundred.
+
+    See `Steps`. It has been tested on a CPU, without the graph.
+    """
+
+    def __init__(self, backbone: Backbone, contexts: Sequence[Context | None], *, batch: int):
+        self.backbone, self.contexts, self.position = backbone, list(contexts), 0
+        weight = backbone.embedding.weight
+        self.place = torch.zeros(1, dtype=torch.int64, device=weight.device)
+        self.places = torch.arange(backbone.length, device=weight.device)[None]
+        sizes = _cache_of(backbone, batch)
+        self.caches = [_StaticCache(self.place, **sizes) for _ in backbone.blocks]
+        self.x = weight.new_zeros(batch, weight.shape[1], dtype=working_dtype(weight))
+        self.replay = _recorded(self._step, self.place) if weight.is_cuda else self._step
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Map (B, D) to (B, K)."""
+        self.position += 1
+        self.x.copy_(x)
+        return self.replay().clone()
+
+    def _step(self) -> Tensor:
+        mask = self.places <= self.place
+        for cache in self.caches:
+            cache.mask = mask
+        rope = self.backbone.rope
+        rope = None if rope is None else rope.index_select(1, self.place)
+        x = self.x[:, None]
+        for block, context, cache in zip(
+            self.backbone.blocks, self.contexts, self.caches, strict=True
+        ):
+            x = block(x, is_causal=True, rope=rope, context=context, cache=cache)
+        self.place += 1
+        return self.backbone.head(self.backbone.norm(x[:, 0]))
+
+
+class _StaticCache(KeyValueCache):
+    def __init__(self, place: Tensor, **sizes: Any):
+        super().__init__(**sizes)
+        self.place = place
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        self.keys.index_copy_(2, self.place, keys.to(self.keys.dtype))
+        self.values.index_copy_(2, self.place, values.to(self.values.dtype))
+        return self.keys, self.values
+
+
+def _recorded(step: Callable[[], Tensor], place: Tensor) -> Callable[[], Tensor]:
+    """Record a step as a CUDA graph, and set its position back to 0."""
+    stream = torch.cuda.Stream(place.device)
+    stream.wait_stream(torch.cuda.current_stream(place.device))
+    with torch.cuda.stream(stream):  # before a recording, libraries have to be set up
+        for _ in range(2):
+            step()
+            place.zero_()
+    torch.cuda.current_stream(place.device).wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    # Other threads may use the device meanwhile.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        output = step()
+
+    def replay() -> Tensor:
+        graph.replay()
+        return output
+
+    return replay
+
+
+def _cache_of(backbone: Backbone, batch: int) -> dict[str, Any]:
+    weight = backbone.embedding.weight
+    return {
+        "batch": batch,
+        "heads": backbone.heads,
+        "positions": backbone.length,
+        "head_width": weight.shape[1] // backbone.heads,
+        "like": weight.new_empty(0, dtype=cache_dtype(weight)),
+    }
 
 
 class FastBlocks:
