@@ -1,4 +1,4 @@
-"""Copy the metrics of each prior's experiment to metrics/reference/DATA/PRIOR.
+"""Copy the metrics of each prior's experiment to metrics/reference/DATA/PRIOR, or --name/PRIOR.
 
 Takes the newest experiment of each prior on the current commit (`make priors` runs them), then
 writes the leaderboard. Run it on the machine that trained the priors.
@@ -37,6 +37,9 @@ def main() -> None:
     parser.add_argument(
         "--hardware", default=hardware(), help="hardware of the experiments (default: %(default)s)"
     )
+    parser.add_argument(
+        "--name", help="folder below metrics/reference (default: the name of the data set)"
+    )
     options = parser.parse_args()
     rows = [row for row in dvc.api.exp_show() if row.get("typ") in ("branch_base", "branch_commit")]
     newest: dict[tuple[str, str], dict[str, str]] = {}
@@ -44,8 +47,13 @@ def main() -> None:
         newest[row["data.name"], row["prior.arch"]] = row
     if not newest:
         sys.exit("error: keep_priors: no experiments on this commit; run `make priors`")
+    if options.name and len({data for data, _ in newest}) > 1:
+        sys.exit(
+            "error: keep_priors: --name: the experiments are of several data sets; remove some"
+        )
     for (data, prior), row in newest.items():
-        folder, revision = ROOT / "metrics" / "reference" / data / prior, row["rev"]
+        folder = ROOT / "metrics" / "reference" / (options.name or data) / prior
+        revision = row["rev"]
         remove_tracked(folder)
         for name in (*KEPT, *(CURVES.format(split) for split in ("train", "validation"))):
             _copy(revision, name, folder / name.replace("plots/metrics/", ""))
