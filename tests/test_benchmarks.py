@@ -18,6 +18,7 @@ from benchmarks.speed.benchmark import (
     measure,
     rows,
 )
+from benchmarks.speed.machine import operations, product_rate, share
 from benchmarks.speed.ours import peer_training
 from benchmarks.speed.table import (
     BETWEEN_MARKERS,
@@ -32,6 +33,7 @@ from benchmarks.speed.table import (
 )
 from tests.imports import ROOT
 from vqpriors import Generator
+from vqpriors.nn.products import Product
 
 # The import of x-transformers, if installed, compiles a function.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script.:DeprecationWarning")
@@ -59,7 +61,7 @@ PROCESSES = {"start-up"}  # its runs are commands
 MACHINE = {"threads": "2", "hardware": "2 x something"}
 ROW = {"work": "encode", "size": "64 PNG files", "ours": "vqvae", "peer": "diffusers: VQModel"}
 ROW |= {"peer_version": "1.0", "unit": "images/s", "ours_value": "1234.5", "peer_value": "1000"}
-ROW |= {"ratio": "1.234", "precision": "float32", **MACHINE}
+ROW |= {"ratio": "1.234", "share": "0.61", "precision": "float32", **MACHINE}
 
 
 def only(benchmarks):
@@ -74,7 +76,7 @@ def test_each_peer_has_a_row_with_every_column(name):
             benchmark = replace(benchmark, peers=[])
         values = measure(benchmark, repeats=1)
         assert min(values) > 0
-        found = rows(benchmark, values, MACHINE)
+        found = rows(benchmark, values, MACHINE, share=share(benchmark, values[0]) or 1.0)
         assert len(found) == len(benchmark.peers)
         for row in found:
             assert row.keys() == set(COLUMNS)
@@ -82,6 +84,25 @@ def test_each_peer_has_a_row_with_every_column(name):
             assert float(row["ratio"]) == pytest.approx(
                 float(row["ours_value"]) / float(row["peer_value"]), rel=2e-3
             )
+
+
+@pytest.mark.parametrize("rows", [1, 8])  # of 8, products are packed by oneDNN
+@torch.inference_mode()
+def test_operations_of_products_are_counted(rows):
+    product = Product(torch.randn(1024, 256), rows=rows)
+    assert product.is_packed == (rows > 1)
+    assert operations(lambda: product(torch.randn(rows, 256))) == 2 * rows * 256 * 1024
+
+
+def test_share_is_the_least_time_divided_by_the_time():
+    layer, x = torch.nn.Linear(256, 512, bias=False), torch.randn(128, 256)
+    own = Implementation("product", lambda: layer(x), parameters=1)
+    benchmark = Benchmark("w", "s", "codes/s", own, [], amount=10.0, precision="no")
+    least = 2 * 128 * 256 * 512 / product_rate("no")
+    assert share(benchmark, 10.0 / (4 * least)) == pytest.approx(0.25)
+    slow_to_read = replace(benchmark, ours=replace(own, num_read=10**12))
+    assert share(slow_to_read, 10.0 / (4 * least)) > 100
+    assert share(replace(benchmark, returns_value=True), 1.0) is None
 
 
 @pytest.mark.parametrize("size", [SMALL, FULL], ids=["small", "full"])
@@ -177,7 +198,7 @@ def test_rows_are_read_back_and_written_into_the_table(tmp_path):
     write_page(found, page)
     assert page.read_text() == f"before\n<!-- speed -->\n{table(found)}<!-- /speed -->\nafter\n"
     assert "- 2 x something, 2 threads: `encode`." in table(found)
-    assert "| `encode` | 64 PNG files | float32 | `vqvae`: 1,234.5 images/s |" in table(found)
+    assert "| `encode` | 64 PNG files | float32 | `vqvae`: 1,234.5 images/s | 61% |" in table(found)
 
 
 def test_committed_table_matches_the_rows():

@@ -20,6 +20,7 @@ from benchmarks.speed.benchmark import (
     measure,
     rows,
 )
+from benchmarks.speed.machine import share
 from benchmarks.speed.ours import CPU
 from benchmarks.speed.table import line, merged, read_rows, write_page, write_rows
 from stages import keep_freed_memory
@@ -71,7 +72,8 @@ def run(work: Work, size: Size, options: argparse.Namespace, machine: Row) -> li
     found = []
     precisions = [options.precision] if options.precision else _precisions()
     for benchmark in work(size, precisions):
-        new = rows(benchmark, measure(benchmark, repeats=options.repeats), machine)
+        values = measure(benchmark, repeats=options.repeats)
+        new = rows(benchmark, values, machine, share=share(benchmark, values[0]))
         print("\n".join(map(line, new)), flush=True)
         found += new
     return found

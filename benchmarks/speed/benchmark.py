@@ -11,7 +11,7 @@ from vqpriors.core.hardware import Precision
 
 Row = dict[str, str]
 COLUMNS = ["work", "size", "ours", "peer", "peer_version", "unit", "ours_value", "peer_value"]
-COLUMNS += ["ratio", "precision", "threads", "hardware"]
+COLUMNS += ["ratio", "share", "precision", "threads", "hardware"]
 PRECISIONS: dict[Precision, str] = {"no": "float32", "bf16": "bfloat16"}
 
 
@@ -96,12 +96,15 @@ class Implementation:
         run: Does the task once; returns the measurement if `Benchmark.returns_value`.
         parameters: Number of parameters including the codebook; 0 if there is no model.
         package: The package that it is part of.
+        num_read: Numbers that a run has to read from memory, such as the weights at every step;
+            0 if that takes little time.
     """
 
     name: str
     run: Callable[[], Any]
     parameters: int = 0
     package: str = "vqpriors"
+    num_read: int = 0
 
 
 @dataclass(frozen=True)
@@ -155,17 +158,21 @@ def _measure_once(benchmark: Benchmark, implementation: Implementation) -> float
     return benchmark.amount / seconds if benchmark.unit.endswith("/s") else seconds
 
 
-def rows(benchmark: Benchmark, values: list[float], machine: Row) -> list[Row]:
+def rows(
+    benchmark: Benchmark, values: list[float], machine: Row, *, share: float | None = None
+) -> list[Row]:
     """Return a row for each peer.
 
     Args:
         benchmark: The benchmark.
         values: The result of `measure`.
+        share: The least time of our implementation on this machine as a share of its time.
         machine: "threads" and "hardware".
     """
     precision = "-" if benchmark.precision is None else PRECISIONS[benchmark.precision]
     shared = {"work": benchmark.work, "unit": benchmark.unit, "ours": benchmark.ours.name}
     shared |= {"ours_value": _rounded(values[0]), "precision": precision, **machine}
+    shared["share"] = "" if share is None else f"{share:.2f}"
     found = []
     for peer, value in zip(benchmark.peers, values[1:], strict=True):
         own = {"peer": f"{peer.package}: {peer.name}", "peer_version": version(peer.package)}

@@ -74,7 +74,12 @@ def lstm_sampling(size: Size, precisions: list[Precision]) -> Iterator[Benchmark
 def _own(kind: str, size: Size, count: int, precision: Precision) -> Implementation:
     prior = ours.prior(kind, size, ours.NO_TEXT)
     run = ours.sampling(prior, count=count, text=ours.NO_TEXT, precision=precision)
-    return Implementation(kind, run, ours.num_parameters(prior))
+    parameters = ours.num_parameters(prior)
+    weights = parameters - prior.embedding.weight.numel()
+    # Of the cache, half on average: it holds the codes so far.
+    cached = count * size.depth * size.width * size.length if kind == "transformer" else 0
+    num_read = size.length * (weights + cached)
+    return Implementation(kind, run, parameters, num_read=num_read)
 
 
 def _codes(size: Size, count: int) -> str:

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "metrics" / "reference" / "speed.csv"
 PAGE = ROOT / "docs" / "speed.md"
 BETWEEN_MARKERS = re.compile(r"(?<=<!-- speed -->\n).*?(?=<!-- /speed -->)", re.DOTALL)
-HEADS = ["work", "size", "precision", "ours", "peer", "ours / peer", "ahead"]
+HEADS = ["work", "size", "precision", "ours", "of the machine", "peer", "ours / peer", "ahead"]
 
 
 def merged(old: list[Row], new: list[Row], order: list[str]) -> list[Row]:
@@ -55,6 +55,7 @@ def line(row: Row) -> str:
     unit = row["unit"]
     cells = [f"`{row['work']}`", row["size"], row["precision"]]
     cells += [f"`{row['ours']}`: {_grouped(row['ours_value'])} {unit}"]
+    cells += [f"{float(row['share']):.0%}" if row["share"] else "-"]
     cells += [f"`{row['peer']}` {row['peer_version']}: {_grouped(row['peer_value'])} {unit}"]
     return f"| {' | '.join([*cells, row['ratio'], ahead(row)])} |"
 

@@ -1,0 +1,77 @@
+"""What the machine allows, and the share of it that an implementation reaches."""
+
+import time
+from collections.abc import Callable
+from functools import cache
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.speed.benchmark import Benchmark
+from benchmarks.speed.ours import DTYPES
+from vqpriors.core.hardware import Precision
+
+PRODUCT = (2048, 256, 1024)  # rows, inputs and outputs: a layer of a prior's training step
+NUM_READ = 2**27  # numbers in a tensor that no cache holds
+REPEATS = 7
+
+
+@cache
+def product_rate(precision: Precision) -> float:
+    """Return the operations per second of a matrix product of a prior's shape."""
+    rows, inputs, outputs = PRODUCT
+    a = torch.randn(rows, inputs, dtype=DTYPES[precision])
+    b = torch.randn(inputs, outputs, dtype=DTYPES[precision])
+    return 2 * prod(PRODUCT) / _least_seconds(lambda: a @ b)
+
+
+@cache
+def memory_rate() -> float:
+    """Return the bytes per second of reading memory."""
+    numbers = torch.ones(NUM_READ)
+    return numbers.nbytes / _least_seconds(lambda: numbers.sum())
+
+
+def share(benchmark: Benchmark, value: float) -> float | None:
+    """Return the least time of our implementation on this machine as a share of its time.
+
+    The least time is that of its products and convolutions at `product_rate`, or if longer, that of
+    reading from memory what it has to at `memory_rate`.
+
+    Args:
+        benchmark: The benchmark.
+        value: Our measurement.
+    """
+    if benchmark.precision is None or benchmark.returns_value or not benchmark.ours.parameters:
+        return None
+    seconds = benchmark.amount / value if benchmark.unit.endswith("/s") else value
+    computed = operations(benchmark.ours.run) / product_rate(benchmark.precision)
+    read = benchmark.ours.num_read * DTYPES[benchmark.precision].itemsize / memory_rate()
+    return max(computed, read) / seconds
+
+
+def operations(run: Callable[[], Any]) -> int:
+    """Count the additions and multiplications of a run's products and convolutions."""
+    mapping: dict[Any, Any] = {}
+    if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        pointwise = torch.ops.mkldnn._linear_pointwise
+        mapping = {pointwise: _linear_operations}
+    with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+def _linear_operations(x: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    return 2 * prod(x) * out_shape[-1]
+
+
+def _least_seconds(run: Callable[[], Tensor]) -> float:
+    seconds = []
+    for _ in range(REPEATS + 1):
+        began = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds[1:])
