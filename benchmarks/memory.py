@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -67,8 +68,12 @@ def write(path: Path, rows: int, *, is_distinct: bool) -> None:
 
 
 def measure(path: Path) -> dict[str, float]:
-    """Load tokens and take batches; return memory before and at the end, in MB, and a checksum."""
-    before = megabytes("RssAnon")
+    """Load tokens and take batches.
+
+    Returns:
+        Memory before and at the end, in MB, the seconds between, and a checksum.
+    """
+    before, began = megabytes("RssAnon"), time.perf_counter()
     tokens = read_tokens(path, "train", tokenizer=SPEC.fingerprint)
     config = wordpiece.Config(vocabulary=1000, max_length=16)
     encoder = wordpiece.build(config, captions=tokens.captions[:1000])
@@ -85,6 +90,7 @@ def measure(path: Path) -> dict[str, float]:
         "held_mb": megabytes("RssAnon"),
         "mapped_mb": megabytes("RssFile"),
         "codes_mb": round(tokens.codes.nbytes / 1e6),
+        "seconds": round(time.perf_counter() - began, 3),
         "checksum": total,
     }
 

@@ -36,6 +36,14 @@ _MALLOC = {  # option's number in malloc.h, value
     "M_TRIM_THRESHOLD": (-1, 2**31 - 1),  # free bytes to keep before returning memory to the system
     "M_TOP_PAD": (-2, 2**26),  # extra bytes per request to the system
 }
+_BATCH_SIZES = {  # params to lower where memory runs out
+    "train_tokenizer": "tokenizer.train.batch_size",
+    "train_judge": "judge.train.batch_size",
+    "train_prior": "prior.train.batch_size",
+    "encode": "encode.batch_size",
+    "sample": "sample.batch_size",
+    "evaluate": "evaluate.batch_size",
+}
 _FIXES = {
     errno.ENOSPC: "free some disk space and run it again",
     errno.EDQUOT: "free some of your disk quota and run it again",
@@ -115,6 +123,14 @@ def _hint_at_copy(text: str) -> str:
     return f"; {problem}: give an absolute path, such as {original}"
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    from vqpriors.training.batch_size import is_out_of_memory  # imports torch
+
+    return isinstance(error, RuntimeError) and is_out_of_memory(error)
+
+
 def _one_line(error: Exception, stage: str) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.errno:
@@ -122,6 +138,8 @@ def _one_line(error: Exception, stage: str) -> str:
         return f"{problem}; {_FIXES.get(error.errno, 'check it and run it again')}"
     if isinstance(error, ValueError) and _EXPLAINED.fullmatch(text):
         return f"{text}{_hint_at_copy(text)}"
+    if stage in _BATCH_SIZES and _is_out_of_memory(error):
+        return f"{_BATCH_SIZES[stage]}: out of memory; lower it ({text[:200]})"
     if isinstance(error, sqlite3.OperationalError):  # from DVC, whose state is an SQLite file
         return f"DVC's state: {text}; check that the disk is not full and run it again"
     fix = f"run `python -m stages.{stage} --debug` for the traceback"

@@ -10,7 +10,7 @@ import torch
 from stages import run
 from vqpriors.core.artifact import new_file, save_model, verify
 from vqpriors.core.hardware import best_device
-from vqpriors.core.params import Params, Share
+from vqpriors.core.params import Count, Params, Share
 from vqpriors.data.images import encode_png
 from vqpriors.data.pixels import HIDDEN_GRAY, tile, upscale_cells
 from vqpriors.data.text_inputs import TextInput
@@ -28,7 +28,7 @@ from vqpriors.training.session import TrainingTask, open_session
 TOKENS = Path("data/tokens")
 TEXT = Path("data/text")
 FIGURE = Path("metrics/train_prior/inpainting.png")  # rows: original, given, completed
-NUM_PREVIEWS = 32  # validation pictures whose lower half is completed after each epoch
+NUM_PREVIEWS = 32  # validation pictures whose lower half is completed
 COLUMNS, GAP = 8, 4  # pictures in a row of the figure, pixels between them
 UPSCALED_EDGE = 84  # pixels, at most, of small pictures in the figure
 
@@ -126,6 +126,7 @@ def prepare(params: Params) -> TrainingTask:
         validation=examples["validation"],
         description=description,
         callback=_preview(decoder, spec, tokens["validation"], encoder),
+        callback_epochs=params.value("prior.preview_epochs", Count),
     )
 
 

@@ -79,6 +79,7 @@ TINY: dict[str, Any] = {
     **{f"judge.train.{key}": value for key, value in _TRAIN.items()},
     "prior.arch": "transformer",
     "prior.caption_dropout": 0.1,
+    "prior.preview_epochs": 1,
     "prior.transformer.width": 16,
     "prior.transformer.depth": 1,
     "prior.transformer.heads": 2,

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from PIL import Image
 
 import stages
@@ -38,6 +39,16 @@ def test_message_that_names_a_param_or_file_is_printed_unchanged(message):
 def test_other_errors_are_printed_with_their_type_and_a_hint_to_debug(message):
     assert stages._one_line(ValueError(message), "encode") == f"ValueError: {message}{DEBUG}"
     assert stages._one_line(KeyError("seed: x"), "encode") == f"KeyError: 'seed: x'{DEBUG}"
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError("no memory")]
+)
+def test_out_of_memory_names_the_batch_size(error):
+    line = stages._one_line(error, "evaluate")
+    assert line == f"evaluate.batch_size: out of memory; lower it ({error})"
+    assert stages._one_line(error, "download").startswith(type(error).__name__)
+    assert stages._one_line(RuntimeError("shapes"), "evaluate").startswith("RuntimeError: shapes")
 
 
 def test_error_of_the_system_names_file_and_fix():

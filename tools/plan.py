@@ -1,8 +1,10 @@
 """Estimate the cost of training with these params on this machine, from a few measured steps."""
 
 import argparse
+import contextlib
 import importlib
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,6 +35,8 @@ class Cost:
         seconds: Time of an update.
         validation_seconds: Time of a pass over the validation split.
         epochs: Epochs of the phase, with a pass over the validation split after each.
+        preview_seconds: Time of a preview.
+        previews: Previews in the phase.
     """
 
     steps: int
@@ -40,11 +44,14 @@ class Cost:
     seconds: float
     validation_seconds: float
     epochs: int
+    preview_seconds: float = 0.0
+    previews: int = 0
 
     @property
     def minutes(self) -> float:
         """Expected minutes of the phase."""
-        return (self.steps * self.seconds + self.epochs * self.validation_seconds) / 60
+        training, validation = self.steps * self.seconds, self.epochs * self.validation_seconds
+        return (training + validation + self.previews * self.preview_seconds) / 60
 
 
 def main() -> None:
@@ -100,6 +107,10 @@ def plan(stage: str) -> Iterator[str]:
     device, costs = run.accelerator.device, {}
     for name, phase in task.phases.items():
         costs[name] = measure(run, task, phase)
+    if task.callback is not None:
+        seconds = next(iter(costs.values())).preview_seconds
+        count = sum(cost.previews for cost in costs.values())
+        yield f"previews    {count} of {seconds:.1f} s"
     for name, cost in costs.items():
         rate = cost.flops / cost.seconds / 1e9
         yield (
@@ -143,19 +154,33 @@ def measure(run: TrainingRun, task: TrainingTask, phase: Phase) -> Cost:
         run.update(next(batches), phase)
     _wait_for(run.accelerator.device)
     seconds = (time.perf_counter() - began) / MEASURED
-    # The counter misses fused attention on CPUs.
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    # The counter misses fused attention on CPUs; on GPUs the plain one would take more memory.
+    is_cpu = run.accelerator.device.type == "cpu"
+    plain = sdpa_kernel(SDPBackend.MATH) if is_cpu else contextlib.nullcontext()
+    with plain, FlopCounterMode(display=False) as counter:
         run.update(next(batches), phase)
     began = time.perf_counter()
     run.validate(task.validation, phase, limit=run.global_batch_size)
+    validation_seconds = time.perf_counter() - began
     factor = len(task.validation) / min(len(task.validation), run.global_batch_size)
     return Cost(
         steps=phase.epochs * run.steps_per_epoch,
         flops=counter.get_total_flops(),
         seconds=seconds,
-        validation_seconds=(time.perf_counter() - began) * factor,
+        validation_seconds=validation_seconds * factor,
         epochs=phase.epochs,
+        preview_seconds=_preview_seconds(run, task),
+        previews=-(-phase.epochs // task.callback_epochs) if task.callback else 0,
     )
+
+
+def _preview_seconds(run: TrainingRun, task: TrainingTask) -> float:
+    if task.callback is None:
+        return 0.0
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # for its figure
+        run.weights.run_callback(task.callback)
+    return time.perf_counter() - began
 
 
 def _endless_batches(

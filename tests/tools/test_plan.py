@@ -26,12 +26,17 @@ def lines_of(stage, monkeypatch):
 
 @pytest.mark.parametrize("stage", plan.STAGES)
 def test_plan_describes_the_run(checkout, monkeypatch, stage):
+    figures = {path: path.stat().st_mtime_ns for path in checkout.glob("metrics/*/*.png")}
     lines = lines_of(stage, monkeypatch)
+    assert figures == {path: path.stat().st_mtime_ns for path in checkout.glob("metrics/*/*.png")}
     measured = json.loads((checkout / "metrics" / stage / "metrics.json").read_text())
     steps = [int(found[1]) for line in lines if (found := re.search(r" (\d+) steps of", line))]
     assert sum(steps) == measured["step"]
     assert "examples    80 to train on, batches of 16" in lines
+    previews = [line for line in lines if line.startswith("previews")]
+    assert len(previews) == (stage == "train_prior")
     if stage == "train_prior":
+        assert re.fullmatch(r"previews +8 of \d+\.\d s", previews[0])
         assert lines[0] == f"parameters  {measured['parameters'] / 1e6:.2f} million"
         assert "tokens      3,920 in an epoch, 49 a picture" in lines
     minutes = [float(found[1]) for line in lines if (found := re.search(r": ([\d.]+) min", line))]

@@ -77,6 +77,7 @@ class Scripted(Slope):
 def run(
     folder, model, *phases, training=None, validation=None, log=None, callback=None, **settings
 ):
+    callback_epochs = settings.pop("callback_epochs", 1)
     return train(
         model,
         phases={str(i): p for i, p in enumerate(phases)},
@@ -88,6 +89,7 @@ def run(
         folder=folder,
         log=log or (lambda step, values: None),
         callback=callback,
+        callback_epochs=callback_epochs,
     )
 
 
@@ -416,6 +418,19 @@ def test_callback_gets_the_averaged_weights_after_each_epoch(tmp_path):
     assert all("validation/loss" in v for v in named(trained, "validation"))
     assert seen[-1][0] == trained.last["first.weight"].item() != model.first.weight.item()
     assert len(set(seen)) == 3
+
+
+def test_callback_is_called_every_few_epochs_and_after_the_last(tmp_path):
+    model, calls = Slope(), iter(range(9))
+    trained = run(
+        tmp_path,
+        model,
+        *(phase(epochs=epochs) for epochs in (5, 1)),
+        callback=lambda _: {"calls": float(next(calls))},
+        callback_epochs=2,
+    )
+    called = ["validation/calls" in values for values in named(trained, "validation")]
+    assert called == [False, True, False, True, True, True]
 
 
 def test_callback_changes_neither_training_nor_the_choice_of_the_best(tmp_path):

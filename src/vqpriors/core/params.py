@@ -26,6 +26,7 @@ class Section(BaseModel):
 
 
 Seed = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 SectionT = TypeVar("SectionT", bound=Section)
 

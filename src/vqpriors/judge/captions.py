@@ -152,8 +152,10 @@ class CaptionJudge(nn.Module):
         packed = nn.utils.rnn.pack_padded_sequence(
             words, lengths, batch_first=True, enforce_sorted=False
         )
+        with torch.autocast(words.device.type, enabled=False):  # not every cuDNN has it in bfloat16
+            states = self.lstm(packed)[0]
         hidden, _ = nn.utils.rnn.pad_packed_sequence(
-            self.lstm(packed)[0], batch_first=True, total_length=tokens.shape[1]
+            states, batch_first=True, total_length=tokens.shape[1]
         )
         mean = hidden.sum(dim=1) / text_mask.sum(dim=1, keepdim=True)  # padding is 0
         return F.normalize(self.project_caption(mean).float(), dim=1)

@@ -7,7 +7,9 @@ are laid out for the number of pictures; see `vqpriors.nn.products`. On a GPU, `
 all operations the same at every position and starts them at once, as a CUDA graph.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, Protocol
 
 import torch
@@ -45,9 +47,17 @@ def make_steps(backbone: Backbone, contexts: Sequence[Context | None], *, batch:
         batch: Number of pictures B.
     """
     weight = backbone.embedding.weight
-    is_graph = weight.is_cuda and torch.cuda.is_available() and torch.is_inference_mode_enabled()
-    kind = FastBlocks if is_fast(weight) else StaticBlocks if is_graph else CachedBlocks
-    return kind(backbone, contexts, batch=batch)
+    if is_fast(weight):
+        return FastBlocks(backbone, contexts, batch=batch)
+    if weight.is_cuda and torch.cuda.is_available() and torch.is_inference_mode_enabled():
+        try:
+            return StaticBlocks(backbone, contexts, batch=batch)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            cause = str(error).partition("\n")[0]
+            warnings.warn(f"sampling without a CUDA graph, which failed: {cause}", stacklevel=2)
+    return CachedBlocks(backbone, contexts, batch=batch)
 
 
 class CachedBlocks:
@@ -93,15 +103,14 @@ class StaticBlocks:
 
     def _step(self) -> Tensor:
         mask = self.places <= self.place
-        for cache in self.caches:
-            cache.mask = mask
+        for own in self.caches:
+            own.mask = mask
         rope = self.backbone.rope
         rope = None if rope is None else rope.index_select(1, self.place)
         x = self.x[:, None]
-        for block, context, cache in zip(
-            self.backbone.blocks, self.contexts, self.caches, strict=True
-        ):
-            x = block(x, is_causal=True, rope=rope, context=context, cache=cache)
+        parts = zip(self.backbone.blocks, self.contexts, self.caches, strict=True)
+        for block, context, own in parts:
+            x = block(x, is_causal=True, rope=rope, context=context, cache=own)
         self.place += 1
         return self.backbone.head(self.backbone.norm(x[:, 0]))
 
@@ -117,19 +126,26 @@ class _StaticCache(KeyValueCache):
         return self.keys, self.values
 
 
+@cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    # One for all recordings: libraries keep work space for each stream.
+    return torch.cuda.Stream(device)
+
+
 def _recorded(step: Callable[[], Tensor], place: Tensor) -> Callable[[], Tensor]:
     """Record a step as a CUDA graph, and set its position back to 0."""
-    stream = torch.cuda.Stream(place.device)
-    stream.wait_stream(torch.cuda.current_stream(place.device))
-    with torch.cuda.stream(stream):  # before a recording, libraries have to be set up
-        for _ in range(2):
-            step()
-            place.zero_()
-    torch.cuda.current_stream(place.device).wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    # Other threads may use the device meanwhile.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        output = step()
+    device, stream = place.device, _side_stream(place.device)
+    with torch.cuda.device(device):
+        stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(stream):  # before a recording, libraries have to be set up
+            for _ in range(2):
+                step()
+                place.zero_()
+        torch.cuda.current_stream(device).wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        # Other threads may use the device meanwhile.
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            output = step()
 
     def replay() -> Tensor:
         graph.replay()

@@ -17,7 +17,8 @@ from vqpriors.tokenizer.base.quantizer import Quantized
 
 KMEANS_ITERS = 10
 MIN_SIZE = 1e-3  # codes with a smaller average count are not updated
-CHUNK = 2048  # vectors compared with the codebook at a time, to bound memory
+CHUNK = 2048  # vectors compared with the codebook at a time on a CPU, to bound memory
+MAX_SCORES = 2**26  # scores at a time on a GPU: 256 MiB
 COLLAPSE_FIX = (
     "raise tokenizer.ema.dead_code_threshold, start with a phase that does not quantize, or use "
     "fewer codes"
@@ -155,7 +156,8 @@ def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
     # argmin |v - c|^2 = argmax v c - |c|^2 / 2: one product of [v, 1] with [c, -|c|^2 / 2] saves a
     # pass over the M x K scores to subtract the norms.
     extended = torch.cat([codebook, -0.5 * codebook.square().sum(1, keepdim=True)], dim=1)
-    chunks = F.pad(vectors, (0, 1), value=1.0).split(CHUNK)
+    size = CHUNK if vectors.device.type == "cpu" else max(CHUNK, MAX_SCORES // len(codebook))
+    chunks = F.pad(vectors, (0, 1), value=1.0).split(size)
     return torch.cat([(chunk @ extended.T).argmax(1) for chunk in chunks])
 
 

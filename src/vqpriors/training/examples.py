@@ -29,6 +29,14 @@ class Examples(Protocol):
         ...
 
 
+ON_CPU = frozenset({"place", "batch_size"})  # read as numbers, for which a GPU would be waited for
+
+
 def to_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """Copy a batch to a device."""
-    return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+    """Copy a batch to a device, except for `ON_CPU`; a GPU is not waited for."""
+    if device.type == "cuda":  # copies from other memory wait
+        batch = {n: value if n in ON_CPU else value.pin_memory() for n, value in batch.items()}
+    return {
+        name: value if name in ON_CPU else value.to(device, non_blocking=True)
+        for name, value in batch.items()
+    }

@@ -48,6 +48,7 @@ def train(
     folder: Path,
     log: Log,
     callback: EpochCallback | None = None,
+    callback_epochs: int = 1,
 ) -> Trained:
     """Train a model through its phases, from the newest checkpoint in `folder`.
 
@@ -73,8 +74,9 @@ def train(
         seed: Seed of order and randomness.
         folder: Folder of the checkpoints, used by this run only.
         log: Receives values by name at a step; on resume, all that was logged before.
-        callback: Called with the averaged model after each epoch, in the main process; the values
-            that it returns are logged beside the validation losses.
+        callback: Called with the averaged model in the main process; the values that it returns are
+            logged beside the validation losses.
+        callback_epochs: Epochs of a phase from one call to the next; the last epoch has one, too.
 
     Raises:
         ValueError: If a loss or gradient is not finite, a split is too small, a phase names
@@ -99,7 +101,7 @@ def train(
                     if values:
                         run.log(values, log)
                         checkpointer.save_or_stop(interruption)
-                run.end_epoch(validation, phase, log, callback)
+                run.end_epoch(validation, phase, log, callback, callback_epochs=callback_epochs)
                 checkpointer.save_or_stop(interruption)
             bar.close()
             run.end_phase()

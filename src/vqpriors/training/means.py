@@ -19,7 +19,8 @@ class RunningMeans:
     def add(self, values: Mapping[str, Tensor]) -> None:
         """Add this process's values of one step."""
         for name, value in values.items():
-            self.sums[name] = self.sums.get(name, torch.zeros_like(value.detach())) + value.detach()
+            total, value = self.sums.get(name), value.detach()
+            self.sums[name] = value.clone() if total is None else total + value
         self.count += 1
 
     def take(self) -> dict[str, float]:

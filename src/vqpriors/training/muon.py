@@ -6,6 +6,9 @@ References:
     scaled to the size of AdamW's, so that both share one learning rate).
 """
 
+# pyright: reportPrivateImportUsage=false
+# torch's functions on lists of tensors have no public names.
+
 from collections import defaultdict
 from typing import Any
 
@@ -61,18 +64,21 @@ class Muon(AdamW):
                 self._step_matrices(group)
 
     def _step_matrices(self, group: dict[str, Any]) -> None:
-        by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
-        for weight in group["params"]:
-            if weight.grad is None:
-                continue
-            state = self.state[weight]
+        weights = [weight for weight in group["params"] if weight.grad is not None]
+        if not weights:
+            return
+        states = [self.state[weight] for weight in weights]
+        for weight, state in zip(weights, states, strict=True):
             if not state:
-                state["step"] = torch.zeros((), device=weight.device)  # AdamW expects it
+                state["step"] = torch.zeros(())  # AdamW expects it
                 state["momentum"] = torch.zeros_like(weight)
             state["step"] += 1
-            state["momentum"].lerp_(weight.grad, 1 - MOMENTUM)
-            ahead = weight.grad.lerp(state["momentum"], MOMENTUM)  # Nesterov's
-            by_shape[_as_matrix(ahead.shape)].append((weight, ahead))
+        gradients, momenta = [w.grad for w in weights], [state["momentum"] for state in states]
+        torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
+        ahead = torch._foreach_lerp(gradients, momenta, MOMENTUM)  # Nesterov's
+        by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+        for weight, each in zip(weights, ahead, strict=True):
+            by_shape[_as_matrix(each.shape)].append((weight, each))
         for shape, pairs in by_shape.items():
             # Stacked matrices are faster; sharded ones are gathered one at a time to save memory.
             count = 1 if is_sharded(pairs[0][0]) else len(pairs)
@@ -89,9 +95,10 @@ def _step_same_shape(
 ) -> None:
     steps = orthogonal(torch.stack([full_tensor(ahead).flatten(1) for _, ahead in pairs]))
     size = group["lr"] * ADAMW_RMS * max(shape) ** 0.5
-    for (weight, _), step in zip(pairs, steps, strict=True):
-        weight.mul_(1 - group["lr"] * group["weight_decay"])
-        weight.sub_(shard_like(weight, step.view(weight.shape)), alpha=size)
+    weights = [weight for weight, _ in pairs]
+    steps = [shard_like(w, step.view(w.shape)) for w, step in zip(weights, steps, strict=True)]
+    torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+    torch._foreach_sub_(weights, steps, alpha=size)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

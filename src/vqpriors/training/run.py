@@ -184,7 +184,7 @@ class TrainingRun:
         end_update(self.model)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self.averaged.update_parameters(self.model)
+        self.averaged.update(self.model)
         self.progress.step += 1
         self.progress.batch += 1
         self.means.add({**means, "loss": total, "gradient_norm": norm})
@@ -237,12 +237,18 @@ class TrainingRun:
             log(self.progress.step, named)
 
     def end_epoch(
-        self, validation: Examples, phase: Phase, log: Log, callback: EpochCallback | None = None
+        self,
+        validation: Examples,
+        phase: Phase,
+        log: Log,
+        callback: EpochCallback | None = None,
+        *,
+        callback_epochs: int = 1,
     ) -> None:
         """Validate the averaged weights and keep the best, or the last if the model says so."""
         self.progress.epoch, self.progress.batch = self.progress.epoch + 1, 0
-        values = self.validate(validation, phase)
-        if callback is not None:
+        values, epoch = self.validate(validation, phase), self.progress.epoch
+        if callback is not None and (epoch % callback_epochs == 0 or epoch == phase.epochs):
             values |= self.weights.run_callback(callback)
         self.log(values, log, group="validation")
         # NaN counts as infinite, so that any finite loss is better.
@@ -283,7 +289,7 @@ class TrainingRun:
             self.accelerator.scaler.load_state_dict(checkpoint.scaler)
         states = checkpoint.states
         self.weights.load(model=states["model"], averaged=states["averaged"])
-        self.averaged.n_averaged.fill_(self.progress.step)
+        self.averaged.num_updates = self.progress.step
         self.best = states["best"] if self.weights.keeps_states else StateDict()
         for step, values in self.progress.history:
             log(step, values)

@@ -86,7 +86,8 @@ class TrainingTask:
         training: Examples to train on.
         validation: Examples that choose the best state.
         description: JSON values from which the model is built again, for `save_model`.
-        callback: Called with the averaged model after each epoch.
+        callback: Called with the averaged model after epochs.
+        callback_epochs: Epochs from one call to the next.
     """
 
     model: nn.Module
@@ -96,6 +97,7 @@ class TrainingTask:
     validation: Examples
     description: dict[str, Any]
     callback: EpochCallback | None = None
+    callback_epochs: int = 1
 
     def run(self, session: Session) -> Trained:
         """Train the model, from the session's newest checkpoint."""
@@ -110,6 +112,7 @@ class TrainingTask:
             folder=session.folder,
             log=session.log,
             callback=self.callback,
+            callback_epochs=self.callback_epochs,
         )
 
 

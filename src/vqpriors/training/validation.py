@@ -51,8 +51,9 @@ def validate(
         with accelerator.autocast():
             losses = model.losses(batch)  # pyright: ignore[reportCallIssue] nn.Module types attributes as tensors
         targets, names = num_targets(model, batch) if num_new else {}, list(losses)
+        new = torch.tensor(num_new, device=accelerator.device)
         for name, value in {**losses, **extra_metrics(model)}.items():
-            number = targets.get(name, torch.tensor(num_new, device=value.device))
+            number = targets.get(name, new)
             sums[name] = sums.get(name, torch.zeros_like(value)) + value * number
             counts[name] = counts.get(name, torch.zeros_like(number)) + number
     totals, numbers = sum_over_processes(sums, accelerator), sum_over_processes(counts, accelerator)

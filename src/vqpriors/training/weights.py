@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from vqpriors.core.phases import Phase
 from vqpriors.training import launch, sharding
@@ -18,6 +17,40 @@ from vqpriors.training.config import TrainConfig
 from vqpriors.training.phase_setup import set_options, set_progress, set_train_mode
 
 EpochCallback = Callable[[nn.Module], Mapping[str, float]]
+
+
+class MovingAverage(nn.Module):
+    """A copy of a model with exponential moving averages of its weights, and its latest buffers.
+
+    torch's `AveragedModel` sends the number of updates to the device at each one, and a GPU would
+    be waited for.
+
+    Args:
+        model: The model, which is copied.
+        decay: Fraction of the old average that is kept; after n updates at most
+            (1 + n) / (10 + n), so that the average forgets the initial weights faster.
+
+    Attributes:
+        module: The copy.
+        num_updates: Number of updates n.
+    """
+
+    def __init__(self, model: nn.Module, *, decay: float):
+        super().__init__()
+        self.module = copy.deepcopy(model)
+        self.decay, self.num_updates = decay, 0
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Take in the weights of the model; the first ones are copied."""
+        averages: list[Tensor] = list(self.module.parameters())
+        weights: list[Tensor] = list(model.parameters())
+        kept = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
+        share = 1 - kept if self.num_updates else 1.0
+        torch._foreach_lerp_(averages, weights, share)  # pyright: ignore[reportPrivateImportUsage] no public name
+        for own, buffer in zip(self.module.buffers(), model.buffers(), strict=True):
+            own.copy_(buffer)
+        self.num_updates += 1
 
 
 class Weights:
@@ -32,8 +65,7 @@ class Weights:
     def __init__(self, model: nn.Module, *, config: TrainConfig, accelerator: Accelerator):
         self.accelerator, self.is_sharded = accelerator, False
         self.model = model.to(accelerator.device)
-        average = ema_update(config.stage.ema_decay, self._num_averaged)
-        self.averaged = AveragedModel(self.model, multi_avg_fn=average)
+        self.averaged = MovingAverage(self.model, decay=config.stage.ema_decay)
 
     @property
     def keeps_states(self) -> bool:
@@ -44,9 +76,6 @@ class Weights:
     def models(self) -> tuple[nn.Module, ...]:
         """The models that options and progress are set on."""
         return self.model, self.averaged.module
-
-    def _num_averaged(self) -> int:
-        return int(self.averaged.n_averaged)  # which is on the CPU
 
     def begin(self, phase: Phase, options: Mapping[str, Any]) -> None:
         """Set a phase's options and frozen submodules."""
@@ -110,8 +139,7 @@ class ShardedWeights(Weights):
         launch.require_supported(config, precision=accelerator.mixed_precision)
         self.accelerator, self.is_sharded = accelerator, True
         self.full_model, self.model = model, copy.deepcopy(model)
-        average = ema_update(config.stage.ema_decay, self._num_averaged)
-        self.averaged = AveragedModel(model, multi_avg_fn=average)
+        self.averaged = MovingAverage(model, decay=config.stage.ema_decay)
         mesh = sharding.mesh_of(accelerator.device)
         # The averaged model has no backward pass that would free gathered parameters, so reshard
         # it after every forward pass.
@@ -183,23 +211,3 @@ def make_weights(model: nn.Module, *, config: TrainConfig, accelerator: Accelera
         name = type(model).__name__
         print(f"LAUNCH: FSDP has no layers of {name} to shard here", file=sys.stderr)
     return Weights(model, config=config, accelerator=accelerator)
-
-
-def ema_update(
-    decay: float, num_updates: Callable[[], int]
-) -> Callable[[Any, Any, Tensor | int], None]:
-    """Return the update of an exponential moving average with a warm-up of its decay.
-
-    Args:
-        decay: Fraction of the old average that is kept; after n updates at most
-            (1 + n) / (10 + n), so that the average forgets the initial weights faster.
-        num_updates: Returns n. The number that torch passes is on the model's device, for which the
-            update would wait.
-    """
-
-    def update(averaged: Any, current: Any, _: Tensor | int) -> None:
-        count = num_updates()
-        weight = 1 - min(decay, (1 + count) / (10 + count))
-        torch._foreach_lerp_(averaged, current, weight)  # pyright: ignore[reportPrivateImportUsage] no public name
-
-    return update

@@ -59,7 +59,8 @@ def box_keys(draws: Tensor, grid: tuple[int, int]) -> Tensor:
         Each cell's distance from the centre of the box; (B, rows * columns) float.
     """
     rows, columns = grid
-    centre = draws[:, :2] * draws.new_tensor([rows, columns])
+    # A tensor of rows and columns would have to be sent to the device at each step.
+    centre = torch.stack([draws[:, 0] * rows, draws[:, 1] * columns], dim=1)
     stretch = 2 ** (draws[:, 2:3] - 0.5)  # from twice as wide as high to twice as high as wide
     row = (torch.arange(rows, device=draws.device) + 0.5 - centre[:, :1]).abs() / stretch
     column = (torch.arange(columns, device=draws.device) + 0.5 - centre[:, 1:2]).abs() * stretch

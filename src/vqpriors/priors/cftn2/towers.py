@@ -101,7 +101,7 @@ class GatedCrossAttention(nn.Module):
 
     def gate(self) -> Tensor:
         """Return the factors of the attention's output, -1..1, 0 at first; (D,)."""
-        return (GATE_LR_SCALE * self.raw_gate).tanh()
+        return gate_of(self.raw_gate)
 
     def keys_values(self, context: Tensor, padding_mask: Tensor) -> Context:
         """Project the other tower's hidden states, (B, M, D), to keys and values.
@@ -116,6 +116,11 @@ class GatedCrossAttention(nn.Module):
         """Add the gated attention from `x`, (B, N, D), to the context."""
         attended = self.attention(self.norm(x), *context)
         return x + self.gate().to(attended.dtype) * attended
+
+
+def gate_of(raw: Tensor) -> Tensor:
+    """Return the gates, -1..1, of parameters of any shape."""
+    return (GATE_LR_SCALE * raw).tanh()
 
 
 def make_bridges(depth: int, *, width: int, heads: int, dropout: float) -> nn.ModuleList:
@@ -138,8 +143,9 @@ def init_bridge_outputs(bridges: nn.ModuleList) -> None:
 
 def mean_gates(bridges: nn.ModuleList, name: str) -> dict[str, Tensor]:
     """Return the mean absolute gate of each bridge, named by its number; without gradients."""
-    gates = [cast(GatedCrossAttention, bridge).gate().detach() for bridge in bridges]
-    return {f"{name}_{i}": gate.abs().mean() for i, gate in enumerate(gates)}
+    raw = torch.stack([cast(GatedCrossAttention, bridge).raw_gate.detach() for bridge in bridges])
+    means = gate_of(raw).abs().mean(dim=1).unbind()
+    return {f"{name}_{i}": mean for i, mean in enumerate(means)}
 
 
 def cache_context(

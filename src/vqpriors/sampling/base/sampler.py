@@ -71,7 +71,10 @@ class PictureRandom:
             for generator in self._generators
         ]
         # Rounding to float32 can give 1.
-        return torch.stack(draws).clamp_(max=1 - torch.finfo(dtype).eps).to(self.device)
+        numbers = torch.stack(draws).clamp_(max=1 - torch.finfo(dtype).eps)
+        if self.device.type == "cuda":  # a copy from other memory waits for the device
+            numbers = numbers.pin_memory()
+        return numbers.to(self.device, non_blocking=True)
 
     def normal(self, count: int) -> Tensor:
         """Draw the next numbers of each picture; (B, count) float32, standard normal."""

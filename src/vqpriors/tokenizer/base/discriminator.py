@@ -93,8 +93,8 @@ def sharpening_losses(
     adversarial = -judged.float().mean()
     hinge = F.relu(1 - real_judged.float()).mean() + F.relu(1 + restored_judged.float()).mean()
     distances = [
-        (real.detach().float() - each.float()).abs().mean() / real.detach().float().abs().mean()
-        for real, each in zip(real_features, features, strict=True)
+        (real.float() - each.float()).abs().mean() / real.float().abs().mean()
+        for real, each in zip((each.detach() for each in real_features), features, strict=True)
     ]
     if restored.requires_grad and last_weight.requires_grad:
         adversarial = adversarial * _adaptive_factor(reconstruction, adversarial, last_weight)
