@@ -29,11 +29,19 @@ Ranked = list[tuple[Run, str]]
 
 def main() -> None:
     """Print the leaderboard, or write it to a file."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    add = parser.add_argument
+    parser = argparse.ArgumentParser(
+        "python -m tools.leaderboard", description=(__doc__ or "").partition("\n")[0]
+    )
+    add, metrics = parser.add_argument, [*RANKED, *SORTED]
     add("--format", choices=FORMATS, default="table", help="csv, json: all metrics, all digits")
     add("--out", type=Path, help="file to write (default: print)")
-    add("--sort", choices=[*RANKED, *SORTED], default="frechet_distance", metavar="METRIC")
+    add(
+        "--sort",
+        choices=metrics,
+        default="frechet_distance",
+        metavar="METRIC",
+        help=f"metric to rank by: {', '.join(metrics)} (default: %(default)s)",
+    )
     add("--all-commits", action="store_true", help="also experiments of other commits")
     add(
         "--no-experiments",

@@ -4,6 +4,7 @@ Counts the floating point operations that the sampler needs for one picture with
 captions of 64 and of 256 tokens. The priors are untrained, which does not change the counts.
 """
 
+import argparse
 import re
 import time
 from pathlib import Path
@@ -32,6 +33,8 @@ SIZE |= {"dropout": 0.0, "latent_width": 64, "latent_depth": 1}
 
 def main() -> None:
     """Measure every prior and write the table between the markers of the page."""
+    description = (__doc__ or "").partition("\n")[0]
+    argparse.ArgumentParser("python -m tools.prior_costs", description=description).parse_args()
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     rows = []
     for kind in kind_names("vqpriors.priors"):

@@ -1,5 +1,6 @@
 """Write the tables of metrics in README.md, between their markers, from the metrics files."""
 
+import argparse
 import json
 import math
 import re
@@ -114,6 +115,8 @@ COLUMNS = [
 
 def main() -> None:
     """Write the tables from the metrics of the working tree."""
+    description = (__doc__ or "").partition("\n")[0]
+    argparse.ArgumentParser("python -m tools.readme_numbers", description=description).parse_args()
     text = README.read_text()
     if not BETWEEN_MARKERS.search(text):
         sys.exit("error: readme: README.md has no <!-- numbers --> markers; put them back")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from vqpriors.cli.abilities import abilities_of, read_abilities
 from vqpriors.cli.drawing import generate, open_picture
-from vqpriors.cli.options import build_parser
+from vqpriors.cli.options import build_parser, parse
 from vqpriors.core.environment import prepare_environment
 
 _LOG = logging.getLogger("vqpriors")
@@ -19,7 +19,11 @@ prepare_environment()  # before a command imports torch
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; on an error print one line and exit with code 1."""
-    options = build_parser(__doc__ or "").parse_args(arguments)
+    try:
+        options = parse(build_parser(__doc__ or ""), arguments)
+    except BrokenPipeError:  # of a reader such as `head`; later writes would fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     try:
         with _logging_in_one_line(options.command, options.log_level):
             COMMANDS[options.command](options)

@@ -47,6 +47,33 @@ def test_bash_completes_commands_options_and_files(capsys, tmp_path):
     assert completed("vqpriors", "caption", "pic") == ["picture.png"]
 
 
+def test_reader_of_the_completion_may_stop_early():
+    code = "import vqpriors.__main__ as m; m.main(['--print-completion', 'zsh'])"
+    command = f'"{sys.executable}" -c "{code}" | true; echo "${{PIPESTATUS[0]}}"'
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.stdout.strip() in ("0", "1")
+    assert done.stderr == ""
+
+
+def test_unknown_option_is_refused_with_a_suggestion(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["generate", "--prmpt", "a red six"])
+    assert ended.value.code == 2
+    text = capsys.readouterr().err
+    assert "generate [-h]" in text
+    assert text.endswith("unrecognized arguments: --prmpt a red six; did you mean --prompt?\n")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--num-samples", "0"), ("--seed", "-1"), ("--temperature", "1000"), ("--steps", "0")],
+)
+def test_option_out_of_range_is_refused_before_the_model_is_loaded(tmp_path, option, value):
+    name = option.removeprefix("--").replace("-", "_")
+    with pytest.raises(SystemExit, match=f"^error: generate: {name}: must "):
+        main(["generate", "--from", str(tmp_path / "absent"), "--prompt", "x", option, value])
+
+
 @pytest.mark.parametrize(
     ("path", "name"),
     [

@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 import torch
@@ -71,6 +72,27 @@ def test_folder_with_files_of_others_is_not_replaced(tmp_path, name):
     with pytest.raises(ValueError, match=rf"set: has {name}, which is not in its manifest and"):
         write(path, a="new")
     assert contents(tmp_path) == before
+
+
+def test_link_to_a_folder_stays_one(tmp_path):
+    path = tmp_path / "elsewhere/set"
+    write(path, a="old")
+    (tmp_path / "link").symlink_to(path)
+    write(tmp_path / "link", a="new")
+    assert (tmp_path / "link").is_symlink()
+    assert (path / "a").read_text() == "new"
+    assert {each.name for each in tmp_path.iterdir()} == {"link", "elsewhere"}
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_weights_can_be_read_by_others_as_the_umask_allows(tmp_path):
+    before = os.umask(0o027)
+    try:
+        save_model(tmp_path / "model", config={}, weights={"a": torch.zeros(1)})
+    finally:
+        os.umask(before)
+    modes = {p.name: p.stat().st_mode & 0o777 for p in (tmp_path / "model").iterdir()}
+    assert modes == dict.fromkeys(("config.json", "model.safetensors", MANIFEST), 0o640)
 
 
 def test_folder_without_a_manifest_is_not_replaced(tmp_path):

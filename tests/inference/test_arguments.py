@@ -142,13 +142,51 @@ def test_what_is_no_picture_is_refused(generator, tmp_path):
         generator.caption("absent.png")
 
 
+BAD_VALUES = {
+    "path: must be a path, got None": lambda g, to: g.save(None),
+    "name: must be a text or a list of texts, got 5": lambda g, to: g.save(to, name=5),
+    "half: must be True or False, got 'x'": lambda g, to: g.save(to, half="x"),
+    "prompt: none given; give at least one": lambda g, to: g([]),
+    "callback: must be a function, got 5": lambda g, to: g("a red six", callback=5),
+    "codes: must be integers of shape (M, 4), got shape (1, 2) of int64": (
+        lambda g, to: g.decode([[1, 2]])
+    ),
+    "codes: must be 0 to ": lambda g, to: g.decode(np.full((1, 4), 9999)),
+    "codes: must be integers of shape": lambda g, to: g.decode([[0.5] * 4]),
+    "picture: must be a PIL picture or the path of one, got bytes": lambda g, to: g.encode(b"x"),
+}
+
+
+@pytest.mark.parametrize("problem", BAD_VALUES)
+def test_value_of_another_kind_is_named(generator, tmp_path, problem):
+    with pytest.raises(ValueError, match=f"^{re.escape(problem)}"):
+        BAD_VALUES[problem](generator, tmp_path / "saved")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_codes_may_be_lists(generator):
+    assert generator.decode([[0, 1, 2, 3]]).shape[0] == 1
+
+
+def test_home_is_expanded_in_paths(generator, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    generator.save("~/saved")
+    assert Generator.load("~/saved").fingerprint == generator.fingerprint
+    assert [path.name for path in tmp_path.iterdir()] == ["saved"]
+
+
+def test_model_of_the_package_has_no_revisions():
+    with pytest.raises(ValueError, match=r"^revision: 'default' comes with the package and has"):
+        Generator.load("default", "main")
+
+
 def test_device_can_be_chosen_and_changed(folder):
     generator = Generator.load(folder, device="cpu")
     assert generator.device == torch.device("cpu")
     assert generator.to("cpu") is generator
-    with pytest.raises(ValueError, match=r"^device: 'gpu' can't be used here \("):
+    with pytest.raises(ValueError, match=r"^device: 'gpu' can't be used on this machine; use"):
         Generator.load(folder, device="gpu")
-    with pytest.raises(ValueError, match=r"^device: 'xpu:7' can't be used here \("):
+    with pytest.raises(ValueError, match=r"^device: 'xpu:7' can't be used"):
         generator.to("xpu:7")
 
 

@@ -106,7 +106,7 @@ def test_networks_compute_in_the_precision_of_params_yaml(tmp_path, precision, d
         "draw": lambda: generator("a red six"),
         "caption": lambda: generator.caption_codes(np.zeros((1, generator.spec.length)), seed=0),
         "encode": lambda: generator.encode([picture()]),
-        "decode": lambda: generator.decode(np.zeros((1, generator.spec.length))),
+        "decode": lambda: generator.decode(np.zeros((1, generator.spec.length), int)),
     }
     for name, call in calls.items():
         seen.clear()

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 from vqpriors.cli.abilities import Abilities, abilities_of, read_abilities
 from vqpriors.cli.options import SAMPLES
 from vqpriors.cli.results import LIST, check_folder, make_numbered_folder, save_pictures
-from vqpriors.inference.limits import EXAMPLE_PROMPT, MAX_PIXELS
+from vqpriors.inference.limits import (
+    EXAMPLE_PROMPT,
+    MAX_PIXELS,
+    require_options,
+    require_prompts,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -26,6 +31,11 @@ def generate(options: argparse.Namespace) -> None:
         ValueError: If an option is missing, out of range or not supported by the prior.
     """
     prompts = _read_prompts(options)
+    sampling = {name: getattr(options, name) for name in SETTINGS if name != "num_samples"}
+    require_options(**sampling)
+    require_prompts(prompts or [""], options.num_samples)
+    if not options.paste and not options.inpaint:
+        _LOG.warning("--no-paste: changes nothing without --inpaint")
     given = options.inpaint or ([options.vary] if options.vary else [])
     images = [open_picture(path) for path in given]
     if options.inpaint:

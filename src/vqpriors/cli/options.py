@@ -2,6 +2,8 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,17 +34,31 @@ class _Completion(argparse.Action):
         import shtab
 
         parser.prog = "vqpriors"
-        for command in (parser, *_commands_of(parser)):
+        for command in (parser, *_commands_of(parser).values()):
             for action in command._actions:
                 if action.type is Path:
                     vars(action)["complete"] = shtab.FILE  # as shtab documents it
-        print(shtab.complete(parser, shell=shell))
+        print(shtab.complete(parser, shell=shell), flush=True)
         parser.exit()
 
 
-def _commands_of(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+def _commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
     choices = (each.choices for each in parser._actions if each.dest == "command")
-    return [command for found in choices if isinstance(found, dict) for command in found.values()]
+    return next((found for found in choices if isinstance(found, dict)), {})
+
+
+def parse(
+    parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None
+) -> argparse.Namespace:
+    """Parse the command line; for unknown options, suggest those of the command."""
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        command = _commands_of(parser)[options.command]
+        known = [name for action in command._actions for name in action.option_strings]
+        close = get_close_matches(unknown[0].partition("=")[0], known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        command.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    return options
 
 
 def build_parser(description: str) -> argparse.ArgumentParser:

@@ -35,8 +35,8 @@ _OS_CODE = re.compile(r"\(os error (\d+)\)")  # as libraries written in Rust pri
 def new_folder(path: Path, *, besides: Collection[str] = ()) -> Iterator[Path]:
     """Yield a temporary folder that replaces `path`, with a manifest, if the block succeeds.
 
-    If the block raises, `path` is unchanged. Temporary folders that killed writers of the same path
-    left behind are removed first.
+    A link to a folder stays one, and its target is replaced. If the block raises, `path` is
+    unchanged. Temporary folders that killed writers of the same path left behind are removed first.
 
     Args:
         path: The folder to create or replace; its parent is created if missing.
@@ -45,6 +45,7 @@ def new_folder(path: Path, *, besides: Collection[str] = ()) -> Iterator[Path]:
     Raises:
         ValueError: If `path` is a file, or has files that its manifest does not list.
     """
+    path = path.resolve() if path.is_symlink() else path
     _require_own(path, besides)
     path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in path.parent.glob(f".tmp-{glob.escape(path.name)}-{_HEX}"):
@@ -164,7 +165,7 @@ def verify(folder: Path) -> str:
         ValueError: If the folder or its manifest is missing or unreadable, or a file is missing or
             has changed since it was written.
     """
-    fix = "restore it with `dvc checkout` or `dvc repro`"
+    fix = "restore it with `dvc checkout` or `dvc repro`, or save or download the model again"
     try:
         text = (folder / MANIFEST).read_text()
         files = json.loads(text)["files"]
@@ -238,11 +239,19 @@ def load_model(path: Path) -> Model:
 
 
 def _write_manifest(folder: Path) -> None:
+    for path in folder.rglob("*.safetensors"):  # which its library keeps from other users
+        path.chmod(path.stat().st_mode & ~0o666 | (0o666 & ~_umask()))
     names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
     manifest = {"files": {name: _sha256(folder / name) for name in names}}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
     for path in [*folder.rglob("*"), folder]:
         _flush(path)
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _replace(temporary: Path, path: Path) -> None:

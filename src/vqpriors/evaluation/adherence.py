@@ -27,7 +27,7 @@ def measure(inputs: Inputs) -> dict[str, Any]:
     Returns:
         Of drawn pictures: "adherence" with its standard error "adherence_se", "adherence_seen",
         "adherence_unseen" and "adherence_<attribute>"; see `adherence`. "adherence_real" and
-        "adherence_unseen_real": the same of pictures of the evaluated split via the tokenizer.
+        "adherence_unseen_real": of pictures of the evaluated split via the tokenizer.
 
         "judge_accuracy": share of pictures of the evaluated split, as they are, with every
         attribute right. "unreliable_attributes": names of the attributes that the judge gets right

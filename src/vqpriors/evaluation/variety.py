@@ -16,8 +16,8 @@ def measure(inputs: Inputs) -> dict[str, float]:
     Returns:
         "variety": mean root mean squared difference of the pixels of two drawn pictures of one
         caption, 0 to 1; "distinct_grids": share of these pairs whose codes differ.
-        "variety_real" and "distinct_grids_real": the same of pictures of the evaluated split via
-        the tokenizer. A number without pairs of equal captions is left out.
+        "variety_real" and "distinct_grids_real": of pictures of the evaluated split via the
+        tokenizer. A number without pairs of equal captions is left out.
     """
     captions = [prompt.caption for prompt in inputs.prompts]
     found = variety(captions, inputs.drawn, inputs.drawn_codes, seed=inputs.seed)

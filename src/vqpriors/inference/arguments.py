@@ -9,6 +9,7 @@ from pathlib import Path
 from reprlib import repr as short
 from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -78,6 +79,39 @@ def to_texts(name: str, value: str | Sequence[str]) -> list[str]:
     return found
 
 
+def to_codes(name: str, value: Any, *, length: int, codebook_size: int) -> np.ndarray:
+    """Return codes as an array; a ValueError names the argument if they are not codes.
+
+    Args:
+        name: The argument.
+        value: An array, or lists, of (M, N) integers.
+        length: Number of codes N of a picture.
+        codebook_size: Number of codes K.
+    """
+    codes = np.asarray(value)
+    if codes.ndim != 2 or codes.shape[1] != length or codes.dtype.kind not in "iu":
+        kind = f"shape {codes.shape} of {codes.dtype}"
+        raise ValueError(f"{name}: must be integers of shape (M, {length}), got {kind}")
+    if codes.size and not 0 <= codes.min() <= codes.max() < codebook_size:
+        found = f"{codes.min()} to {codes.max()}"
+        raise ValueError(f"{name}: must be 0 to {codebook_size - 1}, got {found}")
+    return codes
+
+
+def to_path(name: str, value: Any) -> Path:
+    """Return a path, with `~` as the home; a ValueError names the argument if it is no path."""
+    if not isinstance(value, (str, Path)):
+        raise ValueError(f"{name}: must be a path, got {short(value)}")
+    return Path(value).expanduser()
+
+
+def to_flag(name: str, value: Any) -> bool:
+    """Return a bool; a ValueError names the argument if it is not one."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}: must be True or False, got {short(value)}")
+    return value
+
+
 def read_picture(name: str, given: Given) -> Image.Image:
     """Return a picture, or decode the one at a path.
 
@@ -91,7 +125,7 @@ def read_picture(name: str, given: Given) -> Image.Image:
         problem = f"must be a PIL picture or the path of one, got {type(given).__name__}"
         raise ValueError(f"{name}: {problem}")
     try:
-        return decode(Path(given).read_bytes(), max_pixels=MAX_PIXELS)
+        return decode(to_path(name, given).read_bytes(), max_pixels=MAX_PIXELS)
     except BadImageError as error:
         raise ValueError(f"{name}: {given}: {error}") from None
 
@@ -102,7 +136,7 @@ def read_pictures(name: str, given: Given | Sequence[Given]) -> list[Image.Image
     Raises:
         ValueError: Also if there is none.
     """
-    single = isinstance(given, (Image.Image, str, Path)) or not hasattr(given, "__iter__")
+    single = isinstance(given, (Image.Image, str, bytes, Path)) or not hasattr(given, "__iter__")
     pictures = [read_picture(name, each) for each in ([given] if single else given)]  # pyright: ignore[reportGeneralTypeIssues]
     if not pictures:
         raise ValueError(f"{name}: none given; give at least one")
@@ -120,7 +154,7 @@ def to_device(device: str | torch.device | None) -> torch.device:
     try:
         found = torch.device(device)
         torch.empty(0, device=found)
-    except (RuntimeError, TypeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"device: {short(device)} can't be used here ({reason})") from None
+    except (RuntimeError, TypeError, AssertionError):
+        fix = "use 'cpu', or 'cuda' where there is a GPU"
+        raise ValueError(f"device: {short(device)} can't be used on this machine; {fix}") from None
     return found

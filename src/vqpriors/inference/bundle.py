@@ -10,5 +10,5 @@ DEFAULT, DEFAULT_MODEL = "default", Path(__file__).parents[1] / "default_model"
 
 def local_folder(source: str | Path) -> Path:
     """Return the folder of a source: that of the package's model for "default", else the source."""
-    folder = Path(source)
+    folder = Path(source).expanduser()
     return DEFAULT_MODEL if source == DEFAULT and not folder.is_dir() else folder

@@ -14,7 +14,17 @@ import torch
 from PIL import Image
 
 from vqpriors.core.seeds import derived_seed
-from vqpriors.inference.arguments import Given, public, read_picture, read_pictures, to_device
+from vqpriors.inference.arguments import (
+    Given,
+    public,
+    read_picture,
+    read_pictures,
+    to_codes,
+    to_device,
+    to_flag,
+    to_path,
+    to_texts,
+)
 from vqpriors.inference.editing import codes_to_keep, edit_mask
 from vqpriors.inference.loading import load_parts, open_source
 from vqpriors.inference.masks import read_mask
@@ -81,7 +91,9 @@ class Generator(TrainedModel):
         Raises:
             ValueError: If the folder holds files that `save` has not written; nothing is changed.
         """
-        save_generator(self, Path(path), name, is_half=half)
+        names = [] if name is None else to_texts("name", name)
+        target, is_half = to_path("path", path), to_flag("half", half)
+        save_generator(self, target, names[0] if names else None, is_half=is_half)
 
     @public("generator.push")
     def push(self, repository: str, *, private: bool = True, revision: str | None = None) -> str:
@@ -216,6 +228,8 @@ class Generator(TrainedModel):
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """Decode codes, (M, N) integers, to pixels, (M, C, H, W) uint8."""
+        spec = self.spec
+        codes = to_codes("codes", codes, length=spec.length, codebook_size=spec.codebook_size)
         return decode_codes(self.tokenizer, codes, **self._batching)
 
     def caption_codes(self, codes: np.ndarray, *, seed: int) -> list[str]:

@@ -11,7 +11,14 @@ import torch
 from vqpriors.core.artifact import MANIFEST, verify
 from vqpriors.data.decoding import ImageConfig
 from vqpriors.data.token_spec import TokenSpec
-from vqpriors.inference.bundle import CHECKOUT_FILES, PARTS, SETTINGS, local_folder
+from vqpriors.inference.bundle import (
+    CHECKOUT_FILES,
+    DEFAULT,
+    DEFAULT_MODEL,
+    PARTS,
+    SETTINGS,
+    local_folder,
+)
 from vqpriors.priors.base.loading import load_prior
 from vqpriors.text.base.encoder import TextEncoder, load_encoder
 from vqpriors.tokenizer.base.loading import load_tokenizer
@@ -42,6 +49,8 @@ def open_source(source: str | Path, revision: str | None) -> Iterator[Path]:
     from vqpriors.publish import dvc_revision, hub  # lazily: no stage depends on `publish`
 
     folder = local_folder(source)
+    if folder == DEFAULT_MODEL and revision is not None:
+        raise ValueError(f"revision: {DEFAULT!r} comes with the package and has none; leave it out")
     if not folder.is_dir() and hub.is_id(source):
         folder = hub.fetch(str(source), revision, parts=PARTS, besides=[SETTINGS])
     elif revision is not None:

@@ -48,6 +48,8 @@ def preview_callback(
     """
     if callback is None:
         return no_callback
+    if not callable(callback):
+        raise ValueError(f"callback: must be a function, got {callback!r}")
 
     def preview(codes: Tensor, mask: Tensor) -> None:
         pixels = decode(codes.masked_fill(mask, 0).cpu().numpy())

@@ -13,7 +13,7 @@ from vqpriors.core.params_file import find_error
 from vqpriors.core.registry import load_kind
 from vqpriors.inference.arguments import to_integer, to_number, to_texts
 from vqpriors.inference.bundle import SETTINGS
-from vqpriors.inference.limits import MAX_PICTURES, MAX_PROMPT_LENGTH, MAX_STEPS
+from vqpriors.inference.limits import require_options, require_prompts
 from vqpriors.sampling.base.captioning import CaptionConfig
 from vqpriors.sampling.base.choosing import choose_sampler
 
@@ -56,14 +56,9 @@ class SamplingOptions:
                 values[name] = convert(name, value)
         for name, value in values.items():
             object.__setattr__(self, name, value)
-        if self.steps is not None and not 1 <= self.steps <= MAX_STEPS:
-            raise ValueError(f"steps: must be 1 to {MAX_STEPS}, got {self.steps}")
-        for name in ("temperature", "guidance"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 100:
-                raise ValueError(f"{name}: must be 0 to 100, got {value}")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed: must be 0 to 2^63 - 1, got {self.seed}")
+        require_options(
+            steps=self.steps, temperature=self.temperature, guidance=self.guidance, seed=self.seed
+        )
 
 
 def repeat_prompts(prompt: str | Sequence[str], num_samples: int) -> list[str]:
@@ -74,14 +69,7 @@ def repeat_prompts(prompt: str | Sequence[str], num_samples: int) -> list[str]:
             another type.
     """
     prompts, num_samples = to_texts("prompt", prompt), to_integer("num_samples", num_samples)
-    if num_samples < 1 or not 1 <= len(prompts) * num_samples <= MAX_PICTURES:
-        raise ValueError(
-            f"num_samples: must give 1 to {MAX_PICTURES:,} pictures in all, got {num_samples} of "
-            f"{len(prompts)} prompts"
-        )
-    for each in prompts:
-        if len(each) > MAX_PROMPT_LENGTH:
-            raise ValueError(f"prompt: at most {MAX_PROMPT_LENGTH:,} characters, got {len(each):,}")
+    require_prompts(prompts, num_samples)
     return [each for each in prompts for _ in range(num_samples)]
 
 
