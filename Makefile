@@ -87,7 +87,7 @@ notebook: setup  ## Run the notebooks on the results of the chain
 report: setup  ## Make report.html: metrics, curves, pictures (WITH="COMMIT EXPERIMENT": compare)
 	@$(BIN)/python -m tools.report $(WITH)
 
-readme: setup  ## Write the metrics into the tables of README.md
+readme: setup  ## Write the metrics into the tables of README.md and docs
 	@$(BIN)/python -m tools.readme_numbers
 
 # Not --quiet: it drops the warnings that --strict counts, so a broken link would pass.

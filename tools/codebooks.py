@@ -17,7 +17,7 @@ from typing import Any
 import dvc.api
 
 ROOT = Path(__file__).resolve().parents[1]
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "tokenizers.md"
 CODEBOOKS = ROOT / "metrics" / "reference" / "codebooks.csv"
 METRICS = "metrics/train_tokenizer/metrics.json"
 BETWEEN_MARKERS = re.compile(r"(?<=<!-- codebooks -->\n).*?(?=<!-- /codebooks -->)", re.DOTALL)
@@ -40,7 +40,7 @@ Row = dict[str, str]
 
 
 def main() -> None:
-    """Run all settings, writing the rows of each as soon as it ends; then update README.md."""
+    """Run all settings, writing the rows of each as soon as it ends; then update the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "-S",
@@ -55,8 +55,8 @@ def main() -> None:
         run(f"codebook-{name}", [*changes.split(), *more])
         params, metrics = read_experiment(f"codebook-{name}")
         write_rows(merged(read_rows(), rows(changes, params, metrics)))
-    README.write_text(BETWEEN_MARKERS.sub(lambda _: table(read_rows()), README.read_text()))
-    print(f"{CODEBOOKS.relative_to(ROOT)} and README.md: rows of {len(SETTINGS)} settings")
+    PAGE.write_text(BETWEEN_MARKERS.sub(lambda _: table(read_rows()), PAGE.read_text()))
+    print(f"{CODEBOOKS.relative_to(ROOT)} and docs/tokenizers.md: rows of {len(SETTINGS)} settings")
 
 
 def run(experiment: str, changes: list[str]) -> None:
@@ -96,7 +96,7 @@ def merged(old: list[Row], new: list[Row]) -> list[Row]:
 
 
 def table(found: list[Row]) -> str:
-    """Return the table for README.md: the rows of the test split."""
+    """Return the table for docs/tokenizers.md: the rows of the test split."""
     if not found:
         return "Not measured yet: `make codebooks` trains the tokenizers and writes this table.\n"
     heads = ["data", "quantizer", "codes", "PSNR", "SSIM", "usage", "perplexity"]

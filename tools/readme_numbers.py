@@ -1,20 +1,17 @@
-"""Write the tables of metrics in README.md, between their markers, from the metrics files."""
+"""Write the tables of metrics in README.md and docs/, between their markers."""
 
 import argparse
 import json
 import math
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tools.ranking import rank
 
 ROOT = Path(__file__).resolve().parents[1]
-README = ROOT / "README.md"
-BETWEEN_MARKERS = re.compile(r"(?<=<!-- numbers -->\n).*?(?=<!-- /numbers -->)", re.DOTALL)
-BETWEEN_PRIORS = re.compile(r"(?<=<!-- priors -->\n).*?(?=<!-- /priors -->)", re.DOTALL)
 STAGES = {"train_tokenizer": "tokenizer", "train_judge": "judge", "train_prior": "prior"}
 
 # Columns of the first table and their folders below metrics/: the default run and a kept one.
@@ -22,7 +19,7 @@ RUNS = {"digits": "", "mnist": "reference/mnist/transformer/"}
 
 # Priors compared on each data set; their metrics are in metrics/reference/DATA/PRIOR/.
 PRIORS = ("lstm", "transformer", "cftn", "cftn2")
-DATA = ("digits", "mnist", "fashion_mnist")
+SHOWN = {"README.md": ("digits",), "docs/priors.md": ("mnist", "fashion_mnist")}
 
 Metrics = dict[str, Any]
 Read = Callable[[str], Metrics]
@@ -117,12 +114,33 @@ def main() -> None:
     """Write the tables from the metrics of the working tree."""
     description = (__doc__ or "").partition("\n")[0]
     argparse.ArgumentParser("python -m tools.readme_numbers", description=description).parse_args()
-    text = README.read_text()
-    if not BETWEEN_MARKERS.search(text):
-        sys.exit("error: readme: README.md has no <!-- numbers --> markers; put them back")
-    text = BETWEEN_MARKERS.sub(lambda _: numbers(read_metrics), text)
-    README.write_text(BETWEEN_PRIORS.sub(lambda _: leaderboard(read_metrics), text))
-    print("README.md: tables written from metrics/")
+    for (page, name), table in tables(read_metrics).items():
+        path = ROOT / page
+        if table_in(path, name) is None:
+            sys.exit(f"error: readme: {page} has no <!-- {name} --> markers; put them back")
+        path.write_text(between(name).sub(lambda _, new=table: new, path.read_text()))
+    print("README.md and docs/: tables written from metrics/")
+
+
+def tables(read: Read) -> dict[tuple[str, str], str]:
+    """Return the tables by page and name of their markers.
+
+    Args:
+        read: Returns the metrics of a stage; {} if it has none.
+    """
+    found = {(page, "priors"): leaderboard(read, data) for page, data in SHOWN.items()}
+    return found | {("docs/metrics.md", "numbers"): numbers(read)}
+
+
+def between(name: str) -> re.Pattern[str]:
+    """Return a pattern of what stands between the markers of a table."""
+    return re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
+
+
+def table_in(path: Path, name: str) -> str | None:
+    """Return what stands between the markers of a table on a page."""
+    found = between(name).search(path.read_text())
+    return None if found is None else found.group()
 
 
 def numbers(read: Read) -> str:
@@ -147,21 +165,22 @@ def numbers(read: Read) -> str:
     return "\n".join([*runs_text, "", *lines, ""])
 
 
-def leaderboard(read: Read) -> str:
+def leaderboard(read: Read, data_sets: Sequence[str]) -> str:
     """Return a table of priors for each data set, sorted by Frechet distance.
 
     Args:
         read: Returns the metrics of a stage; {} if it has none.
+        data_sets: Names of data sets with kept runs.
     """
-    tables = []
-    for data in DATA:
+    parts = []
+    for data in data_sets:
         kept = {prior: f"reference/{data}/{prior}" for prior in PRIORS}
         found = {prior: _measured(f"{folder}/", read) for prior, folder in kept.items()}
         found = {prior: metrics for prior, metrics in found.items() if metrics}
         if found:
             training = {prior: read(f"{kept[prior]}/train_prior") for prior in found}
-            tables.append("\n".join([f"`{data}`:", "", *_ranked(found, training), ""]))
-    return "\n".join(tables)
+            parts.append("\n".join([f"`{data}`:", "", *_ranked(found, training), ""]))
+    return "\n".join(parts)
 
 
 def _ranked(found: Mapping[str, Metrics], training: Mapping[str, Metrics]) -> list[str]:

@@ -4,7 +4,7 @@ import math
 
 from tools.codebooks import (
     BETWEEN_MARKERS,
-    README,
+    PAGE,
     SETTINGS,
     SPLITS,
     merged,
@@ -22,7 +22,7 @@ METRICS = {"validation": QUALITY, "test": QUALITY | {"psnr": 21.0}, "train_minut
 
 
 def test_committed_table_matches_the_rows():
-    assert BETWEEN_MARKERS.search(README.read_text()).group() == table(read_rows())
+    assert BETWEEN_MARKERS.search(PAGE.read_text()).group() == table(read_rows())
 
 
 def test_committed_rows_have_known_settings_and_every_split():
