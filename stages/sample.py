@@ -1,6 +1,7 @@
 """Draw pictures from prompts with the trained prior, to `data/samples/`."""
 
 import json
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -29,6 +30,8 @@ def main(params: Params) -> None:
         for _ in range(config.num_per_prompt)
     ]
     captions = [prompt.caption for prompt in prompts]
+    for line in generator.warnings_of(config.prompts):
+        print(f"warning: sample.prompts: {line.removeprefix('prompt: ')}", file=sys.stderr)
     codes, pixels, seconds = sampler.sample_timed(captions, purpose="sample")
     written = _write_captions(sampler, real)
     compared, by_steps = _compare_steps(sampler, real)

@@ -4,6 +4,8 @@ generator = Generator.load("data")
 pictures = generator("a small red seven on a white background", num_samples=4)
 """
 
+import json
+import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -31,11 +33,14 @@ from vqpriors.inference.masks import read_mask
 from vqpriors.inference.model import FolderKeeper, TrainedModel
 from vqpriors.inference.pasting import paster
 from vqpriors.inference.pictures import PictureCallback, preview_callback, to_pictures, to_pixels
+from vqpriors.inference.prompts import warnings_of
 from vqpriors.inference.saving import push_generator, save_generator
 from vqpriors.inference.settings import SamplingOptions, read_settings, repeat_prompts
 from vqpriors.sampling.base.captioning import caption_codes
 from vqpriors.sampling.base.sampler import Callback, no_callback, sample_codes
 from vqpriors.tokenizer.base.coding import decode_codes, encode_pixels
+
+_LOG = logging.getLogger(__name__)
 
 
 class Generator(TrainedModel):
@@ -282,6 +287,11 @@ class Generator(TrainedModel):
             **self._batching,
         )
 
+    def warnings_of(self, prompts: Sequence[str]) -> list[str]:
+        """Return a line for each prompt that is not read whole or has unknown words."""
+        kind = json.loads((self.folder / "text/config.json").read_text())["encoder"]
+        return warnings_of(self.encoder, prompts, kind=kind)
+
     @property
     def _batching(self) -> dict[str, Any]:
         return {"batch_size": self.defaults.batch_size, "precision": self.defaults.precision}
@@ -302,6 +312,8 @@ class Generator(TrainedModel):
         callback: PictureCallback | None,
         known: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> list[Image.Image]:
+        for line in self.warnings_of(prompts):
+            _LOG.warning("%s", line)
         preview = preview_callback(callback, self.decode, grid=self.spec.grid)
         codes = self.sample_codes(prompts, options, known=known, callback=preview)
         return to_pictures(self.decode(codes))
