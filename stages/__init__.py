@@ -124,11 +124,9 @@ def _hint_at_copy(text: str) -> str:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError):
-        return True
-    from vqpriors.training.batch_size import is_out_of_memory  # imports torch
+    from vqpriors.core.hardware import is_out_of_memory  # slow to import
 
-    return isinstance(error, RuntimeError) and is_out_of_memory(error)
+    return is_out_of_memory(error)
 
 
 def _one_line(error: Exception, stage: str) -> str:

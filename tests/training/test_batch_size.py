@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from vqpriors.core.hardware import is_out_of_memory
 from vqpriors.training import batch_size
-from vqpriors.training.batch_size import is_out_of_memory, largest_batch
+from vqpriors.training.batch_size import largest_batch
 
 
 class Rows:

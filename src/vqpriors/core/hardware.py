@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Precision = Literal["auto", "no", "bf16", "fp16"]
 DEVICE_VARIABLE = "VQPRIORS_DEVICE"
 _DEVICES = ("cpu", "cuda", "mps")
+_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 _CASTING = threading.RLock()
 
 
@@ -54,6 +55,13 @@ def processes() -> "PartialState":
     from accelerate import PartialState  # slow to import, and not needed by every user of this file
 
     return PartialState(cpu=best_device().type == "cpu")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether an error means that a device or the host ran out of memory."""
+    text = str(error).lower()
+    is_torch = isinstance(error, RuntimeError) and any(part in text for part in _NO_MEMORY)
+    return is_torch or isinstance(error, (MemoryError, torch.OutOfMemoryError))
 
 
 def peak_memory(device: torch.device) -> int:

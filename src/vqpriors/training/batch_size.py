@@ -16,13 +16,6 @@ MAX_EXAMPLES = 1024  # a process; larger batches learn less per epoch and are ha
 MIN_STEPS = 8  # an epoch
 MEASURED_BATCHES = (8, 16)  # examples whose memory is measured
 HEADROOM = 4.0  # total memory over that of saved tensors: gradients, optimizer, fragmentation
-_MESSAGES = ("out of memory", "not enough memory", "can't allocate memory")
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Return whether an error of torch means that a device or the host ran out of memory."""
-    text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or any(part in text for part in _MESSAGES)
 
 
 def choose_batch_size(

@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from vqpriors.training.batch_size import is_out_of_memory
+from vqpriors.core.hardware import is_out_of_memory
 from vqpriors.training.config import TrainConfig
 from vqpriors.training.losses import extra_metrics, num_targets, weighted_sum
 
