@@ -41,6 +41,7 @@ SINGLE = [  # params that are read outside a section, and a value that each can'
     *((stage, chooser, [7]) for chooser, (stage, _) in CHOOSERS.items()),
     ("download", "data.name", [7]),
     ("train_prior", "prior.caption_dropout", 1.01),
+    ("train_prior", "prior.preview_epochs", 0),
     ("sample", "evaluate.split", "train"),
     ("train_judge", "judge.kind", [7]),
 ]
