@@ -50,18 +50,20 @@ class Axis(NamedTuple):
         values: The values that are measured.
         works: What is measured.
         label: Label in the plot, with what stays fixed.
+        item: What the values count.
     """
 
     values: tuple[int, ...]
     works: tuple[str, ...]
     label: str
+    item: str
 
 
 PRIORS = (TRAIN_TRANSFORMER, TRAIN_CFTN, DRAW_TRANSFORMER, DRAW_CFTN)
 AXES = {
-    "codes": Axis((49, 256, 1024, 4096), PRIORS, "codes of a picture, batch 1"),
-    "batch": Axis((1, 4, 16, 64), PRIORS, "pictures in a batch, 256 codes each"),
-    "rows": Axis((10_000, 100_000, 1_000_000), (READ,), "pictures, 1,024 codes each"),
+    "codes": Axis((49, 256, 1024, 4096), PRIORS, "codes of a picture, batch 1", "codes"),
+    "batch": Axis((1, 4, 16, 64), PRIORS, "pictures in a batch, 256 codes each", "in a batch"),
+    "rows": Axis((10_000, 100_000, 1_000_000), (READ,), "pictures, 1,024 codes each", "rows"),
 }
 
 
@@ -193,13 +195,18 @@ def table(found: list[Row]) -> str:
             seconds, memory = (series(found, name, work, key) for key in COLUMNS[3:5])
             if not seconds:
                 continue
-            first, last = (f"{point[0]:,.0f} {name}" for point in (seconds[0], seconds[-1]))
+            first, last = (f"{point[0]:,.0f} {axis.item}" for point in (seconds[0], seconds[-1]))
             cells = [work, first, last]
             for points in (seconds, memory):
-                cells += [f"{points[0][1]:,.3g} to {points[-1][1]:,.3g}", f"{slope(points):.2f}"]
+                ends = " to ".join(_rounded(points[place][1]) for place in (0, -1))
+                cells += [ends, f"{slope(points):.2f}"]
             lines.append(f"| {' | '.join(cells)} |")
     machines = dict.fromkeys(f"{row['hardware']}, {row['threads']} threads" for row in found)
     return "\n".join([*(f"- {machine}" for machine in machines), "", *lines, ""])
+
+
+def _rounded(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def draw(found: list[Row]) -> None:

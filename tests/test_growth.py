@@ -49,7 +49,7 @@ def test_memory_of_a_process_that_reads_tokens_is_measured():
 
 
 def test_table_states_first_and_last_point_and_exponents():
-    line = f"| {PRIORS[0]} | 16 codes | 256 codes | 0.16 to 2.56 | 1.00 | 256 to 6.55e+04 | 2.00 |"
+    line = f"| {PRIORS[0]} | 16 codes | 256 codes | 0.16 to 2.56 | 1.00 | 256 to 65,536 | 2.00 |"
     assert line in growth.table(ROWS)
     assert "- 2 x something, 2 threads" in growth.table(ROWS)
 
