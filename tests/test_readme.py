@@ -45,11 +45,15 @@ def measured(distance, **changes):
     return metrics | {"judge": "a", "num_compared": 100} | changes
 
 
+def reading(kept):
+    """Return a function that reads the metrics of kept runs."""
+    return lambda stage: TRAINING if "train" in stage else kept.get(stage, {})
+
+
 def table_of(runs, data="digits"):
     """Return the rows of the table of priors."""
     kept = {f"reference/{data}/{prior}/evaluate": metrics for prior, metrics in runs.items()}
-    read = lambda stage: TRAINING if "train" in stage else kept.get(stage, {})  # noqa: E731
-    text = leaderboard(read, [data])
+    text = leaderboard(reading(kept), [data])
     assert text.startswith(f"`{data}`:")
     return [line for line in text.splitlines() if line.startswith("| `")]
 
@@ -86,8 +90,7 @@ def test_each_data_set_has_a_table_with_its_own_columns():
         "reference/digits/lstm/evaluate": {"adherence": 0.5, "adherence_unseen": 0.25},
         "reference/mnist/lstm/evaluate": {"adherence": 0.75},
     }
-    read = lambda stage: TRAINING if "train" in stage else kept.get(stage, {})  # noqa: E731
-    text = leaderboard(read, ["digits", "mnist"])
+    text = leaderboard(reading(kept), ["digits", "mnist"])
     digits, mnist = text.split("\n\n`mnist`:\n\n")
     assert "unseen pairs" in digits
     assert "unseen pairs" not in mnist

@@ -51,7 +51,7 @@ def test_many_warnings_are_counted(encoder):
 
 
 def test_captions_that_are_cut_are_counted(encoder):
-    assert num_cut(encoder, [*CAPTIONS, "a blue seven on white on white", ""]) == 1
+    assert num_cut(encoder, [*CAPTIONS, "a blue seven on white six", ""]) == 1  # a word too long
     assert num_cut(object(), CAPTIONS) == 0  # an encoder without tokens
 
 
