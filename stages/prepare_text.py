@@ -27,8 +27,7 @@ def num_cut(encoder: Any, captions: Sequence[str]) -> int:
     rows = getattr(encoder, "rows", None)
     if rows is None:
         return 0
-    limit = rows.length - 1 - len(rows.end)
-    return sum(len(each.ids) > limit for each in rows.tokenizer.encode_batch(list(captions)))
+    return sum(len(each.ids) > rows.limit for each in rows.tokenizer.encode_batch(list(captions)))
 
 
 if __name__ == "__main__":

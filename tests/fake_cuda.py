@@ -7,41 +7,85 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+READS = {torch.Tensor.cpu, torch.Tensor.__int__, torch.Tensor.__bool__}
+ANY = 3  # what they read of a fake tensor
 
 
 @contextmanager
 def fake_cuda():
-    """Use fake tensors, and bfloat16 autocast on CUDA."""
-    with FakeTensorMode(allow_non_fake_inputs=True), _Indexing():
+    """Use fake tensors on CUDA and real ones on the CPU, and bfloat16 autocast on CUDA.
+
+    Yields the names of the functions that read a value of a fake tensor, for which a GPU would have
+    to be waited for.
+    """
+    reads = []
+    with FakeTensorMode(allow_non_fake_inputs=True), _Functions(reads):
         torch.set_autocast_dtype("cuda", torch.bfloat16)
         torch.set_autocast_enabled("cuda", True)
         try:
-            yield
+            yield reads
         finally:
             torch.set_autocast_enabled("cuda", False)
             torch.clear_autocast_cache()
 
 
-class _Indexing(TorchFunctionMode):
-    """Slice tensors by operators: `x[...]` itself needs a driver that CPU builds lack."""
+class _Functions(TorchFunctionMode):
+    """Computes on the CPU as ever, and replaces functions that need a driver for fake tensors."""
+
+    def __init__(self, reads):
+        super().__init__()
+        self.reads = reads
 
     def __torch_function__(self, function, types, arguments=(), keywords=None):
+        keywords = keywords or {}
+        values = tree_leaves((arguments, keywords))
+        is_fake = any(isinstance(value, FakeTensor) for value in values)
+        if not is_fake and not any(_is_gpu(value) for value in values):
+            with unset_fake_temporarily():
+                return function(*arguments, **keywords)
+        if function is torch.Tensor.to and not is_fake:
+            tensor, device = arguments
+            return torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+        if function is torch.Tensor.__invert__:
+            return arguments[0].logical_not()
+        if function is torch.Tensor.contiguous:
+            return arguments[0].clone(memory_format=torch.contiguous_format)
         if function is torch.Tensor.__getitem__:
             return _indexed(*arguments)
-        return function(*arguments, **(keywords or {}))
+        if function is torch.Tensor.__setitem__:
+            tensor, place, value = arguments
+            return torch.ops.aten.copy_(_indexed(tensor, place), value)
+        if function in READS:
+            self.reads.append(function.__name__)
+            with unset_fake_temporarily():
+                return function(torch.full(arguments[0].shape, ANY))
+        return function(*arguments, **keywords)
+
+
+def _is_gpu(value):
+    return isinstance(value, str | torch.device) and str(value).startswith("cuda")
 
 
 def _indexed(tensor, place):
-    for dim, part in enumerate(place if isinstance(place, tuple) else (place,)):
+    parts, dim = place if isinstance(place, tuple) else (place,), 0
+    for part in parts:
+        if part is Ellipsis:
+            dim += tensor.ndim - sum(other not in (None, Ellipsis) for other in parts)
+            continue
         if part is None:
             tensor = tensor.unsqueeze(dim)
+        elif isinstance(part, int):
+            tensor = tensor.select(dim, part)
+            continue
         else:
             assert isinstance(part, slice)
-            assert part.step is None
-            tensor = torch.ops.aten.slice(tensor, dim, part.start, part.stop)
+            tensor = torch.ops.aten.slice(tensor, dim, part.start, part.stop, part.step or 1)
+        dim += 1
     return tensor
 
 

@@ -98,7 +98,7 @@ def test_share_is_the_least_time_divided_by_the_time():
     layer, x = torch.nn.Linear(256, 512, bias=False), torch.randn(128, 256)
     own = Implementation("product", lambda: layer(x), parameters=1)
     benchmark = Benchmark("w", "s", "codes/s", own, [], amount=10.0, precision="no")
-    least = 2 * 128 * 256 * 512 / product_rate("no")
+    least = 2 * 128 * 256 * 512 / product_rate("no", "cpu")
     assert share(benchmark, 10.0 / (4 * least)) == pytest.approx(0.25)
     slow_to_read = replace(benchmark, ours=replace(own, num_read=10**12))
     assert share(slow_to_read, 10.0 / (4 * least)) > 100
@@ -183,10 +183,27 @@ def test_higher_rate_and_lower_time_are_ahead():
     assert ahead(ROW | {"ours_value": "1001"}) == "neither"
 
 
-def test_new_rows_replace_rows_of_the_same_work():
-    old = [ROW, ROW | {"work": "start-up"}, ROW | {"work": "gone"}]
-    new = [ROW | {"ratio": "2"}]
-    assert merged(old, new, ["start-up", "encode"]) == [ROW | {"work": "start-up"}, *new]
+def test_new_rows_replace_rows_of_the_same_work_and_hardware():
+    others = [ROW | {"work": "start-up"}, ROW | {"hardware": "1 x GPU"}]
+    old = [ROW, *others, ROW | {"work": "gone"}]
+    new = [ROW | {"ratio": "2", "hardware": f"{ROW['hardware']}, beside other work"}]
+    assert merged(old, new, ["start-up", "encode"]) == [*others, *new]
+
+
+def test_each_machine_has_a_table():
+    lines = table([ROW, ROW | {"hardware": "1 x GPU"}]).splitlines()
+    assert [each for each in lines if each.startswith("On ")] == [
+        f"On {ROW['hardware']}, {ROW['threads']} threads:",
+        f"On 1 x GPU, {ROW['threads']} threads:",
+    ]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_device_that_is_missing_is_told(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["benchmarks.speed", "encode", "--device", "cuda"])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err.endswith("--device: cuda is not available on this machine\n")
 
 
 def test_rows_are_read_back_and_written_into_the_table(tmp_path):
@@ -197,7 +214,7 @@ def test_rows_are_read_back_and_written_into_the_table(tmp_path):
     page.write_text("before\n<!-- speed -->\nold\n<!-- /speed -->\nafter\n")
     write_page(found, page)
     assert page.read_text() == f"before\n<!-- speed -->\n{table(found)}<!-- /speed -->\nafter\n"
-    assert "- 2 x something, 2 threads: `encode`." in table(found)
+    assert "On 2 x something, 2 threads:" in table(found)
     assert "| `encode` | 64 PNG files | float32 | `vqvae`: 1,234.5 images/s | 61% |" in table(found)
 
 

@@ -71,11 +71,15 @@ def remove_tracked(folder: Path) -> None:
         (ROOT / name).unlink(missing_ok=True)
 
 
-def hardware() -> str:
-    """Return number and name of the GPUs, or without one, number of threads and processor."""
+def hardware(*, is_on_cpu: bool = False) -> str:
+    """Return number and name of the GPUs, or without one, number of threads and processor.
+
+    Args:
+        is_on_cpu: Whether GPUs are not used.
+    """
     import torch
 
-    if count := torch.cuda.device_count():
+    if (count := torch.cuda.device_count()) and not is_on_cpu:
         return f"{count} x {torch.cuda.get_device_name()}"
     threads = os.environ.get("OMP_NUM_THREADS", os.cpu_count())
     named = re.search(r"^model name\s*: (.*)$", _cpus(), re.MULTILINE)

@@ -16,7 +16,7 @@ import torch
 from benchmarks.quality.table import Row
 from benchmarks.quality.training import train
 from benchmarks.speed.benchmark import FULL, Size
-from benchmarks.speed.ours import CPU, num_parameters
+from benchmarks.speed.ours import num_parameters
 from benchmarks.speed.tokenizers import DIFFUSERS, NAMES, PEERS, VECTOR_QUANTIZE
 from vqpriors.core.params import Params, Seed
 from vqpriors.data.images import read_images
@@ -37,7 +37,7 @@ def own_row(params: Params, trained: Mapping[str, Any]) -> Row:
         params: The run's params.
         trained: Its metrics/train_tokenizer/metrics.json.
     """
-    model, _ = load_tokenizer(Path("data/tokenizer"), CPU)
+    model, _ = load_tokenizer(Path("data/tokenizer"), torch.device("cpu"))
     phases = params.raw("tokenizer.vqvae.phases").values()
     return {
         "model": "vqvae",

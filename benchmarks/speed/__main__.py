@@ -21,7 +21,6 @@ from benchmarks.speed.benchmark import (
     rows,
 )
 from benchmarks.speed.machine import share
-from benchmarks.speed.ours import CPU
 from benchmarks.speed.table import line, merged, read_rows, write_page, write_rows
 from stages import keep_freed_memory
 from tools.keep_priors import hardware
@@ -55,7 +54,8 @@ def main() -> None:
         sys.exit(f"error: benchmarks.speed: {', '.join(missing)} not installed; {fix}")
     keep_freed_memory()
     torch.set_num_threads(options.threads)
-    machine = {"threads": str(options.threads), "hardware": options.hardware}
+    named = options.hardware or _hardware(options.device)
+    machine = {"threads": str(options.threads), "hardware": named}
     began = time.monotonic()
     for name in options.names or WORKS:
         found = run(WORKS[name], FULL if options.full else SMALL, options, machine)
@@ -70,10 +70,11 @@ def run(work: Work, size: Size, options: argparse.Namespace, machine: Row) -> li
     """Run the benchmarks of a task and print their rows."""
     torch.manual_seed(0)
     found = []
-    precisions = [options.precision] if options.precision else _precisions()
-    for benchmark in work(size, precisions):
+    precisions = [options.precision] if options.precision else _precisions(options.device)
+    for benchmark in _on(options.device, work(size, precisions)):
         values = measure(benchmark, repeats=options.repeats)
-        new = rows(benchmark, values, machine, share=share(benchmark, values[0]))
+        part = share(benchmark, values[0], device=options.device)
+        new = rows(benchmark, values, machine, share=part)
         print("\n".join(map(line, new)), flush=True)
         found += new
     return found
@@ -94,25 +95,38 @@ def _options() -> argparse.Namespace:
         "--threads", type=int, default=torch.get_num_threads(), help="default: %(default)s"
     )
     parser.add_argument(
-        "--precision", choices=PRECISIONS, help="default: all that are fast on this CPU"
+        "--precision", choices=PRECISIONS, help="default: all that are fast on this device"
     )
-    parser.add_argument("--hardware", default=_hardware(), help="default: %(default)s")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
+    parser.add_argument("--hardware", help="default: name of the device, and load of the machine")
     parser.add_argument("--page", action="store_true", help="only write the table again")
     parser.add_argument("--dry-run", action="store_true", help="print results without writing them")
     options = parser.parse_args()
     if unknown := set(options.names) - set(WORKS):
         parser.error(f"no benchmark {min(unknown)!r}; there are {', '.join(WORKS)}")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device: cuda is not available on this machine")
     return options
 
 
-def _precisions() -> list[Precision]:
-    return ["no", "bf16"] if resolve_precision("auto", CPU) == "bf16" else ["no"]
+def _on(device: str, benchmarks: Iterator[Benchmark]) -> Iterator[Benchmark]:
+    """Yield benchmarks whose models and data are made on a device."""
+    while True:
+        with torch.device(device):
+            benchmark = next(benchmarks, None)
+        if benchmark is None:
+            return
+        yield benchmark
 
 
-def _hardware() -> str:
+def _precisions(device: str) -> list[Precision]:
+    return ["no", "bf16"] if resolve_precision("auto", torch.device(device)) == "bf16" else ["no"]
+
+
+def _hardware(device: str) -> str:
     load = os.getloadavg()[0]
     busy = f", beside other work (load {load:.1f} at the start)" if load > IDLE else ""
-    return f"{hardware()}{busy}"
+    return f"{hardware(is_on_cpu=device == 'cpu')}{busy}"
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 from typing import Any
 
+import torch
+
 from vqpriors.core.hardware import Precision
 
 Row = dict[str, str]
@@ -141,6 +143,7 @@ def measure(benchmark: Benchmark, *, repeats: int) -> list[float]:
     implementations = [benchmark.ours, *benchmark.peers]
     for implementation in implementations if not benchmark.returns_value else []:
         implementation.run()
+    wait_for_gpu()
     values: list[list[float]] = [[] for _ in implementations]
     for repeat in range(repeats):
         for place in range(len(implementations)):
@@ -149,9 +152,16 @@ def measure(benchmark: Benchmark, *, repeats: int) -> list[float]:
     return [median(each) for each in values]
 
 
+def wait_for_gpu() -> None:
+    """Wait until a GPU has done all that it was given; return at once without one."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
 def _measure_once(benchmark: Benchmark, implementation: Implementation) -> float:
     began = time.perf_counter()
     value = implementation.run()
+    wait_for_gpu()
     seconds = time.perf_counter() - began
     if benchmark.returns_value:
         return value

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.speed.benchmark import Benchmark
+from benchmarks.speed.benchmark import Benchmark, wait_for_gpu
 from benchmarks.speed.ours import DTYPES
 from vqpriors.core.hardware import Precision
 
@@ -20,22 +20,22 @@ REPEATS = 7
 
 
 @cache
-def product_rate(precision: Precision) -> float:
+def product_rate(precision: Precision, device: str) -> float:
     """Return the operations per second of a matrix product of a prior's shape."""
     rows, inputs, outputs = PRODUCT
-    a = torch.randn(rows, inputs, dtype=DTYPES[precision])
-    b = torch.randn(inputs, outputs, dtype=DTYPES[precision])
+    a = torch.randn(rows, inputs, dtype=DTYPES[precision], device=device)
+    b = torch.randn(inputs, outputs, dtype=DTYPES[precision], device=device)
     return 2 * prod(PRODUCT) / _least_seconds(lambda: a @ b)
 
 
 @cache
-def memory_rate() -> float:
+def memory_rate(device: str) -> float:
     """Return the bytes per second of reading memory."""
-    numbers = torch.ones(NUM_READ)
+    numbers = torch.ones(NUM_READ, device=device)
     return numbers.nbytes / _least_seconds(lambda: numbers.sum())
 
 
-def share(benchmark: Benchmark, value: float) -> float | None:
+def share(benchmark: Benchmark, value: float, *, device: str = "cpu") -> float | None:
     """Return the least time of our implementation on this machine as a share of its time.
 
     The least time is that of its products and convolutions at `product_rate`, or if longer, that of
@@ -44,12 +44,13 @@ def share(benchmark: Benchmark, value: float) -> float | None:
     Args:
         benchmark: The benchmark.
         value: Our measurement.
+        device: Where it was computed, "cpu" or "cuda".
     """
     if benchmark.precision is None or benchmark.returns_value or not benchmark.ours.parameters:
         return None
     seconds = benchmark.amount / value if benchmark.unit.endswith("/s") else value
-    computed = operations(benchmark.ours.run) / product_rate(benchmark.precision)
-    read = benchmark.ours.num_read * DTYPES[benchmark.precision].itemsize / memory_rate()
+    computed = operations(benchmark.ours.run) / product_rate(benchmark.precision, device)
+    read = benchmark.ours.num_read * DTYPES[benchmark.precision].itemsize / memory_rate(device)
     return max(computed, read) / seconds
 
 
@@ -73,5 +74,6 @@ def _least_seconds(run: Callable[[], Tensor]) -> float:
     for _ in range(REPEATS + 1):
         began = time.perf_counter()
         run()
+        wait_for_gpu()
         seconds.append(time.perf_counter() - began)
     return min(seconds[1:])

@@ -134,7 +134,8 @@ def _pipeline(model: Any, size: Size, *, guidance: float, steps: int) -> Callabl
     @torch.inference_mode()
     def sample() -> Tensor:
         scheduler.set_timesteps(steps)
-        codes = torch.full((size.masked, size.edge, size.edge), size.num_codes)
+        shape = (size.masked, size.edge, size.edge)
+        codes = torch.full(shape, size.num_codes, device=model.device)
         for timestep in scheduler.timesteps:
             logits = model(codes.repeat(num_branches, 1, 1), **given)
             if num_branches == 2:

@@ -16,12 +16,12 @@ from vqpriors.data.text_inputs import TextInput, TextShape
 from vqpriors.sampling.base.choosing import choose_sampler
 from vqpriors.sampling.base.sampler import PictureRandom
 from vqpriors.training.config import StageTrainConfig
+from vqpriors.training.examples import ON_CPU
 from vqpriors.training.gradients import end_update
 from vqpriors.training.losses import Objective, weighted_sum
 from vqpriors.training.optimizers import make_optimizer
 
 ROOT = Path(__file__).resolve().parents[2]
-CPU = torch.device("cpu")
 LR = 1e-4
 NO_TEXT = TextShape(length=0, vocabulary=0, feature_width=0)
 LSTM_DEPTH = 2
@@ -91,7 +91,7 @@ def captions(count: int, shape: TextShape, *, is_empty: bool = False) -> TextInp
 def prior_batch(prior: Any, size: Size, shape: TextShape) -> dict[str, Tensor]:
     """Return a random training batch."""
     text = captions(size.batch, shape)
-    return {
+    batch = {
         "codes": torch.randint(size.num_codes, (size.batch, size.length)),
         "draws": torch.rand(size.batch, prior.num_draws),
         "text_tokens": text.tokens,
@@ -100,6 +100,7 @@ def prior_batch(prior: Any, size: Size, shape: TextShape) -> dict[str, Tensor]:
         "place": torch.arange(size.batch),
         "batch_size": torch.full((size.batch,), size.batch),
     }
+    return {name: value.cpu() if name in ON_CPU else value for name, value in batch.items()}
 
 
 def training(
@@ -109,7 +110,7 @@ def training(
     config = params({"prior.train.optimizer": "adamw"}).section("prior.train", StageTrainConfig)
     objective = Objective(model.train())
     optimizer = make_optimizer(model, lr=LR, config=config)
-    update = step(lambda: weighted_sum(objective(batch), {}), optimizer, precision)
+    update = step(model, lambda: weighted_sum(objective(batch), {}), optimizer, precision)
 
     def run() -> None:
         update()
@@ -123,16 +124,17 @@ def peer_training(
 ) -> Callable[[], None]:
     """Return a training step of another model, with the same fused AdamW."""
     model.train()
-    return step(loss, AdamW(model.parameters(), lr=LR, fused=True), precision)
+    return step(model, loss, AdamW(model.parameters(), lr=LR, fused=True), precision)
 
 
 def step(
-    loss: Callable[[], Tensor], optimizer: Optimizer, precision: Precision
+    model: nn.Module, loss: Callable[[], Tensor], optimizer: Optimizer, precision: Precision
 ) -> Callable[[], None]:
     """Return a function that makes an update: forward, backward, optimizer."""
+    device = device_of(model)
 
     def update() -> None:
-        with autocast(precision, CPU):
+        with autocast(precision, device):
             total = loss()
         total.backward()
         optimizer.step()
@@ -161,13 +163,19 @@ def sampling(
     sampler = kind.module.build(kind.config)
     prior.eval().requires_grad_(False)
     given, null = captions(count, text), captions(count, text, is_empty=True)
+    device = device_of(prior)
 
     def draw() -> Tensor:
-        random = PictureRandom(range(count), seed=0, device=CPU)
+        random = PictureRandom(range(count), seed=0, device=device)
         with autocast_once(prior, precision):
             return sampler(prior, given, null, guidance=guidance, steps=steps, random=random)
 
     return draw
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Return the device of a model's weights."""
+    return next(model.parameters()).device
 
 
 def num_parameters(model: nn.Module) -> int:

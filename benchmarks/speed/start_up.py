@@ -82,7 +82,7 @@ def _make_tokenizer(params: Params, folder: Path) -> TokenSpec:
         channels=image["channels"],
     )
     _save(folder, description, build_tokenizer(description))
-    return load_tokenizer(folder, ours.CPU)[1]
+    return load_tokenizer(folder, torch.device("cpu"))[1]
 
 
 def _save(folder: Path, description: dict[str, object], model: nn.Module) -> None:

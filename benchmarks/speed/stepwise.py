@@ -135,7 +135,7 @@ class CellLoop(nn.Module):
         """Sample the codes of `count` pictures, (B, N) int64."""
         zeros = self.head.weight.new_zeros(count, self.width)
         states = [(zeros, zeros) for _ in self.cells]
-        token, codes = torch.full((count,), self.begin), []
+        token, codes = torch.full((count,), self.begin, device=zeros.device), []
         for _ in range(length):
             x = self.embedding(token)
             for layer, cell in enumerate(self.cells):

@@ -14,10 +14,14 @@ HEADS = ["work", "size", "precision", "ours", "of the machine", "peer", "ours / 
 
 
 def merged(old: list[Row], new: list[Row], order: list[str]) -> list[Row]:
-    """Replace old rows by new ones of the same work, and sort rows by work."""
-    replaced = {row["work"] for row in new}
-    kept = [row for row in old if row["work"] not in replaced and row["work"] in order]
+    """Replace old rows by new ones of the same work and hardware, and sort rows by work."""
+    replaced = {_place(row) for row in new}
+    kept = [row for row in old if _place(row) not in replaced and row["work"] in order]
     return sorted([*kept, *new], key=lambda row: order.index(row["work"]))
+
+
+def _place(row: Row) -> tuple[str, str]:
+    return row["work"], row["hardware"].partition(",")[0]
 
 
 def read_rows(path: Path = RESULTS) -> list[Row]:
@@ -43,11 +47,20 @@ def write_page(found: list[Row], path: Path = PAGE) -> None:
 
 
 def table(found: list[Row]) -> str:
-    """Return the hardware of the measurements and a table of the rows."""
+    """Return a table of the rows for each machine."""
     if not found:
         return "Not measured yet: `python -m benchmarks.speed` measures and writes this table.\n"
     heads = f"| {' | '.join(HEADS)} |\n|{' --- |' * len(HEADS)}"
-    return "\n".join([*_machines(found), "", heads, *map(line, found), ""])
+    machines: dict[str, list[str]] = {}
+    for row in found:
+        threads = f"{row['threads']} thread{'s' * (row['threads'] != '1')}"
+        machines.setdefault(f"{row['hardware']}, {threads}", []).append(line(row))
+    return (
+        "\n\n".join(
+            "\n".join([f"On {machine}:", "", heads, *lines]) for machine, lines in machines.items()
+        )
+        + "\n"
+    )
 
 
 def line(row: Row) -> str:
@@ -68,19 +81,6 @@ def ahead(row: Row) -> str:
         return "neither"
     who, factor = ("ours", better) if better > 1 else ("peer", 1 / better)
     return f"{who}, {factor:.3g} times"
-
-
-def _machines(found: list[Row]) -> list[str]:
-    works: dict[str, list[str]] = {}
-    for row in found:
-        threads = f"{row['threads']} thread{'s' * (row['threads'] != '1')}"
-        named = works.setdefault(f"{row['hardware']}, {threads}", [])
-        if row["work"] not in named:
-            named.append(row["work"])
-    return [
-        f"- {machine}: {', '.join(f'`{work}`' for work in named)}."
-        for machine, named in works.items()
-    ]
 
 
 def _grouped(value: str) -> str:

@@ -87,7 +87,7 @@ def nearest_code(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]
         peers=installed(peers),
     )
     yield speed
-    if RESET_PEAK.exists():
+    if RESET_PEAK.exists() and torch.get_default_device().type == "cpu":
         own, *others = (_memory_of(each, size) for each in (speed.ours, *speed.peers))
         yield replace(speed, unit="MB", ours=own, peers=others, returns_value=True)
 
@@ -198,9 +198,10 @@ def _encode_ours(model: Any, pngs: list[bytes], size: Size, precision: Precision
 @torch.inference_mode()
 def _encode_peer(model: Any, pngs: list[bytes], size: Size, precision: Precision) -> np.ndarray:
     chunks = torch.from_numpy(_decoded(pngs)).split(size.pictures)
-    with autocast(precision, ours.CPU):
-        codes = [model.codes(to_unit_range(chunk)).flatten() for chunk in chunks]
-    return torch.cat(codes).numpy().astype(np.uint16)
+    device = ours.device_of(model)
+    with autocast(precision, device):
+        codes = [model.codes(to_unit_range(chunk.to(device))).flatten() for chunk in chunks]
+    return torch.cat(codes).cpu().numpy().astype(np.uint16)
 
 
 def _search(package: str, size: Size) -> Implementation:

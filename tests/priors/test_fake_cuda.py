@@ -1,28 +1,64 @@
-"""A prior under CUDA's bfloat16 autocast, on fake tensors: errors of a GPU appear without one.
+"""Priors under CUDA's bfloat16 autocast, on fake tensors: errors of a GPU appear without one."""
 
-The other priors use operators that need a driver even with fake tensors; their normalisation and
-attention are the same.
-"""
-
+import pytest
 import torch
 
+from tests import tiny
 from tests.fake_cuda import call, fake_cuda
-from tests.tiny import transformer
+from vqpriors.sampling.autoregressive import Autoregressive
+from vqpriors.sampling.base.sampler import PictureRandom
+from vqpriors.sampling.maskgit.sampler import MaskGIT
+from vqpriors.training.examples import to_device
+
+PRIORS = {
+    "lstm": tiny.lstm,
+    "transformer": tiny.transformer,
+    "cftn": tiny.cftn,
+    "cftn2": tiny.cftn2,
+    "cftn2 with two_way": lambda: tiny.cftn2(two_way=True),
+}
+SAMPLERS = {
+    "stepwise": Autoregressive(temperature=0.9, top_k=4, top_p=0.9),
+    "masked": MaskGIT(
+        order="confidence",
+        temperature=1.0,
+        temperature_schedule="linear",
+        guidance_schedule="linear",
+        choice_temperature=1.0,
+        remask=0.1,
+        latent_steps=1,
+        latent_temperature=0.0,
+    ),
+}
+GPU = torch.device("cuda")
+of_priors = pytest.mark.parametrize("name", PRIORS)
 
 
-def on_gpu(*shape, dtype=torch.int64):
-    return torch.zeros(shape, dtype=dtype, device="cuda")
-
-
-def test_losses_of_the_transformer():
-    prior = transformer().train()
-    with fake_cuda():
-        batch = {
-            "codes": on_gpu(4, 6),
-            "draws": on_gpu(4, 0, dtype=torch.float32),
-            "text_tokens": on_gpu(4, 5),
-            "text_mask": on_gpu(4, 5) == 0,
-            "text_is_empty": on_gpu(4) == 0,
-        }
-        losses = call(prior, lambda model, batch: model.losses(batch), batch)
+@of_priors
+@pytest.mark.filterwarnings("ignore:PyTorch was compiled without cuDNN")
+def test_losses_wait_for_no_value(name):
+    prior = PRIORS[name]().train()
+    batch = tiny.prior_batch(prior, tiny.codes(4), tiny.captions([1, 2], [3], [], [4]))
+    with fake_cuda() as reads:
+        losses = call(prior, lambda model: model.losses(to_device(batch, GPU)))
+    assert losses
+    assert not reads
     assert {loss.dtype for loss in losses.values()} == {torch.float32}
+
+
+@of_priors
+@pytest.mark.parametrize(("steps", "guidance"), [(1, 1.0), (3, 2.0)])
+def test_sampling_waits_at_the_start_and_the_end_only(name, steps, guidance):
+    prior = PRIORS[name]().eval()
+    with fake_cuda() as reads:
+        text = tiny.captions([1, 2], [3], [], [4]).to(GPU)
+        random = PictureRandom(range(4), seed=0, device=GPU)
+        settings = {"guidance": guidance, "steps": steps, "random": random}
+        sampler = SAMPLERS[prior.primitive]
+        draw = type(sampler).__call__.__wrapped__  # without inference mode, which needs a driver
+        with torch.no_grad():
+            codes = call(prior, lambda model: draw(sampler, model, text, text, **settings))
+    assert codes.device.type == "cuda"
+    assert codes.shape == (4, 6)
+    assert codes.dtype == torch.int64
+    assert reads == (["cpu"] if prior.primitive == "masked" else []) + ["__int__"]

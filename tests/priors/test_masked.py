@@ -22,6 +22,7 @@ from tests.tiny import (
 )
 from vqpriors.data.text_inputs import TextShape
 from vqpriors.evaluation.likelihood import likelihood
+from vqpriors.priors.base.cells import Cells
 from vqpriors.priors.base.masking import lowest_k_mask
 from vqpriors.priors.base.prior import text_of
 
@@ -46,7 +47,9 @@ def prior_of(kind, **changes):
 def logits_of(prior, drawn, text, mask=MASK, predicted=None):
     """Return logits of the predicted cells, by default all masked ones."""
     tokens = drawn.masked_fill(mask, prior.mask_token)
-    return prior.logits(tokens, prior.start(text), mask if predicted is None else predicted)
+    return prior.logits(
+        tokens, prior.start(text), Cells.of(mask if predicted is None else predicted)
+    )
 
 
 def draws_of(prior, kind, *, ratio, keys):
@@ -78,9 +81,9 @@ def test_masked_codes_are_replaced_by_the_mask_token_and_no_others(kind, positio
     prior, drawn, text = prior_of(kind, positions=positions), codes(3), captions(*CAPTIONS)
     seen, logits = [], prior.logits
 
-    def spy(tokens, state, mask):
-        seen.append((tokens, mask))
-        return logits(tokens, state, mask)
+    def spy(tokens, state, cells):
+        seen.append((tokens, cells.mask))
+        return logits(tokens, state, cells)
 
     prior.logits = spy
     prior.losses(prior_batch(prior, drawn, text))
@@ -142,7 +145,7 @@ def test_position_in_the_grid_matters(kind, positions, codes_after):
     prior = prior_of(kind, positions=positions, grid=(2, 2))
     tokens = torch.tensor([[4, 3, 7, 1], codes_after])  # the same codes elsewhere
     mask = torch.tensor([False, False, False, True]).expand(2, 4)
-    first, second = prior.logits(tokens, prior.start(captions([2], [2])), mask)
+    first, second = prior.logits(tokens, prior.start(captions([2], [2])), Cells.of(mask))
     assert not torch.allclose(first, second)
 
 
@@ -173,7 +176,8 @@ def test_boxes_are_masked_with_their_probability():
     draws[:, 0] = 0.75  # of 16 codes: 4
     draws[:, 1] = torch.tensor([0.39, 0.41, 0.0])
     draws[:, 2:5] = torch.tensor([0.25, 0.75, 0.5])  # row, column and aspect of a square
-    found = prior._mask(draws).view(3, 4, 4)
+    batch = prior_batch(prior, codes(3, length=16), captions(*CAPTIONS), draws=draws)
+    found = prior._masked_cells(batch).mask.view(3, 4, 4)
     corner = torch.zeros(4, 4).bool()
     corner[:2, 2:] = True
     assert torch.equal(found[0], corner)

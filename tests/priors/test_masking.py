@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from vqpriors.priors.base.cells import Cells
 from vqpriors.priors.base.masking import (
     box_keys,
     likelihood_bound,
@@ -153,4 +154,4 @@ def test_likelihood_bound_by_hand():
     logits = torch.tensor([[1.0, 1.0, 2.0], [1.0, 1.0, 8.0], [3.0, 1.0, 1.0]]).log()
     # One of three codes, of probability 2/4; two of three, of 1/10 and 3/5.
     expected = [3 * math.log(2), 1.5 * (math.log(10) + math.log(5 / 3))]
-    assert_close(likelihood_bound(logits, codes, mask), torch.tensor(expected))
+    assert_close(likelihood_bound(logits, codes, Cells.of(mask)), torch.tensor(expected))

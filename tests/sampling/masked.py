@@ -46,7 +46,7 @@ class RecordingPrior:
         return self.prior.start(text, latent)
 
     def logits(self, tokens, state, selected):
-        self.calls.append((tokens.clone(), selected.clone()))
+        self.calls.append((tokens.clone(), selected.mask.clone()))
         return self.prior.logits(tokens, state, selected)
 
 

@@ -4,6 +4,7 @@ import torch
 
 from tests.sampling.masked import CallCounter, cftn2
 from tests.tiny import codes
+from vqpriors.priors.base.cells import Cells
 from vqpriors.sampling.base.captioning import CaptionConfig, caption_codes, sample_caption_tokens
 from vqpriors.sampling.base.sampler import PictureRandom
 
@@ -45,7 +46,7 @@ def by_hand(prior):
         state = prior.start_caption(codes(7)[row : row + 1])
         tokens = torch.full((1, LENGTH), VOCABULARY)
         for _ in range(LENGTH):
-            everywhere = torch.ones_like(tokens, dtype=torch.bool)
+            everywhere = Cells.everywhere(tokens)
             chances, likeliest = prior.caption_logits(tokens, state, everywhere).softmax(1).max(1)
             place = chances.masked_fill(tokens[0] != VOCABULARY, 0).argmax()
             tokens[0, place] = likeliest[place]
@@ -59,7 +60,7 @@ def test_one_token_per_step_equals_decoding_by_hand(prior):
 
 def test_one_step_takes_the_likeliest_tokens(prior):
     tokens = torch.full((7, LENGTH), VOCABULARY)
-    everywhere = torch.ones_like(tokens, dtype=torch.bool)
+    everywhere = Cells.everywhere(tokens)
     with torch.inference_mode():
         logits = prior.caption_logits(tokens, prior.start_caption(codes(7)), everywhere)
     assert torch.equal(caption_tokens(prior, steps=1), logits.view(7, LENGTH, -1).argmax(2))

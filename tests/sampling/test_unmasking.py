@@ -29,8 +29,8 @@ class Table:
 
     def __call__(self, tokens, selected, step):
         assert step == len(self.calls)
-        self.calls.append((tokens.clone(), selected.clone()))
-        return self.table[selected]
+        self.calls.append((tokens.clone(), selected.mask.clone()))
+        return selected.take(self.table)
 
 
 def picture_random(count=4, seed=0):

@@ -41,6 +41,13 @@ def best_device() -> torch.device:
     return torch.device(chosen or ("cuda" if available["cuda"] else "cpu"))
 
 
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor to a device without waiting for it, if it is a GPU."""
+    if device.type == "cuda" and tensor.is_cpu and torch.cuda.is_available():
+        tensor = tensor.pin_memory()  # a copy from other memory waits
+    return tensor.to(device, non_blocking=True)
+
+
 def widest_float(device: torch.device) -> torch.dtype:
     """Return the most precise floating-point type of a device: Apple's GPU has no float64."""
     return torch.float32 if device.type == "mps" else torch.float64

@@ -18,11 +18,10 @@ def warnings_of(encoder: Any, prompts: Sequence[str], *, kind: str) -> list[str]
     rows = getattr(encoder, "rows", None)
     if rows is None:
         return []
-    limit = rows.length - 1 - len(rows.end)
     found = []
     distinct = list(dict.fromkeys(prompts))
     for prompt, encoding in zip(distinct, rows.tokenizer.encode_batch(distinct), strict=True):
-        found += _cut(prompt, encoding, limit)
+        found += _cut(prompt, encoding, rows.limit)
         if kind == LEARNED:
             found += _unknown(prompt, encoding)
     more = len(found) - MAX_MESSAGES

@@ -19,7 +19,7 @@ from torch import Tensor
 from vqpriors.core.hardware import working_dtype
 from vqpriors.nn.attention import Context, KeyValueCache, cache_dtype
 from vqpriors.nn.backbone import Backbone
-from vqpriors.nn.blocks import Block
+from vqpriors.nn.blocks import Block, swiglu
 from vqpriors.nn.norm import rms_scale
 from vqpriors.nn.products import Product, is_fast
 
@@ -228,5 +228,4 @@ class _FastBlock:
             query.mul_(rms_scale(query)).mul_(self.query_gain)
             mixed = F.scaled_dot_product_attention(query, keys, values, attn_mask=bias)
             x = self.cross_out.added(mixed.reshape(batch, width), to=x)
-        gate, up = self.gate_up(x * rms_scale(x)).chunk(2, dim=-1)
-        return self.down.added(F.silu(gate).mul_(up), to=x)
+        return swiglu(x * rms_scale(x), self.gate_up, lambda hidden: self.down.added(hidden, to=x))

@@ -5,6 +5,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from vqpriors.core.hardware import send
 from vqpriors.training.shuffling import ALL_ROWS
 
 
@@ -29,14 +30,10 @@ class Examples(Protocol):
         ...
 
 
-ON_CPU = frozenset({"place", "batch_size"})  # read as numbers, for which a GPU would be waited for
+# Read as numbers, for which a GPU would be waited for.
+ON_CPU = frozenset({"place", "batch_size", "draws", "text_is_empty"})
 
 
 def to_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
     """Copy a batch to a device, except for `ON_CPU`; a GPU is not waited for."""
-    if device.type == "cuda":  # copies from other memory wait
-        batch = {n: value if n in ON_CPU else value.pin_memory() for n, value in batch.items()}
-    return {
-        name: value if name in ON_CPU else value.to(device, non_blocking=True)
-        for name, value in batch.items()
-    }
+    return {n: value if n in ON_CPU else send(value, device) for n, value in batch.items()}

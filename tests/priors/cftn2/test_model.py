@@ -7,6 +7,7 @@ from torch.distributions import Normal
 from torch.testing import assert_close
 
 from tests.tiny import NO_TEXT, captions, cftn2, codes, phase, prior_batch, randomised
+from vqpriors.priors.base.cells import Cells
 from vqpriors.priors.base.prior import text_of
 from vqpriors.priors.cftn2.latent import Gaussian, LatentFlow, standard_normal
 from vqpriors.priors.cftn2.tasks import split_batch, task_shares
@@ -15,6 +16,7 @@ from vqpriors.training.phase_setup import set_options
 
 CAPTIONS = ([2, 3], [], [4, 5, 6])
 ALL_CODES, ALL_TOKENS = torch.ones(3, 6).bool(), torch.ones(3, 5).bool()
+CODE_CELLS, TOKEN_CELLS = Cells.of(ALL_CODES), Cells.of(ALL_TOKENS)
 SHARES = {"caption_share": 0.25, "joint_share": 0.25, "latent_share": 0.25}
 
 
@@ -30,11 +32,11 @@ def prior_of(gate=0.02, *, only=None, **changes):
 
 
 def all_code_logits(prior, tokens, text, latent=None):
-    return prior.logits(tokens, prior.start(text, latent), ALL_CODES)
+    return prior.logits(tokens, prior.start(text, latent), CODE_CELLS)
 
 
 def all_token_logits(prior, tokens, drawn):
-    return prior.caption_logits(tokens, prior.start_caption(drawn), ALL_TOKENS)
+    return prior.caption_logits(tokens, prior.start_caption(drawn), TOKEN_CELLS)
 
 
 def draws_of(prior, *, ratio=(0.5, 0.5), full_mask=(1.0, 1.0), count=3, seed=0):
@@ -139,30 +141,30 @@ def test_captions_are_encoded_once_for_any_number_of_decoding_steps():
     calls = [count_calls(block) for block in prior.text.blocks]
     state = prior.start(text)
     keys = [context[0][0].clone() for context in state.contexts]
-    first = prior.logits(drawn, state, ALL_CODES)
+    first = prior.logits(drawn, state, CODE_CELLS)
     for seed in (1, 2):
-        prior.logits(codes(3, seed=seed), state, ALL_CODES)
+        prior.logits(codes(3, seed=seed), state, CODE_CELLS)
     assert [len(found) for found in calls] == [1, 0]  # its last block is not attended to
     for context, expected in zip(state.contexts, keys, strict=True):
         assert torch.equal(context[0][0], expected)
-    assert torch.equal(prior.logits(drawn, state, ALL_CODES), first)
+    assert torch.equal(prior.logits(drawn, state, CODE_CELLS), first)
 
 
 def test_picture_is_encoded_once_for_any_number_of_captioning_steps():
     prior, tokens = prior_of(), captions(*CAPTIONS).tokens
     calls = [count_calls(block) for block in prior.image.blocks]
     state = prior.start_caption(codes(3))
-    first = prior.caption_logits(tokens, state, ALL_TOKENS)
+    first = prior.caption_logits(tokens, state, TOKEN_CELLS)
     for token in (prior.text_mask_token, 3):
-        prior.caption_logits(torch.full_like(tokens, token), state, ALL_TOKENS)
+        prior.caption_logits(torch.full_like(tokens, token), state, TOKEN_CELLS)
     assert [len(found) for found in calls] == [1, 0]
-    assert torch.equal(prior.caption_logits(tokens, state, ALL_TOKENS), first)
+    assert torch.equal(prior.caption_logits(tokens, state, TOKEN_CELLS), first)
 
 
 def test_logits_of_masked_tokens_are_rows_of_those_of_all_tokens():
     prior, tokens, drawn = prior_of(), captions(*CAPTIONS).tokens, codes(3)
     mask = torch.rand(3, 5, generator=torch.Generator().manual_seed(0)) < 0.5
-    found = prior.caption_logits(tokens, prior.start_caption(drawn), mask)
+    found = prior.caption_logits(tokens, prior.start_caption(drawn), Cells.of(mask))
     assert found.shape == (mask.sum(), prior.text_mask_token)
     assert_close(found, all_token_logits(prior, tokens, drawn).view(3, 5, 9)[mask])
 
@@ -314,8 +316,8 @@ def test_joint_loss_by_hand():
             prior.image.run_block(layer, to_image(image, to_image.keys_values(words, ALL_TOKENS))),
             prior.text.run_block(layer, to_text(words, to_text.keys_values(image, ALL_CODES))),
         )
-    of_codes = prior.image.predict(image, code_mask).log_softmax(1)
-    of_tokens = prior.text.predict(words, token_mask).log_softmax(1)
+    of_codes = prior.image.predict(image, Cells.of(code_mask)).log_softmax(1)
+    of_tokens = prior.text.predict(words, Cells.of(token_mask)).log_softmax(1)
     code_nats = -of_codes.gather(1, drawn[code_mask][:, None]).mean().item()
     caption_nats = -of_tokens.gather(1, text.tokens[token_mask][:, None]).mean().item()
     found = prior.losses(prior_batch(prior, drawn, text, draws=draws))
@@ -356,12 +358,12 @@ def test_text_tower_attends_to_the_codes_only_if_two_way(two_way):
     prior, text = prior_of(two_way=two_way), captions(*CAPTIONS)
     seen, state = inputs_of(prior.text.blocks[0]), prior.start(text)
     tokens = codes(3)
-    first = prior.logits(tokens, state, ALL_CODES)
-    prior.logits((tokens + 1) % 7, state, ALL_CODES)
+    first = prior.logits(tokens, state, CODE_CELLS)
+    prior.logits((tokens + 1) % 7, state, CODE_CELLS)
     assert len(seen) == (2 if two_way else 1)
     for bridge in prior.to_text:
         torch.nn.init.constant_(bridge.raw_gate, -0.3)
-    other = prior.logits(tokens, prior.start(text), ALL_CODES)
+    other = prior.logits(tokens, prior.start(text), CODE_CELLS)
     assert (first != other).any() == two_way
     if two_way:
         assert (seen[0] != seen[1]).any(2).all()
@@ -372,12 +374,12 @@ def test_image_tower_attends_to_the_caption_only_if_two_way(two_way):
     prior, drawn = prior_of(two_way=two_way), codes(3)
     seen, state = inputs_of(prior.image.blocks[0]), prior.start_caption(drawn)
     tokens = captions(*CAPTIONS).tokens
-    first = prior.caption_logits(tokens, state, ALL_TOKENS)
-    prior.caption_logits((tokens + 1) % 9, state, ALL_TOKENS)
+    first = prior.caption_logits(tokens, state, TOKEN_CELLS)
+    prior.caption_logits((tokens + 1) % 9, state, TOKEN_CELLS)
     assert len(seen) == (2 if two_way else 1)
     for bridge in prior.to_image:
         torch.nn.init.constant_(bridge.raw_gate, -0.3)
-    other = prior.caption_logits(tokens, prior.start_caption(drawn), ALL_TOKENS)
+    other = prior.caption_logits(tokens, prior.start_caption(drawn), TOKEN_CELLS)
     assert (first != other).any() == two_way
     if two_way:
         assert (seen[0] != seen[1]).any(2).all()
@@ -408,13 +410,13 @@ def test_two_way_losses_are_those_of_its_logits(only):
     if only == "caption":
         mask, targets, name = draws[:, -5:].argsort(1).argsort(1) < 2, text.tokens, "caption_nats"
         tokens, state = targets.masked_fill(mask, 9), prior.start_caption(drawn)
-        logits = prior.caption_logits(tokens, state, mask)
+        logits = prior.caption_logits(tokens, state, Cells.of(mask))
     else:
         mask, targets, name = ALL_CODES, drawn, "one_step_nats"
         posterior = prior.latent.encode(prior.image.embed(drawn), rope=prior.image.rope)
         state = prior.start(text)
         state.latent = prior.latent(posterior.rsample(standard_normal(draws[:, 4:7])))
-        logits = prior.logits(torch.full_like(drawn, 7), state, mask)
+        logits = prior.logits(torch.full_like(drawn, 7), state, Cells.of(mask))
     by_hand = -logits.log_softmax(1).gather(1, targets[mask][:, None]).mean()
     assert found[name].item() == pytest.approx(by_hand.item(), rel=1e-5)
 
@@ -538,7 +540,7 @@ def test_one_step_losses_by_hand():
     state = prior.start(text)
     state.latent = prior.latent(latent)
     masked = torch.full((3, 6), prior.mask_token)
-    scores = prior.logits(masked, state, ALL_CODES).log_softmax(1)
+    scores = prior.logits(masked, state, CODE_CELLS).log_softmax(1)
     by_hand = -scores.gather(1, drawn.view(-1, 1)).mean()
     found = prior.losses(prior_batch(prior, drawn, text, draws=draws))
     assert found["one_step_nats"].item() == pytest.approx(by_hand.item(), rel=1e-5)

@@ -14,6 +14,7 @@ from tests.sampling.masked import (
     num_masked,
 )
 from tests.tiny import NO_TEXT, no_captions
+from vqpriors.priors.base.cells import Cells
 from vqpriors.sampling.base.logits import draw, guide
 from vqpriors.sampling.base.sampler import PictureRandom, no_callback, sample_codes
 from vqpriors.sampling.base.unmasking import UnmaskingSchedule, num_masked_after, unmask
@@ -82,7 +83,7 @@ def random_known(*, seed=0):
 def one_step_logits(prior, names, latent=None):
     tokens = torch.full((len(names), 6), prior.mask_token)
     state = prior.start(encode(names), latent)
-    return prior.logits(tokens, state, torch.ones_like(tokens, dtype=torch.bool))
+    return prior.logits(tokens, state, Cells.everywhere(tokens))
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -247,7 +248,7 @@ def test_falling_temperature_ends_with_the_likeliest_codes(prior, schedule):
     found = sample(recorded, steps=2, temperature_schedule=schedule)
     tokens, selected = recorded.calls[-1]
     with torch.inference_mode():
-        logits = prior.logits(tokens, prior.start(encode(NAMES)), selected)
+        logits = prior.logits(tokens, prior.start(encode(NAMES)), Cells.of(selected))
     assert (torch.from_numpy(found.astype(np.int64))[selected] == logits.argmax(1)).all()
     assert (found != sample(prior, steps=2)).any()
 
@@ -303,7 +304,7 @@ def test_samples_in_random_order_have_the_probabilities_of_the_prior(make):
         def probability(tokens, cell):
             selected = torch.zeros(9, 2, dtype=torch.bool)
             selected[:, cell] = True
-            chances = prior.logits(tokens, state, selected).softmax(1)
+            chances = prior.logits(tokens, state, Cells.of(selected)).softmax(1)
             return chances.gather(1, every[:, cell, None])[:, 0]
 
         unknown = torch.full_like(every, prior.mask_token)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from vqpriors.data.text_inputs import TextInput
+from vqpriors.priors.base.cells import Cells
 from vqpriors.priors.base.masking import likelihood_bound, lowest_k_mask
 from vqpriors.priors.base.prior import MaskedPrior
 
@@ -21,9 +22,9 @@ def fill(prior: MaskedPrior, codes: Tensor, mask: Tensor, text: TextInput) -> Te
     Returns:
         (B, N) int64, equal to `codes` where not masked.
     """
-    mask = mask.expand_as(codes)
-    logits = prior.logits(codes.masked_fill(mask, prior.mask_token), prior.start(text), mask)
-    return codes.masked_scatter(mask, logits.argmax(1))
+    cells = Cells.of(mask.expand_as(codes))
+    tokens = codes.masked_fill(cells.mask, prior.mask_token)
+    return cells.put(prior.logits(tokens, prior.start(text), cells).argmax(1), into=codes)
 
 
 def estimate_bound(prior: MaskedPrior, codes: Tensor, text: TextInput, noise: Tensor) -> Tensor:
@@ -40,6 +41,6 @@ def estimate_bound(prior: MaskedPrior, codes: Tensor, text: TextInput, noise: Te
     """
     length = codes.shape[1]
     counts = (noise[:, 0] * length).long().clamp(max=length - 1) + 1
-    mask = lowest_k_mask(noise[:, 1:], counts)
-    tokens = codes.masked_fill(mask, prior.mask_token)
-    return likelihood_bound(prior.logits(tokens, prior.start(text), mask), codes, mask)
+    cells = Cells.of(lowest_k_mask(noise[:, 1:], counts))
+    tokens = codes.masked_fill(cells.mask, prior.mask_token)
+    return likelihood_bound(prior.logits(tokens, prior.start(text), cells), codes, cells)

@@ -12,6 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vqpriors.core.hardware import send
+from vqpriors.priors.base.cells import Cells
+
 MaskSchedule = Literal["cosine", "arccos", "uniform"]
 
 
@@ -46,6 +49,16 @@ def lowest_k_mask(keys: Tensor, counts: Tensor) -> Tensor:
     """
     ranks = keys.argsort(dim=1, stable=True).argsort(dim=1)
     return ranks < counts[:, None]
+
+
+def lowest_k_cells(keys: Tensor, counts: Tensor) -> Cells:
+    """Return the cells with the lowest keys of each row; see `lowest_k_mask`.
+
+    Args:
+        keys: (B, N) float.
+        counts: (B,) int64; on the CPU, so that a GPU need not be waited for.
+    """
+    return Cells.of(lowest_k_mask(keys, send(counts, keys.device)), int(counts.sum()))
 
 
 def box_keys(draws: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -85,7 +98,7 @@ def masked_cross_entropy(
     return loss / count, (logits.detach().argmax(1) == targets).float().sum() / count
 
 
-def likelihood_bound(logits: Tensor, codes: Tensor, mask: Tensor) -> Tensor:
+def likelihood_bound(logits: Tensor, codes: Tensor, cells: Cells) -> Tensor:
     """Estimate an upper bound on each picture's negative log-likelihood from one mask.
 
     The estimate is N / k times the cross-entropy at k masked codes. If k is uniform in 1..N, and
@@ -94,9 +107,9 @@ def likelihood_bound(logits: Tensor, codes: Tensor, mask: Tensor) -> Tensor:
     log-likelihood of a model that draws its order at random.
 
     Args:
-        logits: Of the masked codes, in the order of `codes[mask]`; (M, K) float.
+        logits: Of the masked codes, (M, K) float.
         codes: (B, N) int64.
-        mask: Masked codes, at least one in a row; (B, N) bool.
+        cells: The masked codes, at least one in a row.
 
     Returns:
         (B,) float32, nats.
@@ -104,6 +117,6 @@ def likelihood_bound(logits: Tensor, codes: Tensor, mask: Tensor) -> Tensor:
     Reference:
         Hoogeboom et al. 2021, Autoregressive Diffusion Models, arXiv:2110.02037, equation 3.
     """
-    nats = F.cross_entropy(logits.float(), codes[mask], reduction="none")
-    by_cell = torch.zeros(codes.shape, device=codes.device).masked_scatter(mask, nats)
-    return by_cell.sum(1) * (codes.shape[1] / mask.sum(1))
+    nats = F.cross_entropy(logits.float(), cells.take(codes), reduction="none")
+    by_cell = cells.put(nats, into=torch.zeros(codes.shape, device=codes.device))
+    return by_cell.sum(1) * (codes.shape[1] / cells.mask.sum(1))

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from vqpriors.data.text_inputs import TextInput
+from vqpriors.priors.base.cells import Cells
 
 Batch = dict[str, Tensor]
 
@@ -43,7 +44,8 @@ class Prior(Protocol):
             batch: "codes", (B, N) int64; "draws", (B, num_draws) float, uniform in 0..1, all the
                 randomness apart from dropout; the captions, see `text_of`; "text_is_empty",
                 (B,) bool, True where a caption is empty or was dropped; "place" and "batch_size",
-                (B,) int64, see `TokenExamples.batch`: the examples may be a part of a batch.
+                (B,) int64, see `TokenExamples.batch`: the examples may be a part of a batch. On the
+                device of the prior, except for `vqpriors.training.examples.ON_CPU`.
         """
         ...
 
@@ -123,16 +125,16 @@ class MaskedPrior(Prior, Protocol):
         """
         ...
 
-    def logits(self, tokens: Tensor, state: Any, mask: Tensor) -> Tensor:
-        """Return the logits of masked cells.
+    def logits(self, tokens: Tensor, state: Any, cells: Cells) -> Tensor:
+        """Return the logits of some cells.
 
         Args:
             tokens: Codes, and `mask_token` where they are unknown; (B, N) int64.
             state: From `start`.
-            mask: Cells to predict, (B, N) bool.
+            cells: M cells to predict.
 
         Returns:
-            (M, K) float, in the order of `tokens[mask]`.
+            (M, K) float.
         """
         ...
 
@@ -159,8 +161,8 @@ class Captioner(Protocol):
         """Encode the pictures, (B, N) int64, once, and return the state of all decoding steps."""
         ...
 
-    def caption_logits(self, tokens: Tensor, state: Any, mask: Tensor) -> Tensor:
-        """Return the logits of masked caption tokens, (M, V) float; see `MaskedPrior.logits`."""
+    def caption_logits(self, tokens: Tensor, state: Any, cells: Cells) -> Tensor:
+        """Return the logits of some caption tokens, (M, V) float; see `MaskedPrior.logits`."""
         ...
 
 

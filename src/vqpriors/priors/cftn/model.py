@@ -13,15 +13,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from vqpriors.core.hardware import send
 from vqpriors.core.phases import Phase
 from vqpriors.data.text_inputs import TextInput, TextShape
 from vqpriors.nn.attention import Context
 from vqpriors.nn.backbone import Backbone, BackboneConfig
+from vqpriors.priors.base.cells import Cells
 from vqpriors.priors.base.masked import estimate_bound, fill
 from vqpriors.priors.base.masking import (
     MaskSchedule,
     box_keys,
-    lowest_k_mask,
+    lowest_k_cells,
     mask_counts,
     mask_ratio,
     masked_cross_entropy,
@@ -80,19 +82,19 @@ class CFTN(Backbone):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return "masked_nats", the mean cross-entropy at masked codes; smoothed in training."""
-        codes, draws = batch["codes"], batch["draws"]
-        mask = self._mask(draws)
-        tokens = codes.masked_fill(mask, self.mask_token)
-        logits = self.logits(tokens, self.start(text_of(batch)), mask)
+        codes, cells = batch["codes"], self._masked_cells(batch)
+        tokens = codes.masked_fill(cells.mask, self.mask_token)
+        logits = self.logits(tokens, self.start(text_of(batch)), cells)
         smoothing = self.label_smoothing if self.training else 0.0
-        loss, accuracy = masked_cross_entropy(logits, codes[mask], smoothing=smoothing)
+        loss, accuracy = masked_cross_entropy(logits, cells.take(codes), smoothing=smoothing)
         self.measured = {"visual_accuracy": accuracy}
         return {"masked_nats": loss}
 
     @torch.no_grad()
     def num_targets(self, batch: Batch) -> dict[str, Tensor]:
         """Return the number of masked codes, over which "masked_nats" is a mean."""
-        return dict.fromkeys(("masked_nats", "visual_accuracy"), self._mask(batch["draws"]).sum())
+        count = self._masked_cells(batch).mask.sum()
+        return dict.fromkeys(("masked_nats", "visual_accuracy"), count)
 
     def nats(self, codes: Tensor, text: TextInput, noise: Tensor) -> Tensor:
         """Estimate an upper bound on the negative log-likelihood; see `Prior.nats`."""
@@ -106,16 +108,17 @@ class CFTN(Backbone):
         """Compute the caption's keys and values for every block; `latent` is not used."""
         return DecodingState(self.contexts(text))
 
-    def logits(self, tokens: Tensor, state: DecodingState, mask: Tensor) -> Tensor:
-        """Return the logits of masked cells, (M, K) float; see `MaskedPrior.logits`."""
+    def logits(self, tokens: Tensor, state: DecodingState, cells: Cells) -> Tensor:
+        """Return the logits of some cells, (M, K) float; see `MaskedPrior.logits`."""
         x = self.run_blocks(self.embed(tokens), state.contexts, is_causal=False)
-        return self.head(self.norm(x[mask]))
+        return self.head(self.norm(cells.take(x)))
 
-    def _mask(self, draws: Tensor) -> Tensor:
-        counts = mask_counts(mask_ratio(draws[:, 0], self.mask_schedule), self.length)
+    def _masked_cells(self, batch: Batch) -> Cells:
+        counts = mask_counts(mask_ratio(batch["draws"][:, 0], self.mask_schedule), self.length)
+        draws = send(batch["draws"], batch["codes"].device)
         is_box = draws[:, 1:2] < self.box_mask_prob
         keys = torch.where(is_box, box_keys(draws[:, 2:5], self.grid), draws[:, 5:])
-        return lowest_k_mask(keys, counts)
+        return lowest_k_cells(keys, counts)
 
 
 def build(config: Config, *, grid: tuple[int, int], codebook_size: int, text: TextShape) -> CFTN:

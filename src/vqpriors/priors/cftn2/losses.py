@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from vqpriors.core.hardware import send
+from vqpriors.priors.base.cells import Cells
 from vqpriors.priors.base.masking import masked_cross_entropy
 from vqpriors.priors.base.prior import Batch, text_of
 from vqpriors.priors.cftn2.latent import standard_normal
-from vqpriors.priors.cftn2.tasks import Draws, caption_mask, code_mask
+from vqpriors.priors.cftn2.tasks import Draws, caption_cells, code_cells
 from vqpriors.priors.cftn2.towers import forward_joint
 
 if TYPE_CHECKING:
@@ -35,49 +37,50 @@ class Task(NamedTuple):
 
 def code_losses(prior: "CFTN2", batch: Batch, draws: Draws) -> tuple[Scalars, Scalars]:
     """Return "masked_nats", at masked codes given the caption, and "visual_accuracy"."""
-    codes, mask = batch["codes"], _code_mask(prior, draws)
-    tokens = codes.masked_fill(mask, prior.mask_token)
-    logits = prior.logits(tokens, prior.start(text_of(batch)), mask)
-    loss, accuracy = _cross_entropy(prior, logits, codes[mask])
+    codes, cells = batch["codes"], _code_cells(prior, batch, draws)
+    tokens = codes.masked_fill(cells.mask, prior.mask_token)
+    logits = prior.logits(tokens, prior.start(text_of(batch)), cells)
+    loss, accuracy = _cross_entropy(prior, logits, cells.take(codes))
     return {"masked_nats": loss}, {"visual_accuracy": accuracy}
 
 
 def _code_targets(prior: "CFTN2", batch: Batch, draws: Draws) -> Scalars:
-    return dict.fromkeys(("masked_nats", "visual_accuracy"), _code_mask(prior, draws).sum())
+    count = _code_cells(prior, batch, draws).mask.sum()
+    return dict.fromkeys(("masked_nats", "visual_accuracy"), count)
 
 
 def caption_losses(prior: "CFTN2", batch: Batch, draws: Draws) -> tuple[Scalars, Scalars]:
     """Return "caption_nats", at masked tokens given the picture, and "caption_accuracy"."""
-    targets, mask = batch["text_tokens"], _caption_mask(prior, batch, draws)
-    tokens = targets.masked_fill(mask, prior.text_mask_token)
-    logits = prior.caption_logits(tokens, prior.start_caption(batch["codes"]), mask)
-    loss, accuracy = _cross_entropy(prior, logits, targets[mask])
+    targets, cells = batch["text_tokens"], _caption_cells(prior, batch, draws)
+    tokens = targets.masked_fill(cells.mask, prior.text_mask_token)
+    logits = prior.caption_logits(tokens, prior.start_caption(batch["codes"]), cells)
+    loss, accuracy = _cross_entropy(prior, logits, cells.take(targets))
     return {"caption_nats": loss}, {"caption_accuracy": accuracy}
 
 
 def _caption_targets(prior: "CFTN2", batch: Batch, draws: Draws) -> Scalars:
-    count = _caption_mask(prior, batch, draws).sum()
+    count = _caption_cells(prior, batch, draws).mask.sum()
     return dict.fromkeys(("caption_nats", "caption_accuracy"), count)
 
 
 def joint_losses(prior: "CFTN2", batch: Batch, draws: Draws) -> tuple[Scalars, Scalars]:
     """Return "joint_code_nats" and "joint_caption_nats", each given what is left of the two."""
-    codes, mask = batch["codes"], _code_mask(prior, draws)
-    tokens, token_mask = batch["text_tokens"], _caption_mask(prior, batch, draws)
-    image = prior.image.embed(codes.masked_fill(mask, prior.mask_token))
-    words = prior.text.embed(tokens.masked_fill(token_mask, prior.text_mask_token))
+    codes, cells = batch["codes"], _code_cells(prior, batch, draws)
+    tokens, token_cells = batch["text_tokens"], _caption_cells(prior, batch, draws)
+    image = prior.image.embed(codes.masked_fill(cells.mask, prior.mask_token))
+    words = prior.text.embed(tokens.masked_fill(token_cells.mask, prior.text_mask_token))
     towers, bridges = (prior.image, prior.text), (prior.to_image, prior.to_text)
     image, words = forward_joint(towers, (image, words), bridges)
-    code_loss, _ = _cross_entropy(prior, prior.image.predict(image, mask), codes[mask])
-    logits = prior.text.predict(words, token_mask)
-    text_loss, _ = _cross_entropy(prior, logits, tokens[token_mask])
+    code_loss, _ = _cross_entropy(prior, prior.image.predict(image, cells), cells.take(codes))
+    logits = prior.text.predict(words, token_cells)
+    text_loss, _ = _cross_entropy(prior, logits, token_cells.take(tokens))
     return {"joint_code_nats": code_loss, "joint_caption_nats": text_loss}, {}
 
 
 def _joint_targets(prior: "CFTN2", batch: Batch, draws: Draws) -> Scalars:
     return {
-        "joint_code_nats": _code_mask(prior, draws).sum(),
-        "joint_caption_nats": _caption_mask(prior, batch, draws).sum(),
+        "joint_code_nats": _code_cells(prior, batch, draws).mask.sum(),
+        "joint_caption_nats": _caption_cells(prior, batch, draws).mask.sum(),
     }
 
 
@@ -90,13 +93,13 @@ def one_step_losses(prior: "CFTN2", batch: Batch, draws: Draws) -> tuple[Scalars
         at least `free_nats` for each picture (Kingma et al. 2016, arXiv:1606.04934, free bits).
     """
     codes, text = batch["codes"], text_of(batch)
-    mask = torch.ones_like(codes, dtype=torch.bool)
+    cells = Cells.everywhere(codes)
     posterior = prior.latent.encode(prior.image.embed(codes), rope=prior.image.rope)
-    latent = posterior.rsample(standard_normal(draws.latent))
+    latent = posterior.rsample(standard_normal(send(draws.latent, codes.device)))
     states = prior.text_states(text)
     divergence = prior.latent.flow.nll(latent, states[-1], text.text_mask) - posterior.entropy()
-    tokens = codes.masked_fill(mask, prior.mask_token)
-    logits = prior.logits(tokens, prior.drawing_state(states, text, latent), mask)
+    tokens = torch.full_like(codes, prior.mask_token)
+    logits = prior.logits(tokens, prior.drawing_state(states, text, latent), cells)
     loss, accuracy = _cross_entropy(prior, logits, codes.flatten())
     # Single estimates may be negative, so that a minimum of 0 would be a cost.
     cost = divergence.clamp(min=prior.free_nats) if prior.free_nats else divergence
@@ -113,13 +116,19 @@ def _one_step_targets(prior: "CFTN2", batch: Batch, draws: Draws) -> Scalars:
     return dict.fromkeys(names, num_codes) | {"latent_kl": num_pictures}
 
 
-def _code_mask(prior: "CFTN2", draws: Draws) -> Tensor:
-    return code_mask(draws, prior.mask_schedule, full_mask_prob=prior.full_mask_prob)
+def _code_cells(prior: "CFTN2", batch: Batch, draws: Draws) -> Cells:
+    prob, device = prior.full_mask_prob, batch["codes"].device
+    return code_cells(draws, prior.mask_schedule, full_mask_prob=prob, device=device)
 
 
-def _caption_mask(prior: "CFTN2", batch: Batch, draws: Draws) -> Tensor:
-    prob, is_empty = prior.full_caption_mask_prob, batch["text_is_empty"]
-    return caption_mask(draws, prior.mask_schedule, full_mask_prob=prob, is_empty=is_empty)
+def _caption_cells(prior: "CFTN2", batch: Batch, draws: Draws) -> Cells:
+    return caption_cells(
+        draws,
+        prior.mask_schedule,
+        full_mask_prob=prior.full_caption_mask_prob,
+        is_empty=batch["text_is_empty"],
+        device=batch["codes"].device,
+    )
 
 
 def _cross_entropy(prior: "CFTN2", logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,6 +22,7 @@ from vqpriors.core.phases import Phase
 from vqpriors.data.text_inputs import TextInput, TextShape
 from vqpriors.nn.attention import Context, grid_rope
 from vqpriors.nn.blocks import initialise
+from vqpriors.priors.base.cells import Cells
 from vqpriors.priors.base.masked import estimate_bound, fill
 from vqpriors.priors.base.masking import MaskSchedule
 from vqpriors.priors.base.prior import Batch
@@ -224,8 +225,8 @@ class CFTN2(nn.Module):
             return DecodingState([], vector, (states[0], text.text_mask))
         return DecodingState(cache_context(self.to_image, states, text.text_mask), vector)
 
-    def logits(self, tokens: Tensor, state: DecodingState, mask: Tensor) -> Tensor:
-        """Return the logits of masked cells, (M, K) float; see `MaskedPrior.logits`."""
+    def logits(self, tokens: Tensor, state: DecodingState, cells: Cells) -> Tensor:
+        """Return the logits of some cells, (M, K) float; see `MaskedPrior.logits`."""
         x = self.image.embed(tokens, state.latent)
         if state.given is None:
             x = forward_with_context(self.image, x, self.to_image, state.contexts)
@@ -233,7 +234,7 @@ class CFTN2(nn.Module):
             text, text_mask = state.given
             towers, bridges = (self.image, self.text), (self.to_image, self.to_text)
             x, _ = forward_joint(towers, (x, text), bridges, (None, text_mask))
-        return self.image.predict(x, mask)
+        return self.image.predict(x, cells)
 
     def set_codebook(self, codebook: Tensor) -> None:
         """Store the tokenizer's codebook; see `Captioner.set_codebook`."""
@@ -248,15 +249,15 @@ class CFTN2(nn.Module):
         states = self.image.hidden_states(embedded)
         return DecodingState(cache_context(self.to_text, states, everywhere))
 
-    def caption_logits(self, tokens: Tensor, state: DecodingState, mask: Tensor) -> Tensor:
-        """Return the logits of masked tokens, (M, V) float; see `Captioner.caption_logits`."""
+    def caption_logits(self, tokens: Tensor, state: DecodingState, cells: Cells) -> Tensor:
+        """Return the logits of some tokens, (M, V) float; see `Captioner.caption_logits`."""
         x = self.text.embed(tokens)
         if state.given is None:
             x = forward_with_context(self.text, x, self.to_text, state.contexts)
         else:
             towers, bridges = (self.text, self.image), (self.to_text, self.to_image)
             x, _ = forward_joint(towers, (x, state.given[0]), bridges)
-        return self.text.predict(x, mask)
+        return self.text.predict(x, cells)
 
     def _embed_text(self, text: TextInput) -> Tensor:
         extra = None

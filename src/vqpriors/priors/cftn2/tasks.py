@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from vqpriors.priors.base.masking import MaskSchedule, lowest_k_mask, mask_counts, mask_ratio
+from vqpriors.core.hardware import send
+from vqpriors.priors.base.cells import Cells
+from vqpriors.priors.base.masking import MaskSchedule, lowest_k_cells, mask_counts, mask_ratio
 from vqpriors.priors.base.prior import Batch
 
 
 @dataclass(frozen=True)
 class Draws:
-    """The randomness of a batch, one row per example; (B, ...) float, uniform in 0..1.
+    """The randomness of a batch, one row per example; (B, ...) float, uniform in 0..1; on the CPU.
 
     Attributes:
         ratio: Mask ratios of the picture and the caption, (B, 2).
@@ -32,36 +35,44 @@ def draw_sizes(*, latent_width: int, length: int, text_length: int) -> tuple[int
     return 2, 2, latent_width, length, text_length
 
 
-def code_mask(draws: Draws, schedule: MaskSchedule, *, full_mask_prob: float) -> Tensor:
-    """Return the codes to predict, (B, N) bool, at least one in a row.
+def code_cells(
+    draws: Draws, schedule: MaskSchedule, *, full_mask_prob: float, device: torch.device
+) -> Cells:
+    """Return the codes to predict, at least one in a row of (B, N).
 
     Args:
         draws: The randomness.
         schedule: Distribution of the mask ratio.
         full_mask_prob: Probability of masking the whole picture.
+        device: Device of the result.
     """
     is_full = draws.full_mask[:, 0] < full_mask_prob
-    return _mask(draws.codes, mask_ratio(draws.ratio[:, 0], schedule), is_full)
+    ratio = mask_ratio(draws.ratio[:, 0], schedule).masked_fill(is_full, 1.0)
+    counts = mask_counts(ratio, draws.codes.shape[1])
+    return lowest_k_cells(send(draws.codes, device), counts)
 
 
-def caption_mask(
-    draws: Draws, schedule: MaskSchedule, *, full_mask_prob: float, is_empty: Tensor
-) -> Tensor:
-    """Return the caption tokens to predict, (B, L) bool; none of empty captions.
+def caption_cells(
+    draws: Draws,
+    schedule: MaskSchedule,
+    *,
+    full_mask_prob: float,
+    is_empty: Tensor,
+    device: torch.device,
+) -> Cells:
+    """Return the caption tokens to predict, of (B, L); none of empty captions.
 
     Args:
         draws: The randomness.
         schedule: Distribution of the mask ratio.
         full_mask_prob: Probability of masking the whole caption.
         is_empty: Captions that are empty or dropped, (B,) bool; they are not targets.
+        device: Device of the result.
     """
     is_full = draws.full_mask[:, 1] < full_mask_prob
-    mask = _mask(draws.text, mask_ratio(draws.ratio[:, 1], schedule), is_full)
-    return mask & ~is_empty[:, None]
-
-
-def _mask(keys: Tensor, ratio: Tensor, is_full: Tensor) -> Tensor:
-    return lowest_k_mask(keys, mask_counts(ratio.masked_fill(is_full, 1.0), keys.shape[1]))
+    ratio = mask_ratio(draws.ratio[:, 1], schedule).masked_fill(is_full, 1.0)
+    counts = mask_counts(ratio, draws.text.shape[1]).masked_fill(is_empty, 0)
+    return lowest_k_cells(send(draws.text, device), counts)
 
 
 def task_shares(*, caption: float, joint: float, latent: float) -> dict[str, float]:

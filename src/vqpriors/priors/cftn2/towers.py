@@ -15,6 +15,7 @@ from vqpriors.core.hardware import working_dtype
 from vqpriors.nn.attention import Context, CrossAttention
 from vqpriors.nn.blocks import Block, Head
 from vqpriors.nn.norm import RMSNorm
+from vqpriors.priors.base.cells import Cells
 
 GATE_LR_SCALE = 8.0
 """Adam moves a parameter by about lr a step; this factor lets gates open within an epoch."""
@@ -78,9 +79,9 @@ class Tower(nn.Module):
             states.append(self.run_block(layer, states[-1], padding_mask))
         return states
 
-    def predict(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Return the logits of masked positions, (M, V), from the last block's (B, N, D)."""
-        return self.head(self.norm(x[mask]))
+    def predict(self, x: Tensor, cells: Cells) -> Tensor:
+        """Return the logits of some positions, (M, V), from the last block's (B, N, D)."""
+        return self.head(self.norm(cells.take(x)))
 
 
 class GatedCrossAttention(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vqpriors.core.hardware import Precision, autocast_once
 from vqpriors.core.params import Section
+from vqpriors.priors.base.cells import Cells
 from vqpriors.sampling.base.sampler import PictureRandom
 from vqpriors.sampling.base.unmasking import UnmaskingSchedule, unmask
 
@@ -82,7 +83,7 @@ def sample_caption_tokens(
     shape = (len(codes), prior.text_length)
     tokens = torch.full(shape, prior.text_mask_token, device=codes.device)
 
-    def logits_at(tokens: Tensor, selected: Tensor, _: int) -> Tensor:
+    def logits_at(tokens: Tensor, selected: Cells, _: int) -> Tensor:
         return prior.caption_logits(tokens, state, selected).float()
 
     return unmask(

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from vqpriors.core.hardware import Precision, autocast_once, widest_float
+from vqpriors.core.hardware import Precision, autocast_once, send, widest_float
 from vqpriors.core.seeds import derived_seed
 from vqpriors.data.text_inputs import TextInput
 
@@ -72,9 +72,7 @@ class PictureRandom:
         ]
         # Rounding to float32 can give 1.
         numbers = torch.stack(draws).clamp_(max=1 - torch.finfo(dtype).eps)
-        if self.device.type == "cuda":  # a copy from other memory waits for the device
-            numbers = numbers.pin_memory()
-        return numbers.to(self.device, non_blocking=True)
+        return send(numbers, self.device)
 
     def normal(self, count: int) -> Tensor:
         """Draw the next numbers of each picture; (B, count) float32, standard normal."""

@@ -8,15 +8,18 @@ References:
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from vqpriors.core.hardware import send
+from vqpriors.priors.base.cells import Cells
 from vqpriors.sampling.base.logits import MIN_TEMPERATURE, draw, likeliest, require_codes
 from vqpriors.sampling.base.sampler import Callback, PictureRandom, no_callback
 
-LogitsAt = Callable[[Tensor, Tensor, int], Tensor]
-"""Returns the logits, (M, K), of selected cells: tokens (B, N), selected (B, N) bool, step."""
+LogitsAt = Callable[[Tensor, Cells, int], Tensor]
+"""Returns the logits, (M, K), of M selected cells: tokens (B, N), selected, step."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,9 @@ def unmask(
     6. Except in the last step, mask a random share of all decoded tokens again.
     7. Repeat from 2 until no token is masked.
 
+    How many tokens a step draws follows from the number of masked tokens at the start, so a GPU is
+    waited for only there and at the end.
+
     Args:
         logits_at: Called once a step.
         tokens: (B, N) int64; ignored where `mask` is True.
@@ -74,28 +80,63 @@ def unmask(
         ValueError: If logits are NaN.
     """
     steps, length, to_predict = len(schedule.temperatures), tokens.shape[1], mask
+    counts = step_counts(mask.sum(1).cpu(), steps, remask=schedule.remask)
+    left, again = (send(rows, tokens.device) for rows in (counts.left, counts.again))
     tokens = tokens.masked_fill(mask, mask_token)
-    for step, num_masked in enumerate(num_masked_after(mask.sum(1), steps)):
-        if not mask.any():  # there are more steps than tokens
+    for step in range(steps):
+        num_masked = int(counts.before[step].sum())
+        if num_masked == 0:  # there are more steps than tokens
             break
-        selected = mask
-        if schedule.ranks is not None:
-            mask = _top_k_mask(schedule.ranks.expand(tokens.shape), mask, num_masked)
-            selected = to_predict & ~mask & (tokens == mask_token)
-        logits = logits_at(tokens, selected, step)
-        uniform = random.uniform(length)[selected]
-        drawn, confidence = _draw_tokens(logits, uniform, schedule.temperatures[step])
-        decoded = tokens.masked_scatter(selected, drawn)
         if schedule.ranks is None:
-            noise = _gumbel(random.uniform(length)[selected])
+            selected = Cells.of(mask, num_masked)
+        else:
+            mask = _top_k_mask(schedule.ranks.expand(tokens.shape), mask, left[step])
+            is_new = to_predict & ~mask & (tokens == mask_token)
+            selected = Cells.of(is_new, num_masked - int(counts.left[step].sum()))
+        logits = logits_at(tokens, selected, step)
+        uniform = selected.take(random.uniform(length))
+        drawn, confidence = _draw_tokens(logits, uniform, schedule.temperatures[step])
+        decoded = selected.put(drawn, into=tokens)
+        if schedule.ranks is None:
+            noise = _gumbel(selected.take(random.uniform(length)))
             confidence = confidence + schedule.choice_temperatures[step] * noise
-            mask = _top_k_mask(_scatter(-confidence, selected), mask, num_masked)
+            keys = selected.put(-confidence, into=torch.zeros_like(tokens, dtype=confidence.dtype))
+            mask = _top_k_mask(keys, mask, left[step])
         if schedule.remask and step + 1 < steps:
-            mask = mask | _remask(to_predict & ~mask, schedule.remask, random.uniform(length))
+            mask = mask | _top_k_mask(random.uniform(length), to_predict & ~mask, again[step])
         tokens = torch.where(mask, mask_token, decoded)
         callback(tokens, mask)
     require_codes(tokens, mask_token)
     return tokens
+
+
+class StepCounts(NamedTuple):
+    """Numbers of tokens of each picture at each step; (S, B) int64 each.
+
+    Attributes:
+        before: Masked before the step.
+        left: Left masked by the step.
+        again: Masked again after it.
+    """
+
+    before: Tensor
+    left: Tensor
+    again: Tensor
+
+
+def step_counts(num_masked: Tensor, steps: int, *, remask: float) -> StepCounts:
+    """Return the numbers of masked tokens at each step.
+
+    Args:
+        num_masked: Masked tokens of each picture before the first step; (B,) int64.
+        steps: Number of steps S.
+        remask: As in `UnmaskingSchedule`.
+    """
+    left = num_masked_after(num_masked, steps)
+    again = ((num_masked - left) * remask).floor().long()
+    again[-1] = 0
+    before = torch.cat([num_masked[None], (left + again)[:-1]])
+    return StepCounts(before, left, again)
 
 
 def num_masked_after(num_masked: Tensor, steps: int) -> Tensor:
@@ -136,18 +177,6 @@ def _top_k_mask(keys: Tensor, candidates: Tensor, counts: Tensor) -> Tensor:
     keys = keys.masked_fill(~candidates, -torch.inf)
     ranks = keys.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     return (ranks < counts[:, None]) & candidates
-
-
-def _remask(decoded: Tensor, share: float, uniform: Tensor) -> Tensor:
-    """Mark a random share of the decoded tokens; (B, N) bool."""
-    counts = (decoded.sum(1) * share).floor().long()
-    return _top_k_mask(uniform, decoded, counts)
-
-
-def _scatter(values: Tensor, selected: Tensor) -> Tensor:
-    """Spread values, (M,), over the selected cells, (B, N) bool, with 0 in the others."""
-    zeros = torch.zeros(selected.shape, dtype=values.dtype, device=values.device)
-    return zeros.masked_scatter(selected, values)
 
 
 def _gumbel(uniform: Tensor) -> Tensor:

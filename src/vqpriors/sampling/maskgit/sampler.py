@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vqpriors.core.params import Section
 from vqpriors.data.text_inputs import TextInput
+from vqpriors.priors.base.cells import Cells
 from vqpriors.priors.base.prior import MaskedPrior
 from vqpriors.sampling.base.logits import guide
 from vqpriors.sampling.base.sampler import (
@@ -95,8 +96,8 @@ class MaskGIT:
         return prior.latent_width > 0 and steps <= self.config.latent_steps
 
     def _guided(self, prior: MaskedPrior, state: Any, guidance: float, steps: int) -> LogitsAt:
-        def logits_at(tokens: Tensor, selected: Tensor, step: int) -> Tensor:
-            both = prior.logits(tokens.repeat(2, 1), state, selected.repeat(2, 1)).float()
+        def logits_at(tokens: Tensor, selected: Cells, step: int) -> Tensor:
+            both = prior.logits(tokens.repeat(2, 1), state, selected.repeated(2)).float()
             share = rising(self.config.guidance_schedule, step, steps)
             conditional, unconditional = both.chunk(2)
             return guide(conditional, unconditional, 1 + (guidance - 1) * share)
@@ -122,7 +123,7 @@ class MaskGIT:
 
 
 def _plain(prior: MaskedPrior, state: Any) -> LogitsAt:
-    def logits_at(tokens: Tensor, selected: Tensor, step: int) -> Tensor:
+    def logits_at(tokens: Tensor, selected: Cells, step: int) -> Tensor:
         return prior.logits(tokens, state, selected).float()
 
     return logits_at

@@ -38,6 +38,7 @@ class TokenRows:
         end: Id of the end token, as a list; empty without one.
         vocabulary: Number of token ids V.
         words: Ids that are not special tokens.
+        limit: Number of tokens of a caption that are read, without start and end.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class TokenRows:
         self.tokenizer, self.length = tokenizer, length
         self.start, self.pad = vocabulary[start], vocabulary[pad]
         self.end = [vocabulary[end]] if end else []
+        self.limit = length - 1 - len(self.end)
         self.vocabulary = max(vocabulary.values()) + 1
         self.words = frozenset(i for name, i in vocabulary.items() if name not in special)
 
@@ -65,9 +67,8 @@ class TokenRows:
         """
         tokens = torch.full((len(captions), self.length), self.pad)
         text_mask = torch.zeros(tokens.shape, dtype=torch.bool)
-        num_pieces = self.length - 1 - len(self.end)
         for row, encoding in enumerate(self.tokenizer.encode_batch(list(captions))):
-            ids = [self.start, *encoding.ids[:num_pieces], *self.end]
+            ids = [self.start, *encoding.ids[: self.limit], *self.end]
             tokens[row, : len(ids)] = torch.tensor(ids)
             text_mask[row, : len(ids)] = True
         return tokens, text_mask
