@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,17 @@ import torch
 from filelock import FileLock
 
 from tests.checkout import copy_unlocked, git, make_checkout, run
+from vqpriors.core.hardware import DEVICE_VARIABLE
 
 torch.set_num_threads(1)  # more threads would slow down operations on such small tensors
+os.environ.setdefault(DEVICE_VARIABLE, "cpu")  # so that results are the same with a GPU
+
+
+@pytest.fixture(autouse=True)
+def device_of_gpu_tests(request, monkeypatch):
+    """Let tests marked `gpu` use the GPU."""
+    if request.node.get_closest_marker("gpu"):
+        monkeypatch.setenv(DEVICE_VARIABLE, "cuda")
 
 
 @dataclass(frozen=True)
