@@ -17,15 +17,15 @@ ANY = 3  # what they read of a fake tensor
 
 
 @contextmanager
-def fake_cuda():
-    """Use fake tensors on CUDA and real ones on the CPU, and bfloat16 autocast on CUDA.
+def fake_cuda(dtype=torch.bfloat16):
+    """Use fake tensors on CUDA and real ones on the CPU, and autocast to `dtype` on CUDA.
 
     Yields the names of the functions that read a value of a fake tensor, for which a GPU would have
     to be waited for.
     """
     reads = []
     with FakeTensorMode(allow_non_fake_inputs=True), _Functions(reads):
-        torch.set_autocast_dtype("cuda", torch.bfloat16)
+        torch.set_autocast_dtype("cuda", dtype)
         torch.set_autocast_enabled("cuda", True)
         try:
             yield reads

@@ -1,4 +1,4 @@
-"""Priors under CUDA's bfloat16 autocast, on fake tensors: errors of a GPU appear without one."""
+"""Priors under CUDA's autocast, on fake tensors: errors of a GPU appear without one."""
 
 import pytest
 import torch
@@ -36,10 +36,11 @@ of_priors = pytest.mark.parametrize("name", PRIORS)
 
 @of_priors
 @pytest.mark.filterwarnings("ignore:PyTorch was compiled without cuDNN")
-def test_losses_wait_for_no_value(name):
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_losses_wait_for_no_value(name, dtype):
     prior = PRIORS[name]().train()
     batch = tiny.prior_batch(prior, tiny.codes(4), tiny.captions([1, 2], [3], [], [4]))
-    with fake_cuda() as reads:
+    with fake_cuda(dtype) as reads:
         losses = call(prior, lambda model: model.losses(to_device(batch, GPU)))
     assert losses
     assert not reads
