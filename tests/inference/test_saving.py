@@ -97,3 +97,16 @@ def test_command_line_draws_before_any_training(tmp_path, monkeypatch):
     assert (tmp_path / "samples/0001/sheet.png").is_file()
     with pytest.raises(SystemExit, match=r"data: not there; .* or `default`$"):
         main(["generate", "--prompt", "a small blue six"])
+
+
+def test_edited_model_card_is_kept_and_others_are_rewritten(folder, tmp_path, caplog):
+    relink(folder)
+    generator, card = Generator.load(folder), tmp_path / "saved" / "README.md"
+    generator.save(tmp_path / "saved", name="first")
+    generator.save(tmp_path / "saved", name="second")
+    assert "# second\n" in card.read_text()
+    card.write_text(card.read_text() + "\nMy own words.\n")
+    for _ in range(2):
+        generator.save(tmp_path / "saved", name="third")
+        assert card.read_text().endswith("\nMy own words.\n")
+        assert caplog.messages.pop() == f"{card}: has been edited and is kept as it is"

@@ -40,7 +40,8 @@ def new_folder(path: Path, *, besides: Collection[str] = ()) -> Iterator[Path]:
 
     Args:
         path: The folder to create or replace; its parent is created if missing.
-        besides: Files that may be replaced although the manifest does not list them.
+        besides: Files that users may edit: the manifest does not list them, and they may be
+            replaced.
 
     Raises:
         ValueError: If `path` is a file, or has files that its manifest does not list.
@@ -55,7 +56,7 @@ def new_folder(path: Path, *, besides: Collection[str] = ()) -> Iterator[Path]:
     try:
         with _name_failed_file(path):
             yield temporary
-            _write_manifest(temporary)
+            _write_manifest(temporary, without=besides)
             _require_own(path, besides)  # again, since writing may have taken long
             _replace(temporary, path)
     finally:
@@ -238,10 +239,11 @@ def load_model(path: Path) -> Model:
     return Model(config, load_file(path / "model.safetensors"), fingerprint)
 
 
-def _write_manifest(folder: Path) -> None:
+def _write_manifest(folder: Path, *, without: Collection[str]) -> None:
     for path in folder.rglob("*.safetensors"):  # which its library keeps from other users
         path.chmod(path.stat().st_mode & ~0o666 | (0o666 & ~_umask()))
-    names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    found = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    names = sorted(found.difference(without))
     manifest = {"files": {name: _sha256(folder / name) for name in names}}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
     for path in [*folder.rglob("*"), folder]:

@@ -89,7 +89,8 @@ class Generator(TrainedModel):
         The weights after the last update, which only training needs, are left out.
 
         Args:
-            path: The folder; missing, empty, or written by `save`. Its model card is rewritten.
+            path: The folder; missing, empty, or written by `save`. A model card that has been
+                edited is kept; the log says so.
             name: The name in the model card; default: the folder's name.
             half: Whether to store weights in float16, for half the size; `load` returns float32.
 

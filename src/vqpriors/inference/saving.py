@@ -1,6 +1,8 @@
 """Saving of a generator as one folder, without training state, and pushing it to the Hub."""
 
+import hashlib
 import json
+import logging
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +18,8 @@ from vqpriors.inference.settings import settings_as_params
 if TYPE_CHECKING:
     from vqpriors.inference.generator import Generator
 
+_LOG = logging.getLogger(__name__)
+
 
 def save_generator(
     generator: "Generator", path: Path, name: str | None, *, is_half: bool = False
@@ -26,12 +30,29 @@ def save_generator(
     provenance = read_provenance(generator.folder)
     require_replaceable(path, required=SETTINGS, allowed=[CARD])
     card = write_card(generator, name or path.absolute().name, provenance)
+    edited = _edited_card(path)
     with new_folder(path, besides=[CARD]) as target:
         _write_parts(generator.folder, target, is_half=is_half)
         sample = settings_as_params(generator.defaults, generator.sampler)
         settings = {"sample": sample, "provenance": provenance.model_dump()}
+        settings["card"] = _digest(card)
         (target / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n")
-    (path / CARD).write_text(card)  # not in the manifest: it may be edited, here and on the Hub
+        (target / CARD).write_text(card if edited is None else edited)
+    if edited is not None:
+        _LOG.warning("%s: has been edited and is kept as it is", path / CARD)
+
+
+def _edited_card(folder: Path) -> str | None:
+    """Return a folder's model card if it is not the one that was written with its settings."""
+    if not (folder / CARD).is_file():
+        return None
+    card = (folder / CARD).read_text()
+    written = json.loads((folder / SETTINGS).read_text()).get("card")
+    return None if _digest(card) == written else card
+
+
+def _digest(card: str) -> str:
+    return hashlib.sha256(card.encode()).hexdigest()
 
 
 def push_generator(

@@ -150,23 +150,24 @@ def sample_codes(
     """
     device = next(prior.parameters()).device
     batches = []
-    starts = range(0, len(captions), batch_size)
-    for start in tqdm(starts, desc="sampling", disable=not sys.stderr.isatty()):
-        rows = range(start, min(start + batch_size, len(captions)))
-        chunk = captions[rows.start : rows.stop]
-        text, null = encode(chunk).to(device), encode([""] * len(chunk)).to(device)
-        with autocast_once(prior, precision):
-            codes = sampler(
-                prior,
-                text,
-                null,
-                guidance=guidance,
-                steps=steps,
-                random=PictureRandom(rows, seed=seed, device=device),
-                known=_select(known, rows, device),
-                callback=callback,
-            )
-        batches.append(codes.cpu().numpy().astype(np.uint16))
+    with tqdm(total=len(captions), desc="sampling", disable=not sys.stderr.isatty()) as bar:
+        for start in range(0, len(captions), batch_size):
+            rows = range(start, min(start + batch_size, len(captions)))
+            chunk = captions[rows.start : rows.stop]
+            text, null = encode(chunk).to(device), encode([""] * len(chunk)).to(device)
+            with autocast_once(prior, precision):
+                codes = sampler(
+                    prior,
+                    text,
+                    null,
+                    guidance=guidance,
+                    steps=steps,
+                    random=PictureRandom(rows, seed=seed, device=device),
+                    known=_select(known, rows, device),
+                    callback=callback,
+                )
+            batches.append(codes.cpu().numpy().astype(np.uint16))
+            bar.update(len(rows))
     return np.concatenate(batches)
 
 
