@@ -79,7 +79,8 @@ def test_push_uploads_the_files_of_save_with_the_repositorys_name(hub, saved, tm
     pushed, kept = hub.repositories["me/digits"].files, files_of(saved)
     assert not hub.repositories["me/digits"].is_private
     assert pushed.keys() == kept.keys() | {".gitattributes"}
-    assert [name for name in kept if pushed[name] != kept[name]] == ["README.md"]
+    named = {"README.md", "settings.json", "manifest.json"}  # the card, and the hash of it
+    assert {name for name in kept if pushed[name] != kept[name]} == named
     _, head, card = pushed["README.md"].decode().split("---\n", 2)
     assert yaml.safe_load(head)["pipeline_tag"] == "text-to-image"
     assert 'Generator.load("me/digits")' in card

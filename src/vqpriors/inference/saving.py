@@ -34,8 +34,7 @@ def save_generator(
     with new_folder(path, besides=[CARD]) as target:
         _write_parts(generator.folder, target, is_half=is_half)
         sample = settings_as_params(generator.defaults, generator.sampler)
-        settings = {"sample": sample, "provenance": provenance.model_dump()}
-        settings["card"] = _digest(card)
+        settings = {"sample": sample, "provenance": provenance.model_dump(), "card": _digest(card)}
         (target / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n")
         (target / CARD).write_text(card if edited is None else edited)
     if edited is not None:
