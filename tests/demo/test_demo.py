@@ -190,6 +190,14 @@ def test_draw_shows_previews_and_the_seed(captioner):
     assert all("drawing ..." in earlier for earlier, _, _ in frames[:-1])
 
 
+def test_what_the_model_does_not_read_is_told_above_the_pictures(captioner):
+    *_, (html, _, pictures) = Handlers({"it": captioner}).draw("it", "a <b> purple", *controls())
+    notes, _, _ = html.partition(tiles(pictures))
+    assert notes.count('<p class="note">') == len(captioner.warnings_of(["a <b> purple"])) == 2
+    assert "&lt;" in notes
+    assert "<b>" not in notes
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"temperature": 2.5}, {"temperature": 0, "guidance": 0, "steps": 1, "seed": 0}],

@@ -3,7 +3,7 @@
 import dataclasses
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from html import escape
 from pathlib import Path
@@ -49,7 +49,8 @@ class Handlers:
         def call(callback: PictureCallback) -> Pictures:
             return generator(prompt, callback=callback, **settings)
 
-        yield from _stream_results(call, describe(generator, prompt, settings))
+        notes = generator.warnings_of([prompt])
+        yield from _stream_results(call, describe(generator, prompt, settings), notes)
 
     def inpaint(
         self,
@@ -69,7 +70,8 @@ class Handlers:
                 source, mask, prompt, paste=paste, callback=callback, **settings
             )
 
-        yield from _stream_results(call, describe(generator, prompt, settings) | {"paste": paste})
+        record = describe(generator, prompt, settings) | {"paste": paste}
+        yield from _stream_results(call, record, generator.warnings_of([prompt]))
 
     def caption(
         self, name: str, upload: dict[str, Any] | None, seed: float | None
@@ -171,15 +173,16 @@ def describe(generator: Generator, prompt: str, settings: Mapping[str, Any]) -> 
 
 
 def _stream_results(
-    draw: Callable[[PictureCallback], Pictures], record: Mapping[str, Any]
+    draw: Callable[[PictureCallback], Pictures], record: Mapping[str, Any], notes: Sequence[str]
 ) -> Iterator[Result]:
+    above = "".join(f'<p class="note">{escape(each)}</p>' for each in notes)
     start, pictures, seed = time.perf_counter(), [], record["seed"]
     for pictures in stream_previews(draw):
-        yield f'{tiles(pictures)}<p class="status">{RUNNING}</p>', seed, pictures
+        yield f'{above}{tiles(pictures)}<p class="status">{RUNNING}</p>', seed, pictures
     seconds = time.perf_counter() - start
     status = f"{len(pictures)} picture{'s' * (len(pictures) > 1)} in {seconds:.1f} s, seed {seed}"
     link = download_link(pictures, record)
-    yield f'{tiles(pictures)}<p class="status">{status}, {link}</p>', seed, pictures
+    yield f'{above}{tiles(pictures)}<p class="status">{status}, {link}</p>', seed, pictures
 
 
 def _decode_upload(upload: dict[str, Any] | None, generator: Generator) -> Image.Image:
