@@ -62,7 +62,7 @@ def without_bridges(tower, x):
 def test_code_logits_with_closed_gates_are_those_of_the_image_tower():
     prior, drawn = prior_of(0.0), codes(3)
     x = without_bridges(prior.image, prior.image.embed(drawn))
-    expected = prior.image.predict(x, ALL_CODES)
+    expected = prior.image.predict(x, CODE_CELLS)
     for text in (captions(*CAPTIONS), captions([8], [7], [])):
         assert torch.equal(all_code_logits(prior, drawn, text), expected)
 
@@ -70,7 +70,7 @@ def test_code_logits_with_closed_gates_are_those_of_the_image_tower():
 def test_caption_logits_with_closed_gates_are_those_of_the_text_tower():
     prior, tokens = prior_of(0.0), captions(*CAPTIONS).tokens
     x = without_bridges(prior.text, prior.text.embed(tokens))
-    expected = prior.text.predict(x, ALL_TOKENS)
+    expected = prior.text.predict(x, TOKEN_CELLS)
     for seed in (0, 1):
         assert torch.equal(all_token_logits(prior, tokens, codes(3, seed=seed)), expected)
 
@@ -285,9 +285,9 @@ def test_empty_captions_are_no_targets(only):
     batch["text_is_empty"] = torch.tensor([False, True, True])
     seen, predict = [], prior.text.predict
 
-    def spy(x, mask):
-        seen.append(mask)
-        return predict(x, mask)
+    def spy(x, cells):
+        seen.append(cells.mask)
+        return predict(x, cells)
 
     prior.text.predict = spy
     prior.losses(batch)
@@ -334,8 +334,8 @@ def test_pictures_and_captions_are_fully_masked_with_their_probability(pictures,
     draws[:, :2] = 0.9  # a mask ratio of 0.1: 1 code and 1 token
     seen = {"image": [], "text": []}
     for name, tower in (("image", prior.image), ("text", prior.text)):
-        tower.predict = lambda x, mask, name=name: (
-            seen[name].append(mask.sum(1)) or torch.zeros(int(mask.sum()), 9)
+        tower.predict = lambda x, cells, name=name: (
+            seen[name].append(cells.mask.sum(1)) or torch.zeros(len(cells), 9)
         )
     text = captions(*[[2, 3]] * count)
     prior.losses(prior_batch(prior, codes(count), text, draws=draws))

@@ -3,6 +3,7 @@ import torch
 from torch.testing import assert_close
 
 from tests.tiny import randomised
+from vqpriors.priors.base.cells import Cells
 from vqpriors.priors.cftn2.towers import (
     GATE_LR_SCALE,
     Tower,
@@ -170,5 +171,5 @@ def test_hidden_states_do_not_depend_on_padding():
 def test_predicted_rows_are_those_of_all_positions():
     tower, x = tower_of(1), vectors(4)
     mask = torch.rand(3, 4, generator=torch.Generator().manual_seed(0)) < 0.5
-    everything = tower.predict(x, everywhere(x)).view(3, 4, 5)
-    assert_close(tower.predict(x, mask), everything[mask])
+    everything = tower.predict(x, Cells.of(everywhere(x))).view(3, 4, 5)
+    assert_close(tower.predict(x, Cells.of(mask)), everything[mask])
