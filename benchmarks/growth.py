@@ -5,7 +5,6 @@ metrics/reference/growth.csv, docs/growth.png and the table of docs/speed.md. Li
 """
 
 import argparse
-import csv
 import json
 import re
 import subprocess
@@ -25,6 +24,7 @@ from benchmarks.memory import megabytes, write
 from benchmarks.speed import ours
 from benchmarks.speed.benchmark import SMALL, Row, Size
 from stages import keep_freed_memory
+from tools.csv_rows import read_rows, write_rows
 from tools.keep_priors import hardware
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,8 +85,9 @@ def main() -> None:
     if unknown := set(options.names) - AXES.keys():
         parser.error(f"no axis {min(unknown)!r}; there are {', '.join(AXES)}")
     for name in [] if options.page else options.names or AXES:
-        write_rows([*(row for row in read_rows() if row["axis"] != name), *measured(name)])
-    found = read_rows()
+        kept = [row for row in read_rows(RESULTS) if row["axis"] != name]
+        write_rows(RESULTS, [*kept, *measured(name)], COLUMNS)
+    found = read_rows(RESULTS)
     draw(found)
     PAGE.write_text(MARKED.sub(lambda _: table(found), PAGE.read_text()))
 
@@ -94,7 +95,7 @@ def main() -> None:
 def measured(name: str) -> list[Row]:
     """Measure an axis, each point in a new process."""
     axis, found = AXES[name], []
-    machine = {"threads": str(torch.get_num_threads()), "hardware": hardware()}
+    machine = {"threads": str(torch.get_num_threads()), "hardware": hardware(is_on_cpu=True)}
     for work in axis.works:
         for value in axis.values:
             command = [sys.executable, "-m", "benchmarks.growth", "--measure", work]
@@ -164,22 +165,6 @@ def series(found: list[Row], axis: str, work: str, key: str) -> list[tuple[float
     """Return the points of a line of the plot."""
     rows = [row for row in found if (row["axis"], row["work"]) == (axis, work)]
     return sorted((float(row["value"]), float(row[key])) for row in rows)
-
-
-def read_rows() -> list[Row]:
-    """Read the measured rows; none if there is no file."""
-    if not RESULTS.is_file():
-        return []
-    with RESULTS.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def write_rows(found: list[Row]) -> None:
-    """Write the rows as CSV."""
-    with RESULTS.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(found)
 
 
 def table(found: list[Row]) -> str:

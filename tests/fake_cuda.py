@@ -20,15 +20,16 @@ ANY = 3  # what they read of a fake tensor
 def fake_cuda(dtype=torch.bfloat16):
     """Use fake tensors on CUDA and real ones on the CPU, and autocast to `dtype` on CUDA.
 
-    Yields the names of the functions that read a value of a fake tensor, for which a GPU would have
-    to be waited for.
+    Yields the names of functions for which a GPU would have to be waited for: they read a value of
+    a fake tensor, or copy to the GPU without `non_blocking`, or from memory that is not contiguous
+    and so can't be pinned.
     """
-    reads = []
-    with FakeTensorMode(allow_non_fake_inputs=True), _Functions(reads):
+    waits = []
+    with FakeTensorMode(allow_non_fake_inputs=True), _Functions(waits):
         torch.set_autocast_dtype("cuda", dtype)
         torch.set_autocast_enabled("cuda", True)
         try:
-            yield reads
+            yield waits
         finally:
             torch.set_autocast_enabled("cuda", False)
             torch.clear_autocast_cache()
@@ -37,11 +38,13 @@ def fake_cuda(dtype=torch.bfloat16):
 class _Functions(TorchFunctionMode):
     """Computes on the CPU as ever, and replaces functions that need a driver for fake tensors."""
 
-    def __init__(self, reads):
+    def __init__(self, waits):
         super().__init__()
-        self.reads = reads
+        self.waits = waits
 
     def __torch_function__(self, function, types, arguments=(), keywords=None):
+        if function is torch.Tensor.pin_memory:
+            return arguments[0]
         keywords = keywords or {}
         values = tree_leaves((arguments, keywords))
         is_fake = any(isinstance(value, FakeTensor) for value in values)
@@ -50,7 +53,11 @@ class _Functions(TorchFunctionMode):
                 return function(*arguments, **keywords)
         if function is torch.Tensor.to and not is_fake:
             tensor, device = arguments
+            if not (keywords.get("non_blocking") and tensor.is_contiguous()):
+                self.waits.append("to")
             return torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+        if function is torch.tensor:
+            self.waits.append("tensor")
         if function is torch.Tensor.__invert__:
             return arguments[0].logical_not()
         if function is torch.Tensor.contiguous:
@@ -61,7 +68,7 @@ class _Functions(TorchFunctionMode):
             tensor, place, value = arguments
             return torch.ops.aten.copy_(_indexed(tensor, place), value)
         if function in READS:
-            self.reads.append(function.__name__)
+            self.waits.append(function.__name__)
             with unset_fake_temporarily():
                 return function(torch.full(arguments[0].shape, ANY))
         return function(*arguments, **keywords)

@@ -26,12 +26,11 @@ from benchmarks.speed.table import (
     RESULTS,
     ahead,
     merged,
-    read_rows,
     table,
     write_page,
-    write_rows,
 )
 from tests.imports import ROOT
+from tools.csv_rows import read_rows, write_rows
 from vqpriors import Generator
 from vqpriors.nn.products import Product
 
@@ -184,7 +183,7 @@ def test_higher_rate_and_lower_time_are_ahead():
 
 
 def test_new_rows_replace_rows_of_the_same_work_and_hardware():
-    others = [ROW | {"work": "start-up"}, ROW | {"hardware": "1 x GPU"}]
+    others = [ROW | {"work": "start-up"}, ROW | {"hardware": "1 x GPU"}, ROW | {"threads": "1"}]
     old = [ROW, *others, ROW | {"work": "gone"}]
     new = [ROW | {"ratio": "2", "hardware": f"{ROW['hardware']}, beside other work"}]
     assert merged(old, new, ["start-up", "encode"]) == [*others, *new]
@@ -207,7 +206,7 @@ def test_device_that_is_missing_is_told(monkeypatch, capsys):
 
 
 def test_rows_are_read_back_and_written_into_the_table(tmp_path):
-    write_rows([ROW], tmp_path / "speed.csv")
+    write_rows(tmp_path / "speed.csv", [ROW], COLUMNS)
     found = read_rows(tmp_path / "speed.csv")
     assert found == [ROW]
     page = tmp_path / "speed.md"
@@ -219,14 +218,14 @@ def test_rows_are_read_back_and_written_into_the_table(tmp_path):
 
 
 def test_committed_table_matches_the_rows():
-    assert BETWEEN_MARKERS.search(PAGE.read_text()).group() == table(read_rows())
+    assert BETWEEN_MARKERS.search(PAGE.read_text()).group() == table(read_rows(RESULTS))
 
 
 def test_committed_rows_belong_to_existing_benchmarks():
     with RESULTS.open(newline="") as file:
         assert next(csv.reader(file)) == COLUMNS
-    assert {row["work"] for row in read_rows()} <= WORKS.keys()
-    for row in read_rows():
+    assert {row["work"] for row in read_rows(RESULTS)} <= WORKS.keys()
+    for row in read_rows(RESULTS):
         ratio = float(row["ours_value"]) / float(row["peer_value"])
         assert float(row["ratio"]) == pytest.approx(ratio, rel=2e-3)
 

@@ -7,6 +7,7 @@ import pytest
 from benchmarks import growth
 from benchmarks.growth import AXES, COLUMNS, MARKED, PAGE, PLOT, PRIORS, READ
 from benchmarks.speed.machine import operations
+from tools.csv_rows import read_rows, write_rows
 
 ROWS = [
     {"axis": "codes", "work": PRIORS[0], "value": str(codes), "seconds": str(codes / 100)}
@@ -57,14 +58,14 @@ def test_table_states_first_and_last_point_and_exponents():
 def test_rows_are_written_and_read_and_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr(growth, "RESULTS", tmp_path / "growth.csv")
     monkeypatch.setattr(growth, "PLOT", tmp_path / "plot.png")
-    growth.write_rows(ROWS)
-    assert growth.read_rows() == ROWS
+    write_rows(growth.RESULTS, ROWS, growth.COLUMNS)
+    assert read_rows(growth.RESULTS) == ROWS
     growth.draw(ROWS)
     assert (tmp_path / "plot.png").stat().st_size > 1000
 
 
 def test_committed_table_and_plot_are_of_the_committed_rows():
-    found = growth.read_rows()
+    found = read_rows(growth.RESULTS)
     assert MARKED.search(PAGE.read_text()).group() == growth.table(found)
     assert list(found[0]) == COLUMNS
     measured = {(row["axis"], row["work"], int(row["value"])) for row in found}

@@ -14,6 +14,7 @@ from benchmarks.quality.tokenizers import _reconstruct
 from benchmarks.quality.training import train
 from benchmarks.speed.benchmark import FULL, is_installed
 from benchmarks.speed.tokenizers import VQModelNet
+from tools.csv_rows import read_rows, write_rows
 from vqpriors.core.arrays import StringColumn
 from vqpriors.data.text_inputs import TextInput, TextShape
 from vqpriors.priors.base.examples import token_examples
@@ -92,10 +93,10 @@ def test_row_of_a_model_replaces_its_old_one_and_the_table_shows_floor_and_error
     tokenizer |= {"parameters": 450_000, "minutes": 3.0, "epochs": 6, "psnr": 28.446, "ssim": 0.94}
     tokenizer |= {"hardware": "2 x CPU", "commit": "abc"}
     rows = table.merged(table.merged(rows, masked), tokenizer)
-    table.write_rows(rows, path)
+    write_rows(path, rows, table.COLUMNS)
     with path.open() as file:
         assert [each["minutes"] for each in csv.DictReader(file)] == ["10.0"] * 3 + ["3.0"]
-    lines = table.table(table.read_rows(path)).splitlines()
+    lines = table.table(read_rows(path)).splitlines()
     assert lines[2].startswith("| digits | real pictures |  |  |  |  | 0.890 |")
     start = "| digits | transformer | 2.2 M | 10.0 | 4 | 1.400 ± 0.020 | 0.950 ± 0.010 | - |"
     assert lines[3].startswith(start)

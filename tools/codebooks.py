@@ -6,7 +6,6 @@ an earlier run on the same data set.
 """
 
 import argparse
-import csv
 import math
 import re
 import subprocess
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import dvc.api
+
+from tools.csv_rows import read_rows, write_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "tokenizers.md"
@@ -54,8 +55,9 @@ def main() -> None:
     for name, changes in SETTINGS.items():
         run(f"codebook-{name}", [*changes.split(), *more])
         params, metrics = read_experiment(f"codebook-{name}")
-        write_rows(merged(read_rows(), rows(changes, params, metrics)))
-    PAGE.write_text(BETWEEN_MARKERS.sub(lambda _: table(read_rows()), PAGE.read_text()))
+        found = merged(read_rows(CODEBOOKS), rows(changes, params, metrics))
+        write_rows(CODEBOOKS, found, COLUMNS)
+    PAGE.write_text(BETWEEN_MARKERS.sub(lambda _: table(read_rows(CODEBOOKS)), PAGE.read_text()))
     print(f"{CODEBOOKS.relative_to(ROOT)} and docs/tokenizers.md: rows of {len(SETTINGS)} settings")
 
 
@@ -109,23 +111,6 @@ def table(found: list[Row]) -> str:
             cells += [" ".join(f"`{change}`" for change in row["changes"].split()[1:])]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
-
-
-def read_rows() -> list[Row]:
-    """Read the measured rows; none if there is no file."""
-    if not CODEBOOKS.is_file():
-        return []
-    with CODEBOOKS.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def write_rows(found: list[Row]) -> None:
-    """Write the rows as CSV."""
-    CODEBOOKS.parent.mkdir(parents=True, exist_ok=True)
-    with CODEBOOKS.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(found)
 
 
 if __name__ == "__main__":

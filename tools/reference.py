@@ -1,10 +1,11 @@
 """Kept runs, and metrics/reference/leaderboard.csv with a row for each of them."""
 
-import csv
 import json
 import math
 from pathlib import Path
 from typing import Any
+
+from tools.csv_rows import write_rows
 
 REFERENCE = Path(__file__).resolve().parents[1] / "metrics" / "reference"
 LEADERBOARD = REFERENCE / "leaderboard.csv"
@@ -43,10 +44,7 @@ Row = dict[str, str]
 def write() -> None:
     """Write the rows of all reference runs to the leaderboard's file."""
     found = rows(REFERENCE)
-    with LEADERBOARD.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(found)
+    write_rows(LEADERBOARD, found, COLUMNS)
     print(f"{LEADERBOARD.relative_to(REFERENCE.parents[1])}: {len(found)} rows")
 
 

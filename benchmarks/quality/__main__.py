@@ -15,9 +15,10 @@ from typing import Any
 from dvc.exceptions import DvcException
 
 from benchmarks.quality import priors, tokenizers
-from benchmarks.quality.table import Row, merged, read_rows, write_page, write_rows
+from benchmarks.quality.table import COLUMNS, RESULTS, Row, merged, write_page
 from benchmarks.speed.benchmark import is_installed
 from stages import keep_freed_memory
+from tools.csv_rows import read_rows, write_rows
 from tools.keep_priors import hardware
 from vqpriors.core.params import Params
 
@@ -28,7 +29,7 @@ def main() -> None:
     """Measure the run and each peer, and write the row of each as soon as it is measured."""
     options = _options()
     if options.page:
-        write_page(read_rows())
+        write_page(read_rows(RESULTS))
         return
     keep_freed_memory()
     try:
@@ -67,8 +68,8 @@ def _metrics(stage: str) -> dict[str, Any]:
 
 
 def _write(row: Row) -> None:
-    found = merged(read_rows(), row)
-    write_rows(found)
+    found = merged(read_rows(RESULTS), row)
+    write_rows(RESULTS, found, COLUMNS)
     write_page(found)
     print(json.dumps(row), flush=True)
 

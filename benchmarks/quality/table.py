@@ -1,6 +1,5 @@
 """The committed results and their table in docs/quality.md."""
 
-import csv
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,22 +49,6 @@ def merged(old: list[Row], new: Row) -> list[Row]:
         [*kept, new],
         key=lambda row: (row["part"], row["data"], row["package"] != "vqpriors"),
     )
-
-
-def read_rows(path: Path = RESULTS) -> list[Row]:
-    """Read the rows, values as texts; none if there is no file."""
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def write_rows(rows: list[Row], path: Path = RESULTS) -> None:
-    """Write the rows as CSV; metrics without a column are left out."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n", extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def write_page(rows: list[Row], path: Path = PAGE) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from benchmarks.speed import masked, start_up, stepwise, tokenizers
 from benchmarks.speed.benchmark import (
+    COLUMNS,
     FULL,
     PRECISIONS,
     SMALL,
@@ -21,8 +22,9 @@ from benchmarks.speed.benchmark import (
     rows,
 )
 from benchmarks.speed.machine import share
-from benchmarks.speed.table import line, merged, read_rows, write_page, write_rows
+from benchmarks.speed.table import RESULTS, line, merged, write_page
 from stages import keep_freed_memory
+from tools.csv_rows import read_rows, write_rows
 from tools.keep_priors import hardware
 from vqpriors.core.hardware import Precision, resolve_precision
 
@@ -47,7 +49,7 @@ def main() -> None:
     """Run the named benchmarks, or all; write the rows of each as soon as it ends."""
     options = _options()
     if options.page:
-        write_page(read_rows())
+        write_page(read_rows(RESULTS))
         return
     if missing := [package for package in EXTRA if not is_installed(package)]:
         fix = "pip install -e '.[peers]'"
@@ -60,8 +62,8 @@ def main() -> None:
     for name in options.names or WORKS:
         found = run(WORKS[name], FULL if options.full else SMALL, options, machine)
         if not options.dry_run:
-            found = merged(read_rows(), found, list(WORKS))
-            write_rows(found)
+            found = merged(read_rows(RESULTS), found, list(WORKS))
+            write_rows(RESULTS, found, COLUMNS)
             write_page(found)
     print(f"{(time.monotonic() - began) / 60:.1f} minutes")
 

@@ -14,7 +14,7 @@ from torch import nn
 from benchmarks.speed import ours
 from benchmarks.speed.benchmark import Benchmark, Implementation, Size, installed
 from vqpriors.core.artifact import save_model, verify
-from vqpriors.core.hardware import Precision
+from vqpriors.core.hardware import DEVICE_VARIABLE, Precision
 from vqpriors.core.params import Params
 from vqpriors.data.token_spec import TokenSpec
 from vqpriors.priors.base.loading import build_prior, describe_prior
@@ -104,6 +104,7 @@ def _run(arguments: tuple[str, ...]) -> None:
     It runs in a temporary folder, which takes what it writes.
     """
     own = {"PYTHONPATH": str(ours.ROOT / "src"), "HF_HUB_OFFLINE": "1"}
+    own |= {DEVICE_VARIABLE: torch.get_default_device().type}
     environment = os.environ | own | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     command = [sys.executable, *arguments]
     with tempfile.TemporaryDirectory() as folder:

@@ -1,10 +1,9 @@
 """The committed measurements and their table in docs/speed.md."""
 
-import csv
 import re
 from pathlib import Path
 
-from benchmarks.speed.benchmark import COLUMNS, Row
+from benchmarks.speed.benchmark import Row
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "metrics" / "reference" / "speed.csv"
@@ -14,31 +13,14 @@ HEADS = ["work", "size", "precision", "ours", "of the machine", "peer", "ours / 
 
 
 def merged(old: list[Row], new: list[Row], order: list[str]) -> list[Row]:
-    """Replace old rows by new ones of the same work and hardware, and sort rows by work."""
+    """Replace rows of the same work, hardware and threads by the new ones; sort rows by work."""
     replaced = {_place(row) for row in new}
     kept = [row for row in old if _place(row) not in replaced and row["work"] in order]
     return sorted([*kept, *new], key=lambda row: order.index(row["work"]))
 
 
-def _place(row: Row) -> tuple[str, str]:
-    return row["work"], row["hardware"].partition(",")[0]
-
-
-def read_rows(path: Path = RESULTS) -> list[Row]:
-    """Read the measured rows; none if there is no file."""
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def write_rows(found: list[Row], path: Path = RESULTS) -> None:
-    """Write the rows as CSV."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(found)
+def _place(row: Row) -> tuple[str, ...]:
+    return row["work"], row["hardware"].partition(",")[0], row["threads"]
 
 
 def write_page(found: list[Row], path: Path = PAGE) -> None:

@@ -126,13 +126,16 @@ def test_file_that_is_added_while_a_folder_is_written_is_kept(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_files_beside_those_of_the_manifest_may_be_replaced_if_named(tmp_path):
+def test_files_beside_those_of_the_manifest_may_be_edited_and_replaced(tmp_path):
     path = tmp_path / "set"
-    write(path, a="old")
-    (path / "README.md").write_text("edited")
-    with new_folder(path, besides=["README.md"]) as folder:
-        (folder / "a").write_text("new")
-    assert sorted(p.name for p in path.iterdir()) == ["a", MANIFEST]
+    for text in ("old", "new"):
+        with new_folder(path, besides=["README.md"]) as folder:
+            (folder / "a").write_text(text)
+            (folder / "README.md").write_text(text)
+        assert (path / "README.md").read_text() == text
+        (path / "README.md").write_text("edited")
+        verify(path)
+        assert "README.md" not in (path / MANIFEST).read_text()
 
 
 def test_only_temporary_files_are_leftovers(tmp_path):

@@ -105,8 +105,20 @@ def test_edited_model_card_is_kept_and_others_are_rewritten(folder, tmp_path, ca
     generator.save(tmp_path / "saved", name="first")
     generator.save(tmp_path / "saved", name="second")
     assert "# second\n" in card.read_text()
-    card.write_text(card.read_text() + "\nMy own words.\n")
+    assert not caplog.messages
+    own = card.read_bytes() + b"\r\nMy own words \xff\r\n"
+    card.write_bytes(own)
     for _ in range(2):
         generator.save(tmp_path / "saved", name="third")
-        assert card.read_text().endswith("\nMy own words.\n")
-        assert caplog.messages.pop() == f"{card}: has been edited and is kept as it is"
+        assert card.read_bytes() == own
+        assert caplog.messages == [f"{card}: has been edited and is kept as it is"]
+        caplog.clear()
+
+
+def test_folder_with_damaged_settings_is_saved_anew(folder, tmp_path):
+    relink(folder)
+    generator = Generator.load(folder)
+    generator.save(tmp_path / "saved")
+    (tmp_path / "saved" / "settings.json").write_text("{")
+    generator.save(tmp_path / "saved")
+    assert Generator.load(tmp_path / "saved").fingerprint == generator.fingerprint

@@ -9,6 +9,7 @@ from vqpriors.sampling.autoregressive import Autoregressive
 from vqpriors.sampling.base.sampler import PictureRandom
 from vqpriors.sampling.maskgit.sampler import MaskGIT
 from vqpriors.training.examples import to_device
+from vqpriors.training.losses import num_targets
 
 PRIORS = {
     "lstm": tiny.lstm,
@@ -40,10 +41,12 @@ of_priors = pytest.mark.parametrize("name", PRIORS)
 def test_losses_wait_for_no_value(name, dtype):
     prior = PRIORS[name]().train()
     batch = tiny.prior_batch(prior, tiny.codes(4), tiny.captions([1, 2], [3], [], [4]))
-    with fake_cuda(dtype) as reads:
+    with fake_cuda(dtype) as waits:
         losses = call(prior, lambda model: model.losses(to_device(batch, GPU)))
+        counts = call(prior, lambda model: num_targets(model, to_device(batch, GPU)))
     assert losses
-    assert not reads
+    assert not waits
+    assert {count.device.type for count in counts.values()} <= {"cuda"}
     assert {loss.dtype for loss in losses.values()} == {torch.float32}
 
 
@@ -51,8 +54,9 @@ def test_losses_wait_for_no_value(name, dtype):
 @pytest.mark.parametrize(("steps", "guidance"), [(1, 1.0), (3, 2.0)])
 def test_sampling_waits_at_the_start_and_the_end_only(name, steps, guidance):
     prior = PRIORS[name]().eval()
-    with fake_cuda() as reads:
+    with fake_cuda() as waits:
         text = tiny.captions([1, 2], [3], [], [4]).to(GPU)
+        waits.clear()
         random = PictureRandom(range(4), seed=0, device=GPU)
         settings = {"guidance": guidance, "steps": steps, "random": random}
         sampler = SAMPLERS[prior.primitive]
@@ -62,4 +66,4 @@ def test_sampling_waits_at_the_start_and_the_end_only(name, steps, guidance):
     assert codes.device.type == "cuda"
     assert codes.shape == (4, 6)
     assert codes.dtype == torch.int64
-    assert reads == (["cpu"] if prior.primitive == "masked" else []) + ["__int__"]
+    assert waits == (["cpu"] if prior.primitive == "masked" else []) + ["__int__"]

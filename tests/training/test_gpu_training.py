@@ -30,19 +30,20 @@ def needs(count):
 @needs(1)
 @pytest.mark.parametrize("kind", RUNS)
 @pytest.mark.parametrize(("killed_in", "calls"), [("log", 4), ("batch", 10)])
-def test_resumed_run_is_near_an_uninterrupted_one(tmp_path, kind, killed_in, calls):
+def test_resumed_run_is_near_an_uninterrupted_one(tmp_path, capsys, kind, killed_in, calls):
     model, expected, logged, _ = attempt(RUNS[kind], tmp_path / "whole")
     assert next(model.parameters()).is_cuda
     with pytest.raises(KilledError):
         attempt(RUNS[kind], tmp_path / "cut", killed_in=killed_in, calls=calls)
     _, found, relogged, _ = attempt(RUNS[kind], tmp_path / "cut")
+    assert "resumed at step" in "".join(capsys.readouterr())
     assert [step for step, _ in relogged] == [step for step, _ in logged][-len(relogged) :]
     for name, value in expected.last.items():
         torch.testing.assert_close(found.last[name], value, msg=name, **TOLERANCE)
 
 
 @needs(2)
-@pytest.mark.parametrize("kind", ["tokenizer", "prior", "masked_prior"])
+@pytest.mark.parametrize("kind", ["tokenizer", "prior", "masked_prior", "cftn_prior"])
 def test_two_processes_end_near_one(tmp_path, kind):
     for count in (1, 2):
         launch(kind, tmp_path / f"{count}", count=count, **{DEVICE_VARIABLE: "cuda"})

@@ -42,10 +42,11 @@ def best_device() -> torch.device:
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copy a tensor to a device without waiting for it, if it is a GPU."""
-    if device.type == "cuda" and tensor.is_cpu and torch.cuda.is_available():
-        tensor = tensor.pin_memory()  # a copy from other memory waits
-    return tensor.to(device, non_blocking=True)
+    """Copy a tensor from the CPU to a device; a GPU is not waited for."""
+    # A copy from other memory waits. Compiled code can't pin memory.
+    if device.type == "cuda" and tensor.is_cpu and not torch.compiler.is_compiling():
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=tensor.is_cpu)
 
 
 def widest_float(device: torch.device) -> torch.dtype:

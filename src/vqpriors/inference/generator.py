@@ -103,7 +103,9 @@ class Generator(TrainedModel):
 
     @public("generator.push")
     def push(self, repository: str, *, private: bool = True, revision: str | None = None) -> str:
-        """Upload to the Hugging Face Hub, with a model card, in one commit; return the address.
+        """Upload to the Hugging Face Hub in one commit; return the address.
+
+        A new model card replaces the one that is there.
 
         Uses the login of HF_TOKEN or `hf auth login`.
 

@@ -18,6 +18,8 @@ from vqpriors.inference.settings import settings_as_params
 if TYPE_CHECKING:
     from vqpriors.inference.generator import Generator
 
+CARD_HASH = "card_sha256"  # in settings.json
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -29,29 +31,27 @@ def save_generator(
 
     provenance = read_provenance(generator.folder)
     require_replaceable(path, required=SETTINGS, allowed=[CARD])
-    card = write_card(generator, name or path.absolute().name, provenance)
-    edited = _edited_card(path)
+    card = write_card(generator, name or path.absolute().name, provenance).encode()
     with new_folder(path, besides=[CARD]) as target:
         _write_parts(generator.folder, target, is_half=is_half)
         sample = settings_as_params(generator.defaults, generator.sampler)
-        settings = {"sample": sample, "provenance": provenance.model_dump(), "card": _digest(card)}
+        settings = {"sample": sample, "provenance": provenance.model_dump()}
+        settings |= {CARD_HASH: hashlib.sha256(card).hexdigest()}
         (target / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n")
-        (target / CARD).write_text(card if edited is None else edited)
+        edited = _edited_card(path)
+        (target / CARD).write_bytes(card if edited is None else edited)
     if edited is not None:
         _LOG.warning("%s: has been edited and is kept as it is", path / CARD)
 
 
-def _edited_card(folder: Path) -> str | None:
-    """Return a folder's model card if it is not the one that was written with its settings."""
-    if not (folder / CARD).is_file():
+def _edited_card(folder: Path) -> bytes | None:
+    """Return a folder's model card if it is not the one whose hash was saved with it."""
+    try:
+        card = (folder / CARD).read_bytes()
+        saved = json.loads((folder / SETTINGS).read_text())[CARD_HASH]
+    except (OSError, ValueError, KeyError, TypeError):  # none there, or damaged
         return None
-    card = (folder / CARD).read_text()
-    written = json.loads((folder / SETTINGS).read_text()).get("card")
-    return None if _digest(card) == written else card
-
-
-def _digest(card: str) -> str:
-    return hashlib.sha256(card.encode()).hexdigest()
+    return None if hashlib.sha256(card).hexdigest() == saved else card
 
 
 def push_generator(

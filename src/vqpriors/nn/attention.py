@@ -16,7 +16,7 @@ from vqpriors.core.hardware import working_dtype
 from vqpriors.nn.norm import RMSNorm
 from vqpriors.nn.residual import ResidualLinear
 
-# Up to this many keys, by bytes per number, fused attention slows training on a CPU.
+# Up to this many keys, by bytes per number, training on a CPU uses the plain formula.
 MAX_UNFUSED_KEYS = {2: 256, 4: 64, 8: 64}
 MAX_SCORES = 2**26  # attention scores that a CPU may hold at once in half precision: 128 MiB
 
@@ -149,13 +149,12 @@ def attend(
 def _is_fused_slow(query: Tensor, key: Tensor) -> bool:
     if key.device.type != "cpu":
         return False
-    # On CPUs that compute in bfloat16, the backward pass of torch 2.13's fused attention takes 5 to
-    # 10 times as long as that of the plain formula for a few dozen keys, and less time for a
-    # thousand. In float32 it is as fast for 64 keys, and a training step for 256 keys takes 0.9
-    # of the time with it.
+    # In bfloat16, the backward pass of torch 2.13's fused attention takes 5 to 10 times as long as
+    # that of the plain formula for a few dozen keys, and less time for a thousand. In float32, a
+    # training step takes as long for 64 keys, and 0.9 of the time for 256.
     if torch.is_grad_enabled() and query.requires_grad:
         return key.shape[2] <= MAX_UNFUSED_KEYS[key.dtype.itemsize]
-    # Its forward pass takes twice as long, except for a single query; in float32 it is faster.
+    # In bfloat16 the forward pass takes twice as long, except for a single query.
     num_scores = query[..., 0].numel() * key.shape[2]
     return key.dtype.itemsize == 2 and query.shape[2] > 1 and num_scores <= MAX_SCORES
 

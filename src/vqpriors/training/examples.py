@@ -30,7 +30,8 @@ class Examples(Protocol):
         ...
 
 
-# Read as numbers, for which a GPU would be waited for.
+# Read as numbers, for which a GPU would be waited for. With several GPUs it is: DDP and FSDP move
+# all tensors of a batch there.
 ON_CPU = frozenset({"place", "batch_size", "draws", "text_is_empty"})
 
 

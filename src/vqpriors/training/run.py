@@ -54,8 +54,8 @@ class TrainingRun:
         processes()
         with launch.hide_fsdp_env():
             self.accelerator = Accelerator(mixed_precision=precision, cpu=device.type == "cpu")
-        # All batches have one size, so the fastest convolutions are looked for once.
-        torch.backends.cudnn.benchmark = device.type == "cuda"
+        if device.type == "cuda":  # few sizes of batches, so trying all convolutions pays off
+            torch.backends.cudnn.benchmark = True
         self.config, self.seed, self.phases = config, seed, list(phases.values())
         self.num_examples = num_examples
         self.weights = make_weights(model, config=config, accelerator=self.accelerator)

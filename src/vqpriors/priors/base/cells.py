@@ -10,8 +10,8 @@ from torch import Tensor
 class Cells:
     """Some cells of B rows of N, in raster order.
 
-    With a mask alone as index, a GPU has to be waited for, since the number of results must be
-    known; so the number is given where it is known.
+    With a mask as index, torch waits for a GPU to learn the number of results, so the number is
+    passed where it is known.
 
     Attributes:
         mask: True at the cells, (B, N) bool.
@@ -27,7 +27,7 @@ class Cells:
 
         Args:
             mask: (B, N) bool.
-            count: Their number M, if it is known.
+            count: Their number M, if it is known; must be exact.
         """
         size = int(mask.sum()) if count is None else count
         return cls(mask, torch.nonzero_static(mask.flatten(), size=size)[:, 0])

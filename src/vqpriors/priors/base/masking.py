@@ -56,7 +56,7 @@ def lowest_k_cells(keys: Tensor, counts: Tensor) -> Cells:
 
     Args:
         keys: (B, N) float.
-        counts: (B,) int64; on the CPU, so that a GPU need not be waited for.
+        counts: Number of cells of each row, (B,) int64. If it is on a GPU, that is waited for.
     """
     return Cells.of(lowest_k_mask(keys, send(counts, keys.device)), int(counts.sum()))
 

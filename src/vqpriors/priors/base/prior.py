@@ -44,8 +44,9 @@ class Prior(Protocol):
             batch: "codes", (B, N) int64; "draws", (B, num_draws) float, uniform in 0..1, all the
                 randomness apart from dropout; the captions, see `text_of`; "text_is_empty",
                 (B,) bool, True where a caption is empty or was dropped; "place" and "batch_size",
-                (B,) int64, see `TokenExamples.batch`: the examples may be a part of a batch. On the
-                device of the prior, except for `vqpriors.training.examples.ON_CPU`.
+                (B,) int64, see `TokenExamples.batch`: the examples may be a part of a batch. All
+                are on the prior's device but those of `vqpriors.training.examples.ON_CPU`, which
+                may be on the CPU.
         """
         ...
 

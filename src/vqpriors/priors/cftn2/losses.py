@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from vqpriors.core.hardware import send
 from vqpriors.priors.base.cells import Cells
 from vqpriors.priors.base.masking import masked_cross_entropy
 from vqpriors.priors.base.prior import Batch, text_of
@@ -37,7 +36,7 @@ class Task(NamedTuple):
 
 def code_losses(prior: "CFTN2", batch: Batch, draws: Draws) -> tuple[Scalars, Scalars]:
     """Return "masked_nats", at masked codes given the caption, and "visual_accuracy"."""
-    codes, cells = batch["codes"], _code_cells(prior, batch, draws)
+    codes, cells = batch["codes"], _code_cells(prior, draws)
     tokens = codes.masked_fill(cells.mask, prior.mask_token)
     logits = prior.logits(tokens, prior.start(text_of(batch)), cells)
     loss, accuracy = _cross_entropy(prior, logits, cells.take(codes))
@@ -45,7 +44,7 @@ def code_losses(prior: "CFTN2", batch: Batch, draws: Draws) -> tuple[Scalars, Sc
 
 
 def _code_targets(prior: "CFTN2", batch: Batch, draws: Draws) -> Scalars:
-    count = _code_cells(prior, batch, draws).mask.sum()
+    count = _code_cells(prior, draws).mask.sum()
     return dict.fromkeys(("masked_nats", "visual_accuracy"), count)
 
 
@@ -65,7 +64,7 @@ def _caption_targets(prior: "CFTN2", batch: Batch, draws: Draws) -> Scalars:
 
 def joint_losses(prior: "CFTN2", batch: Batch, draws: Draws) -> tuple[Scalars, Scalars]:
     """Return "joint_code_nats" and "joint_caption_nats", each given what is left of the two."""
-    codes, cells = batch["codes"], _code_cells(prior, batch, draws)
+    codes, cells = batch["codes"], _code_cells(prior, draws)
     tokens, token_cells = batch["text_tokens"], _caption_cells(prior, batch, draws)
     image = prior.image.embed(codes.masked_fill(cells.mask, prior.mask_token))
     words = prior.text.embed(tokens.masked_fill(token_cells.mask, prior.text_mask_token))
@@ -79,7 +78,7 @@ def joint_losses(prior: "CFTN2", batch: Batch, draws: Draws) -> tuple[Scalars, S
 
 def _joint_targets(prior: "CFTN2", batch: Batch, draws: Draws) -> Scalars:
     return {
-        "joint_code_nats": _code_cells(prior, batch, draws).mask.sum(),
+        "joint_code_nats": _code_cells(prior, draws).mask.sum(),
         "joint_caption_nats": _caption_cells(prior, batch, draws).mask.sum(),
     }
 
@@ -95,7 +94,7 @@ def one_step_losses(prior: "CFTN2", batch: Batch, draws: Draws) -> tuple[Scalars
     codes, text = batch["codes"], text_of(batch)
     cells = Cells.everywhere(codes)
     posterior = prior.latent.encode(prior.image.embed(codes), rope=prior.image.rope)
-    latent = posterior.rsample(standard_normal(send(draws.latent, codes.device)))
+    latent = posterior.rsample(standard_normal(draws.latent))
     states = prior.text_states(text)
     divergence = prior.latent.flow.nll(latent, states[-1], text.text_mask) - posterior.entropy()
     tokens = torch.full_like(codes, prior.mask_token)
@@ -111,24 +110,18 @@ def one_step_losses(prior: "CFTN2", batch: Batch, draws: Draws) -> tuple[Scalars
 
 def _one_step_targets(prior: "CFTN2", batch: Batch, draws: Draws) -> Scalars:
     codes = batch["codes"]
-    num_codes, num_pictures = torch.tensor([codes.numel(), len(codes)], device=codes.device)
+    num_codes, num_pictures = (codes.new_full((), n) for n in (codes.numel(), len(codes)))
     names = ("one_step_nats", "latent_nats", "one_step_accuracy")
     return dict.fromkeys(names, num_codes) | {"latent_kl": num_pictures}
 
 
-def _code_cells(prior: "CFTN2", batch: Batch, draws: Draws) -> Cells:
-    prob, device = prior.full_mask_prob, batch["codes"].device
-    return code_cells(draws, prior.mask_schedule, full_mask_prob=prob, device=device)
+def _code_cells(prior: "CFTN2", draws: Draws) -> Cells:
+    return code_cells(draws, prior.mask_schedule, full_mask_prob=prior.full_mask_prob)
 
 
 def _caption_cells(prior: "CFTN2", batch: Batch, draws: Draws) -> Cells:
-    return caption_cells(
-        draws,
-        prior.mask_schedule,
-        full_mask_prob=prior.full_caption_mask_prob,
-        is_empty=batch["text_is_empty"],
-        device=batch["codes"].device,
-    )
+    prob, is_empty = prior.full_caption_mask_prob, batch["text_is_empty"]
+    return caption_cells(draws, prior.mask_schedule, full_mask_prob=prob, is_empty=is_empty)
 
 
 def _cross_entropy(prior: "CFTN2", logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from vqpriors.core.hardware import send
 from vqpriors.core.params import Section
 from vqpriors.core.phases import Phase
 from vqpriors.data.text_inputs import TextInput, TextShape
@@ -270,7 +271,9 @@ class CFTN2(nn.Module):
         rows = split_batch(batch, self.shares, is_training=self.training)
         for name, task_rows in rows.items():
             part = {key: value[task_rows] for key, value in batch.items()}
-            yield TASKS[name], part, Draws(*part["draws"].split(self.draw_sizes, dim=1))
+            given = part["draws"], send(part["draws"], part["codes"].device)
+            on_cpu, on_device = (draws.split(self.draw_sizes, dim=1) for draws in given)
+            yield TASKS[name], part, Draws(*on_cpu[:2], *on_device[2:])
 
 
 def _check(*, width: int, heads: int, positions: str, text: TextShape) -> None:

@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from vqpriors.core.hardware import send
 from vqpriors.priors.base.cells import Cells
 from vqpriors.priors.base.masking import MaskSchedule, lowest_k_cells, mask_counts, mask_ratio
 from vqpriors.priors.base.prior import Batch
@@ -13,11 +11,12 @@ from vqpriors.priors.base.prior import Batch
 
 @dataclass(frozen=True)
 class Draws:
-    """The randomness of a batch, one row per example; (B, ...) float, uniform in 0..1; on the CPU.
+    """The randomness of a batch, one row per example; (B, ...) float, uniform in 0..1.
 
     Attributes:
-        ratio: Mask ratios of the picture and the caption, (B, 2).
-        full_mask: Draws that decide whether the whole picture and caption are masked, (B, 2).
+        ratio: Mask ratios of the picture and the caption, (B, 2); on the CPU, see `ON_CPU`.
+        full_mask: Draws that decide whether the whole picture and caption are masked, (B, 2); on
+            the CPU, too.
         latent: Noise of the latent, (B, latent_width).
         codes: Keys that order the codes for masking, (B, N).
         text: Keys that order the caption's tokens for masking, (B, L).
@@ -35,21 +34,18 @@ def draw_sizes(*, latent_width: int, length: int, text_length: int) -> tuple[int
     return 2, 2, latent_width, length, text_length
 
 
-def code_cells(
-    draws: Draws, schedule: MaskSchedule, *, full_mask_prob: float, device: torch.device
-) -> Cells:
+def code_cells(draws: Draws, schedule: MaskSchedule, *, full_mask_prob: float) -> Cells:
     """Return the codes to predict, at least one in a row of (B, N).
 
     Args:
         draws: The randomness.
         schedule: Distribution of the mask ratio.
         full_mask_prob: Probability of masking the whole picture.
-        device: Device of the result.
     """
     is_full = draws.full_mask[:, 0] < full_mask_prob
     ratio = mask_ratio(draws.ratio[:, 0], schedule).masked_fill(is_full, 1.0)
     counts = mask_counts(ratio, draws.codes.shape[1])
-    return lowest_k_cells(send(draws.codes, device), counts)
+    return lowest_k_cells(draws.codes, counts)
 
 
 def caption_cells(
@@ -58,7 +54,6 @@ def caption_cells(
     *,
     full_mask_prob: float,
     is_empty: Tensor,
-    device: torch.device,
 ) -> Cells:
     """Return the caption tokens to predict, of (B, L); none of empty captions.
 
@@ -67,12 +62,11 @@ def caption_cells(
         schedule: Distribution of the mask ratio.
         full_mask_prob: Probability of masking the whole caption.
         is_empty: Captions that are empty or dropped, (B,) bool; they are not targets.
-        device: Device of the result.
     """
     is_full = draws.full_mask[:, 1] < full_mask_prob
     ratio = mask_ratio(draws.ratio[:, 1], schedule).masked_fill(is_full, 1.0)
     counts = mask_counts(ratio, draws.text.shape[1]).masked_fill(is_empty, 0)
-    return lowest_k_cells(send(draws.text, device), counts)
+    return lowest_k_cells(draws.text, counts)
 
 
 def task_shares(*, caption: float, joint: float, latent: float) -> dict[str, float]:

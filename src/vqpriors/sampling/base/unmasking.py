@@ -90,9 +90,8 @@ def unmask(
         if schedule.ranks is None:
             selected = Cells.of(mask, num_masked)
         else:
-            mask = _top_k_mask(schedule.ranks.expand(tokens.shape), mask, left[step])
-            is_new = to_predict & ~mask & (tokens == mask_token)
-            selected = Cells.of(is_new, num_masked - int(counts.left[step].sum()))
+            before, mask = mask, _top_k_mask(schedule.ranks.expand(tokens.shape), mask, left[step])
+            selected = Cells.of(before & ~mask, num_masked - int(counts.left[step].sum()))
         logits = logits_at(tokens, selected, step)
         uniform = selected.take(random.uniform(length))
         drawn, confidence = _draw_tokens(logits, uniform, schedule.temperatures[step])
