@@ -78,3 +78,17 @@ def test_steps_of_a_graph_equal_the_blocks_with_caches(precision, tolerance):
             x = torch.randn(3, prior.embedding.weight.shape[1], device=DEVICE)
             x = x.to(working_dtype(x))
             torch.testing.assert_close(graph(x), cached(x), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("no", 1e-4), ("bf16", 0.05)])
+@torch.inference_mode()
+def test_steps_of_the_graph_of_lstm_equal_those_without(precision, tolerance):
+    prior = tiny.randomised(tiny.lstm()).eval().to(DEVICE)
+    text = tiny.captions([1, 2, 3], [], [3]).to(torch.device(DEVICE))
+    with autocast_once(prior, precision):
+        recorded, plain = prior.start(text), prior.start(text)
+        assert recorded.replay is not None
+        plain.replay = None
+        for token in tiny.codes(3).to(DEVICE).T:
+            found, expected = prior.step(token, recorded), prior.step(token, plain)
+            torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)

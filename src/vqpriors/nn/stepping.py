@@ -7,9 +7,7 @@ are laid out for the number of pictures; see `vqpriors.nn.products`. On a GPU, `
 all operations the same at every position and starts them at once, as a CUDA graph.
 """
 
-import warnings
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -20,6 +18,7 @@ from vqpriors.core.hardware import working_dtype
 from vqpriors.nn.attention import Context, KeyValueCache, cache_dtype
 from vqpriors.nn.backbone import Backbone
 from vqpriors.nn.blocks import Block, swiglu
+from vqpriors.nn.graphs import record, try_recording
 from vqpriors.nn.norm import rms_scale
 from vqpriors.nn.products import Product, is_fast
 
@@ -49,14 +48,9 @@ def make_steps(backbone: Backbone, contexts: Sequence[Context | None], *, batch:
     weight = backbone.embedding.weight
     if is_fast(weight):
         return FastBlocks(backbone, contexts, batch=batch)
-    if weight.is_cuda and torch.cuda.is_available() and torch.is_inference_mode_enabled():
-        try:
-            return StaticBlocks(backbone, contexts, batch=batch)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            cause = str(error).partition("\n")[0]
-            warnings.warn(f"sampling without a CUDA graph, which failed: {cause}", stacklevel=2)
+    static = try_recording(lambda: StaticBlocks(backbone, contexts, batch=batch), like=weight)
+    if static is not None:
+        return static
     return CachedBlocks(backbone, contexts, batch=batch)
 
 
@@ -93,7 +87,9 @@ class StaticBlocks:
         sizes = _cache_of(backbone, batch)
         self.caches = [_StaticCache(self.place, **sizes) for _ in backbone.blocks]
         self.x = weight.new_zeros(batch, weight.shape[1], dtype=working_dtype(weight))
-        self.replay = _recorded(self._step, self.place) if weight.is_cuda else self._step
+        self.replay = self._step
+        if weight.is_cuda:
+            self.replay = record(self._step, device=weight.device, reset=self.place.zero_)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map (B, D) to (B, K)."""
@@ -124,34 +120,6 @@ class _StaticCache(KeyValueCache):
         self.keys.index_copy_(2, self.place, keys.to(self.keys.dtype))
         self.values.index_copy_(2, self.place, values.to(self.values.dtype))
         return self.keys, self.values
-
-
-@cache
-def _side_stream(device: torch.device) -> torch.cuda.Stream:
-    # One for all recordings: libraries keep work space for each stream.
-    return torch.cuda.Stream(device)
-
-
-def _recorded(step: Callable[[], Tensor], place: Tensor) -> Callable[[], Tensor]:
-    """Record a step as a CUDA graph, and set its position back to 0."""
-    device, stream = place.device, _side_stream(place.device)
-    with torch.cuda.device(device):
-        stream.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(stream):  # before a recording, libraries have to be set up
-            for _ in range(2):
-                step()
-                place.zero_()
-        torch.cuda.current_stream(device).wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        # Other threads may use the device meanwhile.
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-            output = step()
-
-    def replay() -> Tensor:
-        graph.replay()
-        return output
-
-    return replay
 
 
 def _cache_of(backbone: Backbone, batch: int) -> dict[str, Any]:

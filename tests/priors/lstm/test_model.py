@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.testing import assert_close
 
 from tests.tiny import NO_TEXT, captions, codes, lstm, no_captions, randomised
 
@@ -24,6 +25,24 @@ def test_recurrence_stays_in_float32_under_autocast():
         state = prior.start(captions([2, 3]))
         prior.step(codes(1)[:, 0], state)
     assert {layer.cell.dtype for layer in state.layers} == {torch.float32}
+
+
+@pytest.mark.parametrize("text", [{}, {"text": NO_TEXT}], ids=["captions", "no captions"])
+@torch.inference_mode()
+def test_steps_write_their_state_in_place(text):
+    prior = randomised(lstm(**text)).eval()
+    state = prior.start(no_captions(2) if text else captions([2, 3], [4]))
+    before = [tensor.clone() for tensor in state.written()]
+    addresses = [tensor.data_ptr() for tensor in state.written()]
+    tokens = codes(2)[:, :3]
+    expected = [prior.step(token, state) for token in tokens.T]
+    assert [tensor.data_ptr() for tensor in state.written()] == addresses
+    assert len(set(addresses)) == len(addresses)
+    for tensor, value in zip(state.written(), before, strict=True):
+        assert (tensor != value).any()
+        tensor.copy_(value)
+    for token, logits in zip(tokens.T, expected, strict=True):
+        assert_close(prior.step(token, state), logits, rtol=0, atol=0)
 
 
 def test_heads_that_do_not_fit_are_refused():

@@ -10,6 +10,7 @@ References:
     raster, inputs from the row above, residual connections between layers).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -22,6 +23,7 @@ from vqpriors.core.params import Section
 from vqpriors.core.phases import Phase
 from vqpriors.data.text_inputs import TextInput, TextShape
 from vqpriors.nn.blocks import Head, Projection, initialise
+from vqpriors.nn.graphs import record, try_recording
 from vqpriors.nn.norm import RMSNorm
 from vqpriors.nn.products import make_product
 from vqpriors.nn.text_tower import TextTower
@@ -43,12 +45,28 @@ class Config(Section):
 
 @dataclass
 class DecodingState:
-    """Number of steps so far, the state and the encoded caption of each layer, and the head."""
+    """The state between steps.
 
-    position: int
+    Attributes:
+        token: The code before, (B,) int64; read by a recorded step.
+        place: Number of steps so far, (1,) int64.
+        layers: The state of each layer.
+        contexts: The encoded caption for each layer.
+        head: Product of `LSTM.head`.
+        replay: The step as a CUDA graph; None where there is none.
+    """
+
+    token: Tensor
+    place: Tensor
     layers: list[LayerState]
     contexts: list[TextContext | None]
     head: Projection
+    replay: Callable[[], Tensor] | None = None
+
+    def written(self) -> list[Tensor]:
+        """Return the tensors that steps write in place."""
+        layers = [(layer.hidden, layer.cell, layer.inputs) for layer in self.layers]
+        return [self.place, *(tensor for tensors in layers for tensor in tensors)]
 
 
 class LSTM(nn.Module):
@@ -119,30 +137,32 @@ class LSTM(nn.Module):
             (B, N, K) float.
         """
         begin = torch.full_like(codes[:, :1], self.begin)
-        x = self._embed(torch.cat([begin, codes[:, :-1]], dim=1), position=0)
+        tokens = torch.cat([begin, codes[:, :-1]], dim=1)
+        x = self._embed(tokens, positions=torch.arange(self.length, device=codes.device))
         for layer, context in zip(self._layers(), self._contexts(text), strict=True):
             x = layer(x, context)
         return self.head(self.norm(x))
 
     def start(self, text: TextInput) -> DecodingState:
         """Encode the caption and return the state before the first step."""
-        contexts = self._contexts(text, for_cache=True)
-        sizes = {"batch": len(text.tokens), "length": self.length}
+        batch, contexts = len(text.tokens), self._contexts(text, for_cache=True)
         layers = [
-            layer.start(context, **sizes)
+            layer.start(context, batch=batch)
             for layer, context in zip(self._layers(), contexts, strict=True)
         ]
         weight = self.head.weight.to(working_dtype(self.head.weight))
-        return DecodingState(0, layers, contexts, make_product(weight, rows=len(text.tokens)))
+        token = torch.full((batch,), self.begin, device=weight.device)
+        head = make_product(weight, rows=batch)
+        state = DecodingState(token, token.new_zeros(1), layers, contexts, head)
+        state.replay = try_recording(lambda: self._record(state), like=weight)
+        return state
 
     def step(self, token: Tensor, state: DecodingState) -> Tensor:
         """Return the next code's logits, (B, K) float, given the token before, (B,) int64."""
-        x = self._embed(token[:, None], position=state.position)
-        layers = zip(self._layers(), state.contexts, state.layers, strict=True)
-        for layer, context, layer_state in layers:
-            x = layer.step(x, context, layer_state, position=state.position)
-        state.position += 1
-        return state.head(self.norm(x[:, 0]))
+        if state.replay is None:
+            return self._step(token, state)
+        state.token.copy_(token)
+        return state.replay().clone()
 
     def fill(self, codes: Tensor, mask: Tensor, text: TextInput) -> Tensor:
         """Replace masked codes by the likeliest ones; see `vqpriors.priors.base.stepwise.fill`."""
@@ -151,8 +171,25 @@ class LSTM(nn.Module):
     def _layers(self) -> list[RecurrentLayer]:
         return cast(list[RecurrentLayer], list(self.layers))
 
-    def _embed(self, tokens: Tensor, *, position: int) -> Tensor:
-        positions = torch.arange(position, position + tokens.shape[1], device=tokens.device)
+    def _step(self, token: Tensor, state: DecodingState) -> Tensor:
+        x = self._embed(token[:, None], positions=state.place)
+        layers = zip(self._layers(), state.contexts, state.layers, strict=True)
+        for layer, context, layer_state in layers:
+            x = layer.step(x, context, layer_state)
+        state.place += 1
+        return state.head(self.norm(x[:, 0]))
+
+    def _record(self, state: DecodingState) -> Callable[[], Tensor]:
+        start = [tensor.clone() for tensor in state.written()]
+
+        def reset() -> None:
+            for tensor, value in zip(state.written(), start, strict=True):
+                tensor.copy_(value)
+
+        device = state.token.device
+        return record(lambda: self._step(state.token, state), device=device, reset=reset)
+
+    def _embed(self, tokens: Tensor, *, positions: Tensor) -> Tensor:
         num_columns = self.columns.num_embeddings
         x = self.embedding(tokens) + self.rows(positions // num_columns)
         return self.dropout(x + self.columns(positions % num_columns))

@@ -39,10 +39,12 @@ class TextContext:
 class LayerState:
     """The state of one layer between steps, and its LSTM's weights joined for fewer products.
 
+    Steps write hidden, cell and inputs in place, so that they can be recorded as a CUDA graph.
+
     Attributes:
         hidden: The LSTM's output, (B, D) float.
         cell: The LSTM's cell state, (B, D) float.
-        inputs: Zeros at `max_offset` positions, then the inputs so far; (B, max_offset + N, D).
+        inputs: The last inputs, the newest at the end, at first zeros; (B, max_offset + 1, D).
         join: Product of `RecurrentLayer.in_proj`.
         gates: Product with the LSTM's input and recurrent weights side by side, (4 D, 2 D).
         bias: The sum of both biases, (4 D,) float.
@@ -118,11 +120,11 @@ class RecurrentLayer(nn.Module):
         x = x + self.dropout(out)
         return x + self.feed_forward(self.feed_norm(x))
 
-    def start(self, context: TextContext | None, *, batch: int, length: int) -> LayerState:
-        """Return the state before the first of N steps."""
+    def start(self, context: TextContext | None, *, batch: int) -> LayerState:
+        """Return the state before the first step."""
         for_input, for_hidden, input_bias, hidden_bias = self.lstm.all_weights[0]
         hidden, cell = self._initial_state(context, batch=batch)
-        inputs = cell.new_zeros(batch, self.max_offset + length, cell.shape[1])
+        inputs = cell.new_zeros(batch, self.max_offset + 1, cell.shape[1])
         joined = torch.cat([for_input, for_hidden], dim=1)
 
         def product(weight: Tensor) -> Projection:
@@ -139,22 +141,22 @@ class RecurrentLayer(nn.Module):
             down=product(self.feed_forward.down.weight),
         )
 
-    def step(
-        self, x: Tensor, context: TextContext | None, state: LayerState, *, position: int
-    ) -> Tensor:
-        """Compute `forward` for one position, (B, 1, D), and update the state in place."""
-        x, place = self._attend(x, context), self.max_offset + position
-        state.inputs[:, place] = self.norm(x[:, 0])
-        if state.join is None:
-            joined = state.inputs[:, place]
-        else:
-            above = [state.inputs[:, place - back] for back in self.offsets]
-            joined = state.join(torch.cat(above, dim=1))
+    def step(self, x: Tensor, context: TextContext | None, state: LayerState) -> Tensor:
+        """Compute `forward` for the next position, (B, 1, D), and update the state in place."""
+        x = self._attend(x, context)
+        if self.max_offset:
+            state.inputs[:, :-1] = state.inputs[:, 1:].clone()
+        state.inputs[:, -1] = self.norm(x[:, 0])
+        joined = state.inputs[:, -1]
+        if state.join is not None:
+            joined = state.join(
+                torch.cat([state.inputs[:, -1 - back] for back in self.offsets], dim=1)
+            )
         joined = torch.cat([joined.to(state.hidden.dtype), state.hidden], dim=1)
         gates = state.gates(joined).to(state.cell.dtype) + state.bias
         i, f, g, o = gates.chunk(4, dim=1)  # input, forget, cell and output gate
-        state.cell = f.sigmoid() * state.cell + i.sigmoid() * g.tanh()
-        state.hidden = o.sigmoid() * state.cell.tanh()
+        state.cell.copy_(f.sigmoid() * state.cell + i.sigmoid() * g.tanh())
+        state.hidden.copy_(o.sigmoid() * state.cell.tanh())
         y = x[:, 0] + state.hidden
         return (y + swiglu(self.feed_norm(y), state.gate_up, state.down))[:, None]
 
@@ -177,7 +179,7 @@ class RecurrentLayer(nn.Module):
     def _initial_state(self, context: TextContext | None, *, batch: int) -> tuple[Tensor, Tensor]:
         like = self.lstm.all_weights[0][0]
         if self.initial_state is None or context is None:
-            zeros = like.new_zeros(batch, self.lstm.hidden_size)
-            return zeros, zeros
+            size = batch, self.lstm.hidden_size
+            return like.new_zeros(size), like.new_zeros(size)  # not one: both are written in place
         hidden, cell = self.initial_state(context.pooled).to(like.dtype).chunk(2, dim=1)
         return hidden.tanh().contiguous(), cell.contiguous()
