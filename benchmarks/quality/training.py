@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from vqpriors.core.hardware import autocast
 from vqpriors.training.examples import Examples
 from vqpriors.training.shuffling import epoch_order
 
@@ -25,6 +26,8 @@ def train(
     seed: int,
 ) -> float:
     """Train with AdamW, a warm-up and a cosine schedule over the time; return the epochs made.
+
+    Products are in bfloat16 where the processor is fast in it, as in the stages.
 
     Args:
         model: The network; it is left in evaluation mode.
@@ -45,7 +48,9 @@ def train(
             break
         for group in optimizer.param_groups:
             group["lr"] = lr * _factor(share)
-        loss(batch).backward()
+        with autocast("auto", torch.device("cpu")):
+            value = loss(batch)
+        value.backward()
         nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
         optimizer.step()
         optimizer.zero_grad()
