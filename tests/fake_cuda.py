@@ -62,6 +62,10 @@ class _Functions(TorchFunctionMode):
             return arguments[0].logical_not()
         if function is torch.Tensor.contiguous:
             return arguments[0].clone(memory_format=torch.contiguous_format)
+        if function is torch.Tensor.copy_:
+            if not isinstance(arguments[1], FakeTensor):
+                self.waits.append("copy_")
+            return torch.ops.aten.copy_(*arguments)
         if function is torch.Tensor.__getitem__:
             return _indexed(*arguments)
         if function is torch.Tensor.__setitem__:

@@ -13,6 +13,7 @@ from vqpriors.core.params import Section
 from vqpriors.data.text_inputs import TextInput, TextShape
 from vqpriors.nn.attention import Context, CrossAttention, KeyValueCache, grid_rope
 from vqpriors.nn.blocks import Block, Head, initialise
+from vqpriors.nn.dropout import Dropout
 from vqpriors.nn.norm import RMSNorm
 from vqpriors.nn.text_tower import TextTower
 
@@ -88,7 +89,7 @@ class Backbone(nn.Module):
         if rope is not None:
             rope = rope[:, : self.length] if start_token else rope[:, 1:]
         self.register_buffer("rope", rope, persistent=False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(Block(has_text=has_text, **sizes) for _ in range(depth))
         self.norm = RMSNorm(width)
         self.head = Head(width, codebook_size, bias=False)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqpriors.nn.attention import Context, CrossAttention, KeyValueCache, SelfAttention
+from vqpriors.nn.dropout import Dropout
 from vqpriors.nn.norm import RMSNorm
 from vqpriors.nn.residual import ResidualLinear
 
@@ -34,7 +35,7 @@ class SwiGLU(nn.Module):
         hidden = 32 * -(-width * 8 // (3 * 32))
         self.gate_up = nn.Linear(width, 2 * hidden, bias=False)
         self.down = ResidualLinear(hidden, width, bias=False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., D) to (..., D)."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vqpriors.core.hardware import working_dtype
 from vqpriors.nn.attention import Context, CrossAttention
 from vqpriors.nn.blocks import Block, Head
+from vqpriors.nn.dropout import Dropout
 from vqpriors.nn.norm import RMSNorm
 from vqpriors.priors.base.cells import Cells
 
@@ -52,7 +53,7 @@ class Tower(nn.Module):
         self.embedding = nn.Embedding(num_tokens + 1, width)
         self.positions = nn.Embedding(length, width) if rope is None else None
         self.register_buffer("rope", rope, persistent=False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(
             Block(width=width, heads=heads, dropout=dropout, has_text=False) for _ in range(depth)
         )

@@ -23,6 +23,7 @@ from vqpriors.core.params import Section
 from vqpriors.core.phases import Phase
 from vqpriors.data.text_inputs import TextInput, TextShape
 from vqpriors.nn.blocks import Head, Projection, initialise
+from vqpriors.nn.dropout import Dropout
 from vqpriors.nn.graphs import record, try_recording
 from vqpriors.nn.norm import RMSNorm
 from vqpriors.nn.products import make_product
@@ -108,7 +109,7 @@ class LSTM(nn.Module):
         self.rows, self.columns = nn.Embedding(grid[0], width), nn.Embedding(grid[1], width)
         # The input of step i is code i - 1, so the code above is `columns - 1` inputs back.
         offsets = [back for back in (grid[1] - 1, grid[1] - 2) if back > 0]
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(
             RecurrentLayer(offsets=offsets, has_text=has_text, **sizes) for _ in range(depth)
         )

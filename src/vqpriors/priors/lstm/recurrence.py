@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vqpriors.core.hardware import working_dtype
 from vqpriors.nn.attention import CrossAttention
 from vqpriors.nn.blocks import Projection, SwiGLU, swiglu
+from vqpriors.nn.dropout import Dropout
 from vqpriors.nn.norm import RMSNorm
 from vqpriors.nn.products import make_product
 
@@ -90,7 +91,7 @@ class RecurrentLayer(nn.Module):
         self.in_proj = nn.Linear(num_inputs * width, width, bias=False) if offsets else None
         self.initial_state = nn.Linear(width, 2 * width) if has_text else None
         self.lstm = nn.LSTM(width, width, batch_first=True)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.feed_norm = RMSNorm(width)
         self.feed_forward = SwiGLU(width=width, dropout=dropout)
 
