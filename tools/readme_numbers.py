@@ -19,7 +19,7 @@ RUNS = {"digits": "", "mnist": "reference/mnist/transformer/"}
 
 # Priors compared on each data set; their metrics are in metrics/reference/DATA/PRIOR/.
 PRIORS = ("lstm", "transformer", "cftn", "cftn2")
-SHOWN = {"README.md": ("digits",), "docs/priors.md": ("mnist", "fashion_mnist")}
+SHOWN = {"README.md": ("digits",), "docs/priors.md": ("mnist", "fashion_mnist", "emoji_laptop")}
 
 Metrics = dict[str, Any]
 Read = Callable[[str], Metrics]
@@ -105,6 +105,7 @@ COLUMNS = [
     ("coverage", "coverage", "{:.1%}"),
     ("adherence", "adherence", "{:.1%}"),
     ("adherence_unseen", "unseen pairs", "{:.1%}"),
+    ("r_precision", "R-precision", "{:.1%}"),
     ("caption_accuracy", "captions right", "{:.1%}"),
     ("images_per_second", "pictures per second", "{:.0f}"),
 ]
