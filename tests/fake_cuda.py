@@ -63,9 +63,10 @@ class _Functions(TorchFunctionMode):
         if function is torch.Tensor.contiguous:
             return arguments[0].clone(memory_format=torch.contiguous_format)
         if function is torch.Tensor.copy_:
-            if not isinstance(arguments[1], FakeTensor):
+            target, source = arguments
+            if target.device != source.device and not keywords.get("non_blocking"):
                 self.waits.append("copy_")
-            return torch.ops.aten.copy_(*arguments)
+            return torch.ops.aten.copy_(target, source)
         if function is torch.Tensor.__getitem__:
             return _indexed(*arguments)
         if function is torch.Tensor.__setitem__:

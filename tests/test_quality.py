@@ -58,6 +58,7 @@ def test_peer_learns_and_draws_the_codes_of_a_caption(name, guidance):
         seconds=6.0,
         batch_size=16,
         lr=3e-3,
+        precision="no",
         seed=0,
     )
     assert epochs > 5

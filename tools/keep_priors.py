@@ -74,7 +74,7 @@ def remove_tracked(folder: Path) -> None:
 def hardware(*, is_on_cpu: bool = False) -> str:
     """Return number and name of the GPUs, or without one, number of threads and processor.
 
-    Processors that are fast in bfloat16 are several times as fast as others of the same name.
+    A CPU with fast bfloat16 is marked, since it trains 2 to 3 times as fast as others of its name.
 
     Args:
         is_on_cpu: Whether GPUs are not used.
@@ -89,7 +89,7 @@ def hardware(*, is_on_cpu: bool = False) -> str:
     named = re.search(r"^model name\s*: (.*)$", _cpus(), re.MULTILINE)
     name = f"{threads} x {named[1] if named else platform.processor()}"
     is_fast = resolve_precision("auto", torch.device("cpu")) == "bf16"
-    return f"{name} with bfloat16" if is_fast else name
+    return f"{name} with fast bfloat16" if is_fast else name
 
 
 def _cpus() -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 from benchmarks.quality.peers import GPT2, Amused, Peer, XTransformer
 from benchmarks.quality.table import Row
 from benchmarks.quality.training import train
+from vqpriors.core.hardware import Precision
 from vqpriors.core.params import Params, Seed
 from vqpriors.data.samples import Prompt, choose_prompts
 from vqpriors.data.text_inputs import TextInput, TextShape
@@ -124,6 +125,7 @@ def peer_row(run: Run, name: str, *, minutes: float, lr: float) -> Row:
         seconds=minutes * 60,
         batch_size=run.params.value("prior.train.batch_size", int),
         lr=lr,
+        precision=run.params.value("train.precision", Precision),
         seed=seed,
     )
     torch.manual_seed(seed)

@@ -18,6 +18,7 @@ from benchmarks.quality.training import train
 from benchmarks.speed.benchmark import FULL, Size
 from benchmarks.speed.ours import num_parameters
 from benchmarks.speed.tokenizers import DIFFUSERS, NAMES, PEERS, VECTOR_QUANTIZE
+from vqpriors.core.hardware import Precision
 from vqpriors.core.params import Params, Seed
 from vqpriors.data.images import read_images
 from vqpriors.data.pixels import to_uint8, to_unit_range
@@ -66,6 +67,7 @@ def peer_row(params: Params, name: str, *, minutes: float, lr: float) -> Row:
         seconds=minutes * 60,
         batch_size=params.value("tokenizer.train.batch_size", int),
         lr=lr,
+        precision=params.value("train.precision", Precision),
         seed=seed,
     )
     originals = read_images(IMAGES, SPLIT).pixels

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from vqpriors.core.hardware import autocast
+from vqpriors.core.hardware import Precision, autocast
 from vqpriors.training.examples import Examples
 from vqpriors.training.shuffling import epoch_order
 
@@ -23,11 +23,10 @@ def train(
     seconds: float,
     batch_size: int,
     lr: float,
+    precision: Precision,
     seed: int,
 ) -> float:
     """Train with AdamW, a warm-up and a cosine schedule over the time; return the epochs made.
-
-    Products are in bfloat16 where the processor is fast in it, as in the stages.
 
     Args:
         model: The network; it is left in evaluation mode.
@@ -36,6 +35,7 @@ def train(
         seconds: Time of training.
         batch_size: Examples in a batch.
         lr: Peak learning rate.
+        precision: Of matrix products, as `train.precision` of params.yaml.
         seed: Seed of the order, of dropped captions and of masks.
     """
     torch.manual_seed(seed)
@@ -48,7 +48,7 @@ def train(
             break
         for group in optimizer.param_groups:
             group["lr"] = lr * _factor(share)
-        with autocast("auto", torch.device("cpu")):
+        with autocast(precision, torch.device("cpu")):
             value = loss(batch)
         value.backward()
         nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)

@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.testing import assert_close
 
 from vqpriors.nn.attention import (
@@ -139,6 +140,17 @@ def test_training_and_inference_give_equal_attention(kind):
     inference = attend(query, key, value, **settings)
     training = attend(query.requires_grad_(), key, value, **settings)
     assert_close(training.detach(), inference)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_are_those_of_torch(kind):
+    torch.manual_seed(0)
+    parts = [random(2, 3, 5, 4).requires_grad_() for _ in range(3)]
+    settings = {"attn_mask": KINDS[kind].get("attention_mask"), "is_causal": kind == "causal"}
+    whole = F.scaled_dot_product_attention(*parts, **settings).square().sum()
+    expected = torch.autograd.grad(whole, parts)
+    found = torch.autograd.grad(attend(*parts, **KINDS[kind]).square().sum(), parts)
+    assert_close(found, expected)
 
 
 def test_scale_of_queries_and_keys_does_not_matter():

@@ -1,8 +1,11 @@
+from unittest import mock
+
 import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
 
+from vqpriors.nn import dropout
 from vqpriors.nn.dropout import Dropout
 
 
@@ -13,13 +16,20 @@ def test_the_rate_is_dropped_everywhere_and_the_rest_scaled(rate):
     out = Dropout(rate)(x)
     dropped = (out == 0).double()
     assert_close(out[out != 0].unique(), torch.tensor([1 / (1 - rate)]), rtol=1e-4, atol=0)
-    # Four numbers come from one of the generator's; the error of a share is below 0.0016.
+    # Four elements share a number of the generator; the error of a share is at most 0.0016.
     for lane in range(4):
         assert abs(dropped.flatten()[lane::4].mean() - rate) < 0.008
     together = dropped.flatten()[:-3].view(-1, 4)
     assert torch.corrcoef(together.T).fill_diagonal_(0).abs().max() < 0.02
     out.sum().backward()
     assert_close(x.grad, out.detach(), rtol=0, atol=0)
+
+
+def test_a_quarter_of_the_16_bit_numbers_drops():
+    bits = torch.tensor([[-(2**15), -1, 2**14 - 1], [2**14, 2**14 + 1, 2**15 - 1]])
+    with mock.patch.object(dropout, "_random_int16", return_value=bits):
+        out = Dropout(0.25)(torch.ones(2, 3))
+    assert_close(out, torch.tensor([[4 / 3] * 3, [0.0] * 3]))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])

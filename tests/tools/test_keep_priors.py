@@ -33,3 +33,11 @@ def test_old_copies_are_removed_and_files_of_others_are_not(repository):
     keep_priors.remove_tracked(folder)
     keep_priors.remove_tracked(root / "metrics/reference/digits/absent")
     assert [path.name for path in folder.rglob("*") if path.is_file()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize(("precision", "mark"), [("bf16", " with fast bfloat16"), ("no", "")])
+def test_a_cpu_with_fast_bfloat16_is_marked(monkeypatch, precision, mark):
+    monkeypatch.setattr("vqpriors.core.hardware.resolve_precision", lambda *_: precision)
+    monkeypatch.setattr(keep_priors, "_cpus", lambda: "processor : 0\nmodel name\t: Some CPU\n")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert keep_priors.hardware(is_on_cpu=True) == f"2 x Some CPU{mark}"

@@ -1,20 +1,26 @@
-"""Dropout whose masks take a third of the time on CPUs."""
+"""Dropout whose masks take a third of the time of torch's on CPUs."""
 
 import torch
 from torch import Tensor, nn
 
-CHOICES = 2**16  # values of the random numbers that are compared with the rate
+CHOICES = 2**16  # values of the 16 random bits that are compared with the rate
 
 
 class Dropout(nn.Dropout):
-    """torch's dropout, with other random numbers on CPUs: 16 bits for each number of the input.
+    """torch's dropout, but on CPUs with 16 random bits for each element.
 
-    The rate is rounded to a multiple of 1/65,536. torch draws a float for each number, in one
-    thread; it takes 11 ms for 1.3 million numbers where this takes 3.3.
+    There, the rate is rounded to a multiple of 1/65,536. torch draws a float for each element, in
+    one thread: for 1.3 million elements it takes 11 ms where this takes 3.3 ms.
+
+    Args:
+        p: Probability that an element is dropped.
 
     Reference:
         Srivastava et al. 2014, Dropout.
     """
+
+    def __init__(self, p: float):
+        super().__init__(p)
 
     def forward(self, input: Tensor) -> Tensor:
         """Map a tensor of any shape to one of the same shape and dtype."""

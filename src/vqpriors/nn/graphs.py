@@ -1,7 +1,8 @@
 """A step that is recorded once on a GPU and then started by one call: a CUDA graph."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TypeVar
 
@@ -12,12 +13,13 @@ T = TypeVar("T")
 
 
 def try_recording(make: Callable[[], T], *, like: Tensor) -> T | None:
-    """Return the result of `make`, which calls `record`; None where that is not possible.
+    """Return the result of `make`, which calls `record`, or None.
 
-    It is not possible on CPUs and with gradients. If it fails, there is a warning.
+    Recording needs a GPU and inference mode; without them, `make` is not called. If it fails, a
+    warning says why.
 
     Args:
-        make: Called once or not at all.
+        make: Called at most once.
         like: A tensor on the device in question.
 
     Raises:
@@ -41,23 +43,20 @@ def record(
     """Record a step as a CUDA graph.
 
     Args:
-        step: Must read and write the same tensors at each call.
+        step: Must read and write the same tensors at each call, not wait for the device, and not
+            depend on Python values that change.
         device: A GPU.
         reset: Undoes what the step has written; called after each trial run of the step.
 
     Returns:
         A function that runs the step. The next call overwrites its result.
     """
-    stream = _side_stream(device)
-    with torch.cuda.device(device):
-        stream.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(stream):  # before a recording, libraries have to be set up
-            for _ in range(2):
-                try:
-                    step()
-                finally:
-                    reset()
-        torch.cuda.current_stream(device).wait_stream(stream)
+    with torch.cuda.device(device), _without_autocast_cache(device), _side_stream(device) as stream:
+        for _ in range(2):  # before a recording, libraries have to be set up
+            try:
+                step()
+            finally:
+                reset()
         graph = torch.cuda.CUDAGraph()
         # Other threads may use the device meanwhile.
         with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
@@ -70,7 +69,26 @@ def record(
     return replay
 
 
+@contextmanager
+def _side_stream(device: torch.device) -> Iterator[torch.cuda.Stream]:
+    """Use another stream, which waits for the current one, and then the current one for it."""
+    current, stream = torch.cuda.current_stream(device), _stream(device)
+    stream.wait_stream(current)
+    torch.cuda.set_stream(stream)
+    try:
+        yield stream
+    finally:
+        torch.cuda.set_stream(current)  # a recording that fails leaves its own
+        current.wait_stream(stream)
+
+
 @cache
-def _side_stream(device: torch.device) -> torch.cuda.Stream:
+def _stream(device: torch.device) -> torch.cuda.Stream:
     # One for all recordings: libraries keep work space for each stream.
     return torch.cuda.Stream(device)
+
+
+def _without_autocast_cache(device: torch.device) -> torch.autocast:
+    # The cache is emptied when autocast ends, while a graph goes on reading the same memory.
+    is_on, dtype = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
+    return torch.autocast(device.type, dtype=dtype, enabled=is_on, cache_enabled=False)

@@ -87,9 +87,10 @@ class StaticBlocks:
         sizes = _cache_of(backbone, batch)
         self.caches = [_StaticCache(self.place, **sizes) for _ in backbone.blocks]
         self.x = weight.new_zeros(batch, weight.shape[1], dtype=working_dtype(weight))
-        self.replay = self._step
         if weight.is_cuda:
             self.replay = record(self._step, device=weight.device, reset=self.place.zero_)
+        else:
+            self.replay = self._step
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map (B, D) to (B, K)."""

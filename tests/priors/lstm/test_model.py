@@ -45,6 +45,16 @@ def test_steps_write_their_state_in_place(text):
         assert_close(prior.step(token, state), logits, rtol=0, atol=0)
 
 
+def test_one_picture_can_be_stepped_with_gradients_on():
+    prior = randomised(lstm()).eval()
+    given = codes(1)
+    state = prior.start(captions([2, 3]))
+    begin = torch.full((1,), prior.begin)
+    found = [prior.step(token, state) for token in (begin, given[:, 0])]
+    expected = prior.logits(given[:, :2], captions([2, 3]))
+    assert_close(torch.stack(found, dim=1), expected)
+
+
 def test_heads_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"prior.lstm.heads: .*got heads=3, width=8; change one"):
         lstm(heads=3)

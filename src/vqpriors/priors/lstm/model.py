@@ -49,8 +49,8 @@ class DecodingState:
     """The state between steps.
 
     Attributes:
-        token: The code before, (B,) int64; read by a recorded step.
-        place: Number of steps so far, (1,) int64.
+        token: Input of the recorded step, (B,) int64; not used without one.
+        place: Position of the next step, (1,) int64.
         layers: The state of each layer.
         contexts: The encoded caption for each layer.
         head: Product of `LSTM.head`.
@@ -139,7 +139,7 @@ class LSTM(nn.Module):
         """
         begin = torch.full_like(codes[:, :1], self.begin)
         tokens = torch.cat([begin, codes[:, :-1]], dim=1)
-        x = self._embed(tokens, positions=torch.arange(self.length, device=codes.device))
+        x = self._embed(tokens, positions=torch.arange(tokens.shape[1], device=codes.device))
         for layer, context in zip(self._layers(), self._contexts(text), strict=True):
             x = layer(x, context)
         return self.head(self.norm(x))

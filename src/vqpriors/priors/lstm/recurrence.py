@@ -40,12 +40,14 @@ class TextContext:
 class LayerState:
     """The state of one layer between steps, and its LSTM's weights joined for fewer products.
 
-    Steps write hidden, cell and inputs in place, so that they can be recorded as a CUDA graph.
+    Steps write hidden, cell and inputs in place, so that they can be recorded as a CUDA graph;
+    they have no gradients.
 
     Attributes:
         hidden: The LSTM's output, (B, D) float.
         cell: The LSTM's cell state, (B, D) float.
-        inputs: The last inputs, the newest at the end, at first zeros; (B, max_offset + 1, D).
+        inputs: The last `max_offset` + 1 inputs, newest last, zeros before the first step;
+            (B, max_offset + 1, D) float.
         join: Product of `RecurrentLayer.in_proj`.
         gates: Product with the LSTM's input and recurrent weights side by side, (4 D, 2 D).
         bias: The sum of both biases, (4 D,) float.
@@ -181,6 +183,6 @@ class RecurrentLayer(nn.Module):
         like = self.lstm.all_weights[0][0]
         if self.initial_state is None or context is None:
             size = batch, self.lstm.hidden_size
-            return like.new_zeros(size), like.new_zeros(size)  # not one: both are written in place
+            return like.new_zeros(size), like.new_zeros(size)  # two: both are written in place
         hidden, cell = self.initial_state(context.pooled).to(like.dtype).chunk(2, dim=1)
-        return hidden.tanh().contiguous(), cell.contiguous()
+        return hidden.tanh().contiguous(), cell.clone()
