@@ -57,7 +57,7 @@ TINY = replace(
     vocabulary=20,
 )
 PROCESSES = {"start-up"}  # its runs are commands
-MACHINE = {"threads": "2", "hardware": "2 x something"}
+MACHINE = {"scale": "small", "threads": "2", "hardware": "2 x something"}
 ROW = {"work": "encode", "size": "64 PNG files", "ours": "vqvae", "peer": "diffusers: VQModel"}
 ROW |= {"peer_version": "1.0", "unit": "images/s", "ours_value": "1234.5", "peer_value": "1000"}
 ROW |= {"ratio": "1.234", "share": "0.61", "precision": "float32", **MACHINE}
@@ -182,17 +182,21 @@ def test_higher_rate_and_lower_time_are_ahead():
     assert ahead(ROW | {"ours_value": "1001"}) == "neither"
 
 
-def test_new_rows_replace_rows_of_the_same_work_and_hardware():
-    others = [ROW | {"work": "start-up"}, ROW | {"hardware": "1 x GPU"}, ROW | {"threads": "1"}]
+def test_new_rows_replace_rows_of_the_same_work_scale_and_hardware():
+    changes = {"work": "start-up", "hardware": "1 x GPU", "threads": "1", "scale": "full"}
+    others = [ROW | {name: value} for name, value in changes.items()]
+    others.append(ROW | {"precision": "bfloat16"})
     old = [ROW, *others, ROW | {"work": "gone"}]
     new = [ROW | {"ratio": "2", "hardware": f"{ROW['hardware']}, beside other work"}]
     assert merged(old, new, ["start-up", "encode"]) == [*others, *new]
 
 
 def test_each_machine_has_a_table():
-    lines = table([ROW, ROW | {"hardware": "1 x GPU"}]).splitlines()
+    rows = [ROW, ROW | {"scale": "full"}, ROW | {"hardware": "1 x GPU"}]
+    lines = table(rows).splitlines()
     assert [each for each in lines if each.startswith("On ")] == [
         f"On {ROW['hardware']}, {ROW['threads']} threads:",
+        f"On {ROW['hardware']}, {ROW['threads']} threads, at full size:",
         f"On 1 x GPU, {ROW['threads']} threads:",
     ]
 

@@ -57,7 +57,8 @@ def main() -> None:
     keep_freed_memory()
     torch.set_num_threads(options.threads)
     named = options.hardware or _hardware(options.device)
-    machine = {"threads": str(options.threads), "hardware": named}
+    scale = "full" if options.full else "small"
+    machine = {"scale": scale, "threads": str(options.threads), "hardware": named}
     began = time.monotonic()
     for name in options.names or WORKS:
         found = run(WORKS[name], FULL if options.full else SMALL, options, machine)

@@ -13,14 +13,15 @@ HEADS = ["work", "size", "precision", "ours", "of the machine", "peer", "ours / 
 
 
 def merged(old: list[Row], new: list[Row], order: list[str]) -> list[Row]:
-    """Replace rows of the same work, hardware and threads by the new ones; sort rows by work."""
+    """Replace rows of the same work, precision, scale and machine by the new ones; sort by work."""
     replaced = {_place(row) for row in new}
     kept = [row for row in old if _place(row) not in replaced and row["work"] in order]
     return sorted([*kept, *new], key=lambda row: order.index(row["work"]))
 
 
 def _place(row: Row) -> tuple[str, ...]:
-    return row["work"], row["hardware"].partition(",")[0], row["threads"]
+    hardware = row["hardware"].partition(",")[0]
+    return row["work"], row["precision"], row["scale"], hardware, row["threads"]
 
 
 def write_page(found: list[Row], path: Path = PAGE) -> None:
@@ -29,14 +30,15 @@ def write_page(found: list[Row], path: Path = PAGE) -> None:
 
 
 def table(found: list[Row]) -> str:
-    """Return a table of the rows for each machine."""
+    """Return a table of the rows for each machine and scale."""
     if not found:
         return "Not measured yet: `python -m benchmarks.speed` measures and writes this table.\n"
     heads = f"| {' | '.join(HEADS)} |\n|{' --- |' * len(HEADS)}"
     machines: dict[str, list[str]] = {}
     for row in found:
         threads = f"{row['threads']} thread{'s' * (row['threads'] != '1')}"
-        machines.setdefault(f"{row['hardware']}, {threads}", []).append(line(row))
+        scale = ", at full size" * (row["scale"] == "full")
+        machines.setdefault(f"{row['hardware']}, {threads}{scale}", []).append(line(row))
     return (
         "\n\n".join(
             "\n".join([f"On {machine}:", "", heads, *lines]) for machine, lines in machines.items()

@@ -140,7 +140,8 @@ def sample_codes(
         guidance: As in `Sampler`.
         steps: As in `Sampler`.
         batch_size: Pictures in a batch.
-        precision: Precision of the prior.
+        precision: Precision of the prior. "auto" is "no" for code by code on a CPU: with fast
+            bfloat16, float32 draws 1 to 8 pictures in half the time, and 250 in 1.1 times.
         seed: Seed of the run; a picture's numbers depend on it and on its place in `captions`.
         known: Codes of the pictures, (M, N) integers, and which of them to keep, (M, N) bool.
         callback: As in `Sampler`; called for each batch separately.
@@ -149,6 +150,8 @@ def sample_codes(
         (M, N) uint16 codes, raster order.
     """
     device = next(prior.parameters()).device
+    if precision == "auto" and prior.primitive == "stepwise" and device.type == "cpu":
+        precision = "no"
     batches = []
     with tqdm(total=len(captions), desc="sampling", disable=not sys.stderr.isatty()) as bar:
         for start in range(0, len(captions), batch_size):
