@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from tests.tiny import NO_TEXT, captions, no_captions, randomised, transformer
+from vqpriors.core.hardware import working_dtype
 from vqpriors.core.seeds import derived_seed
 from vqpriors.data.text_inputs import TextInput
 from vqpriors.sampling.autoregressive import Autoregressive
@@ -32,6 +33,7 @@ def sample(
     encode=encode,
     names=NAMES,
     callback=no_callback,
+    precision="no",
     **changes,
 ):
     return sample_codes(
@@ -42,7 +44,7 @@ def sample(
         guidance=guidance,
         steps=steps,
         batch_size=batch_size,
-        precision="no",
+        precision=precision,
         seed=seed,
         known=known,
         callback=callback,
@@ -69,6 +71,20 @@ def test_codes_depend_on_the_seed_and_not_on_the_batch_size(prior, guidance, bat
     assert (sample(prior, guidance=guidance, batch_size=batch_size) == codes).all()
     assert (sample(prior, guidance=guidance, seed=1) != codes).any()
     assert (codes[0] != codes[3]).any()  # with the same caption
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("auto", "float32"), ("bf16", "bfloat16")])
+def test_auto_is_float32_code_by_code_on_a_cpu(monkeypatch, prior, precision, dtype):
+    monkeypatch.setattr("vqpriors.core.hardware._has_fast_bfloat16", lambda _: True)
+    seen, start = set(), prior.start
+
+    def noted(text):
+        seen.add(str(working_dtype(prior.embedding.weight)))
+        return start(text)
+
+    monkeypatch.setattr(prior, "start", noted)
+    sample(prior, precision=precision)
+    assert seen == {f"torch.{dtype}"}
 
 
 def picture_random(rows, *, seed=3):

@@ -14,6 +14,7 @@ from tests.sampling.masked import (
     num_masked,
 )
 from tests.tiny import NO_TEXT, no_captions
+from vqpriors.core.hardware import working_dtype
 from vqpriors.priors.base.cells import Cells
 from vqpriors.sampling.base.logits import draw, guide
 from vqpriors.sampling.base.sampler import PictureRandom, no_callback, sample_codes
@@ -46,6 +47,7 @@ def sample(
     encode=encode,
     names=NAMES,
     callback=no_callback,
+    precision="no",
     **changes,
 ):
     return sample_codes(
@@ -56,11 +58,25 @@ def sample(
         guidance=guidance,
         steps=steps,
         batch_size=batch_size,
-        precision="no",
+        precision=precision,
         seed=seed,
         known=known,
         callback=callback,
     )
+
+
+def test_auto_is_bfloat16_where_a_cpu_is_fast_in_it(monkeypatch):
+    monkeypatch.setattr("vqpriors.core.hardware._has_fast_bfloat16", lambda _: True)
+    prior = PRIORS["cftn"]()
+    seen, logits = set(), prior.logits
+
+    def noted(*arguments):
+        seen.add(str(working_dtype(prior.embedding.weight)))
+        return logits(*arguments)
+
+    monkeypatch.setattr(prior, "logits", noted)
+    sample(prior, precision="auto")
+    assert seen == {"torch.bfloat16"}
 
 
 @pytest.fixture(scope="module", params=PRIORS)
