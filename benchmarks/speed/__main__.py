@@ -90,7 +90,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"{', '.join(WORKS)} (default: all)"
     )
-    parser.add_argument("--full", action="store_true", help="sizes for 128 px; takes hours")
+    parser.add_argument("--full", action="store_true", help="sizes for 128 px")
     parser.add_argument(
         "--repeats", type=int, default=5, help="timed runs of each (default: %(default)s)"
     )
