@@ -64,6 +64,13 @@ def test_unknown_option_is_refused_with_a_suggestion(capsys):
     assert text.endswith("unrecognized arguments: --prmpt a red six; did you mean --prompt?\n")
 
 
+def test_prompt_without_its_option_is_refused_with_the_option(capsys):
+    with pytest.raises(SystemExit):
+        main(["generate", "a red six"])
+    text = capsys.readouterr().err
+    assert text.endswith("unrecognized arguments: a red six; write --prompt before each prompt\n")
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [("--num-samples", "0"), ("--seed", "-1"), ("--temperature", "1000"), ("--steps", "0")],

@@ -57,6 +57,8 @@ def parse(
         known = [name for action in command._actions for name in action.option_strings]
         close = get_close_matches(unknown[0].partition("=")[0], known, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
+        if "--prompt" in known and not unknown[0].startswith("-"):
+            hint = "; write --prompt before each prompt"
         command.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     return options
 
