@@ -51,7 +51,7 @@ def main(params: Params) -> None:
             sheets=sheets,
         )
     print(f"{len(prompts):,} pictures, {1 / seconds:.1f} per second")
-    if sampler.compared_pictures < config.compared_pictures:
+    if 0 < sampler.compared_pictures < config.compared_pictures:
         print(
             f"numbers of steps compared on {sampler.compared_pictures} pictures, not "
             f"{config.compared_pictures}: limited by sample.compared_tflop"

@@ -27,8 +27,11 @@ def main(params: Params) -> None:
             return
         trained = task.run(session)
         if session.is_main:
+            if not task.phases:
+                session.log(0, {"phases": 0})  # DVC requires at least one curve
             session.report(trained, {})
-            save_model(JUDGE, config=task.description, weights=trained.best, last=trained.last)
+            last = trained.last if task.phases else None
+            save_model(JUDGE, config=task.description, weights=trained.best, last=last)
 
 
 def prepare(params: Params) -> TrainingTask | None:

@@ -4,8 +4,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from stages import run
 from vqpriors.core.artifact import save_model
 from vqpriors.core.hardware import best_device
@@ -19,11 +17,11 @@ from vqpriors.tokenizer.base.loading import (
     describe_tokenizer,
 )
 from vqpriors.tokenizer.base.metrics import collapse_warning, measure_tokenization
+from vqpriors.tokenizer.base.reconstruction import SSIM_WINDOW
 from vqpriors.tokenizer.base.tokenizer import Tokenizer
-from vqpriors.training.checkpoint import Progress, StateDict
+from vqpriors.training.checkpoint import StateDict
 from vqpriors.training.config import read_train_config
 from vqpriors.training.image_examples import ImageExamples
-from vqpriors.training.loop import Trained
 from vqpriors.training.session import TrainingTask, open_session
 
 IMAGES = Path("data/images")
@@ -37,7 +35,7 @@ def main(params: Params) -> None:
     """
     with open_session("train_tokenizer", params) as session:
         task = prepare(params)
-        trained = task.run(session) if task.phases else _untrained(task.model)
+        trained = task.run(session)
         if session.is_main:
             model: Any = task.model
             model.load_state_dict(trained.best)
@@ -61,6 +59,11 @@ def prepare(params: Params) -> TrainingTask:
     arch = params.kind("tokenizer.arch", "vqpriors.tokenizer")
     quantizer = params.kind("tokenizer.quantizer", "vqpriors.quantizers")
     source = read_source(IMAGES)
+    if source["image_size"] < SSIM_WINDOW:
+        raise ValueError(
+            f"data.{source['name']}.image.size: must be at least {SSIM_WINDOW} to measure "
+            f"reconstructions, got {source['image_size']}"
+        )
     description = describe_tokenizer(
         arch=arch.name,
         config=arch.config,
@@ -68,6 +71,8 @@ def prepare(params: Params) -> TrainingTask:
         quantizer_config=quantizer.config,
         image_size=source["image_size"],
         channels=source["channels"],
+        resize=source["resize"],
+        background=source["background"],
     )
     model: Any = build_tokenizer(description)
     discriminator = params.section("tokenizer.discriminator", DiscriminatorConfig)
@@ -88,12 +93,6 @@ def prepare(params: Params) -> TrainingTask:
 
 def _without_discriminator(state: StateDict) -> StateDict:
     return StateDict({k: v for k, v in state.items() if not k.startswith("discriminator.")})
-
-
-def _untrained(model: nn.Module) -> Trained:
-    """Return a pretrained model's weights in place of the result of training."""
-    state = model.state_dict()
-    return Trained(best=state, last=state, progress=Progress())
 
 
 def collapse_fix(params: Params) -> str:

@@ -41,6 +41,8 @@ def main() -> None:
 
 def _require_replaceable(path: Path) -> None:
     """Refuse a path that has another file than a report."""
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; choose another --out")
     if path.is_file() and BODY not in path.read_text(encoding="utf-8", errors="replace"):
         raise ValueError(f"{path}: is there already and is not a report; choose another --out")
 

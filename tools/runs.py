@@ -113,11 +113,27 @@ def _of_dvc(source: str, name: str, data: Any) -> Run:
 def _workspace() -> Run:
     paths = [ROOT / _metrics_file(stage) for stage in STAGES]
     read = {path.relative_to(ROOT).as_posix(): _read(path) for path in paths if path.is_file()}
-    return _run("workspace", "workspace", {**read, PARAMS: _read(ROOT / PARAMS)})
+    return _run("workspace", "workspace", {**read, PARAMS: _params_of_metrics()})
+
+
+def _params_of_metrics() -> Any:
+    """Return the params that the stages last ran with; those of params.yaml if that is unknown."""
+    params = _read(ROOT / PARAMS) or {}
+    lock = ROOT / "dvc.lock"
+    stages = (_read(lock) or {}).get("stages", {}) if lock.is_file() else {}
+    for stage in stages.values():
+        for key, value in stage.get("params", {}).get(PARAMS, {}).items():
+            section, _, name = key.rpartition(".")
+            if "." not in section and section in params:
+                params[section] = {**params[section], name: value}
+    return params
 
 
 def _read(path: Path) -> Any:
-    return yaml.safe_load(path.read_text())  # which reads JSON, too
+    try:
+        return yaml.safe_load(path.read_text())  # which reads JSON, too
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path.relative_to(ROOT)}: not YAML ({error})") from None
 
 
 def _run(source: str, name: str, read: Mapping[str, Any]) -> Run:

@@ -99,6 +99,8 @@ def tune(grid: Mapping[str, list[Any]], *, num_pictures: int) -> None:
     chosen = grid or GRIDS[own]
     if unused := [key for key in chosen if key.split(".")[1] in {*kind_names(SAMPLERS)} - {own}]:
         raise ValueError(f"-S {unused[0]}: not used, this run draws with {own}; leave it out")
+    if "sample.steps" in chosen and not sampler.generator.has_steps:
+        raise ValueError("-S sample.steps: not used, this prior takes a step for each code")
     settings = list(combinations(chosen))
     samplers = [sampler.with_params(changed(params, setting)) for setting in settings]
     inputs = Inputs(
@@ -123,7 +125,10 @@ def tune(grid: Mapping[str, list[Any]], *, num_pictures: int) -> None:
         print("  ".join(cells(rows[-1], [*names, *COLUMNS])), flush=True)
     floors = {name: rows[0].get(f"{name}_real") for name in COLUMNS}
     print("  ".join(cells(dict.fromkeys(names, "real") | floors, [*names, *COLUMNS])))
-    best = settings[best_row(rows)]
+    number = best_row(rows)
+    best, limit = settings[number], COVERAGE_SHARE * rows[number]["coverage_real"]
+    if rows[number]["coverage"] < limit:
+        print(f"no setting has a coverage of {limit:.3f}; the best is that of most coverage")
     print("best:", " ".join(f"-S {key}={value}" for key, value in best.items()))
 
 

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,13 +28,28 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         with _logging_in_one_line(options.command, options.log_level):
             COMMANDS[options.command](options)
-    except (ValueError, OSError) as error:
+    except KeyboardInterrupt:
         if options.debug:
             raise
-        reason: object = error
-        if isinstance(error, OSError) and error.filename:
-            reason = f"{error.filename}: {error.strerror}"
-        sys.exit(f"error: {options.command}: {' '.join(str(reason).split())}")
+        print(f"error: {options.command}: interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        if options.debug or (reason := _reason(error)) is None:
+            raise
+        sys.exit(f"error: {options.command}: {' '.join(reason.split())}")
+
+
+def _reason(error: Exception) -> str | None:
+    """Return what to say of an error; None for one that nobody expects."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, (ValueError, OSError)):
+        return str(error)
+    from vqpriors.core.hardware import is_out_of_memory  # slow to import
+
+    if is_out_of_memory(error):
+        return "out of memory; draw fewer pictures at a time (sample.batch_size)"
+    return None
 
 
 @contextmanager

@@ -162,3 +162,41 @@ def test_save_refuses_a_folder_with_other_files(model, tmp_path):
     with pytest.raises(SystemExit, match=r"^error: save: .*: not empty, and thesis\.tex was not"):
         main(["save", str(tmp_path), "--from", str(model)])
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_home_is_expanded_in_options_with_an_equals_sign(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    main(["generate", "--from", str(model), "--prompt", "a red six", "--out=~/pictures"])
+    assert (tmp_path / "pictures/sheet.png").is_file()
+    assert not (tmp_path / "~").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (KeyboardInterrupt(), "error: caption: interrupted\n"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+            "error: caption: out of memory",
+        ),
+        (MemoryError(), "error: caption: out of memory"),
+    ],
+)
+def test_interruption_and_lack_of_memory_are_one_line(error, expected, monkeypatch, capsys):
+    def fail(_):
+        raise error
+
+    monkeypatch.setitem(COMMANDS, "caption", fail)
+    with pytest.raises(SystemExit) as ended:
+        main(["caption", "x.png"])
+    text = capsys.readouterr().err + (ended.value.code if isinstance(ended.value.code, str) else "")
+    assert text.startswith(expected)
+    assert ended.value.code not in (0, None)
+    with pytest.raises(type(error)):
+        main(["caption", "x.png", "--debug"])
+
+
+def test_home_of_an_unknown_user_is_one_line():
+    with pytest.raises(SystemExit, match=r"^error: generate: ~nobody-here/x: no such user"):
+        main(["generate", "--from", "~nobody-here/x", "--prompt", "x"])

@@ -103,7 +103,6 @@ MODES = {  # a red or gray pixel in each mode of Pillow, and its RGB
     "CMYK": ((0, 155, 205, 0), [255, 100, 50]),
     "YCbCr": ((124, 86, 182), [200, 100, 49]),
     "HSV": ((14, 191, 200), [200, 100, 50]),
-    "I": (200 * 257, [200] * 3),
     "I;16": (200 * 257, [200] * 3),
     "I;16B": (200 * 257, [200] * 3),
 }
@@ -120,19 +119,18 @@ def test_every_mode_is_converted(mode, channels):
     assert abs(pixels - (expected if channels == 3 else gray)).max() <= 2
 
 
-def test_levels_outside_16_bits_are_clipped():
-    values = np.array([[-5, 0, 65535, 2**20]] * 4, np.int32)
-    assert fit(Image.fromarray(values), config(size=4, channels=1))[0, 0].tolist() == [
-        0,
-        0,
-        255,
-        255,
-    ]
+@pytest.mark.parametrize(("mode", "kind"), [("F", "floating-point"), ("I", "32-bit")])
+def test_pixels_without_a_range_are_refused(mode, kind):
+    tiff = encoded(Image.new(mode, (8, 8)), "TIFF")
+    for image in (Image.new(mode, (8, 8)), decode(tiff, max_pixels=100)):
+        with pytest.raises(BadImageError, match=f"^{kind} pixels have no fixed range"):
+            fit(image, config())
 
 
-def test_pixels_without_a_range_are_refused():
-    with pytest.raises(BadImageError, match="floating-point pixels have no fixed range"):
-        fit(Image.new("F", (8, 8)), config())
+def test_16_bit_ppm_is_read():
+    file = b"P5 4 4 65535\n" + np.array([200 * 257, 65535] * 8, ">u2").tobytes()
+    pixels = fit(decode(file, max_pixels=100), config(size=4, channels=1))
+    assert pixels[0].tolist() == [[200, 255] * 2] * 4
 
 
 def test_cmyk_becomes_rgb():
@@ -198,6 +196,8 @@ def test_max_pixels_is_checked_before_decoding(monkeypatch):
     decode(data, max_pixels=110)
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
     with pytest.raises(BadImageError, match=r"11 x 10 is more than data\.decoding\.max_pixels=109"):
+        decode(data, max_pixels=109, param="data.decoding.max_pixels")
+    with pytest.raises(BadImageError, match=r"11 x 10 is more than 109 pixels; make it smaller"):
         decode(data, max_pixels=109)
 
 
@@ -205,7 +205,7 @@ def test_decompression_bomb_is_refused_as_too_large():
     bomb = bytearray(encoded(Image.new("1", (8, 8))))
     bomb[16:24] = (100_000).to_bytes(4, "big") * 2
     bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4, "big")
-    with pytest.raises(BadImageError, match=r"more than data\.decoding\.max_pixels"):
+    with pytest.raises(BadImageError, match=r"more than 10,000 pixels"):
         decode(bytes(bomb), max_pixels=10_000)
 
 

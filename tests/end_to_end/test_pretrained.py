@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from tests.checkout import STAGES, copy_checkout, ran, run
+from tests.text.folders import clip_folder
 from tests.tiny import vq_model
 
 pytestmark = pytest.mark.slow
@@ -68,3 +69,13 @@ def test_missing_folder_is_named_in_one_line(adopting, tmp_path):
     assert f"error: train_tokenizer: tokenizer.pretrained.location: no folder '{model}'" in (
         done.stderr
     )
+
+
+def test_clip_judges_without_training(reproduced, tmp_path):
+    folder = copy_checkout(reproduced.folder, tmp_path / "checkout")
+    model = clip_folder(tmp_path / "clip", has_vision=True)
+    options = ("-S", "judge.kind=clip", "-S", f"judge.clip.location={model}")
+    assert ran(run(folder, "dvc", "exp", "run", *options).stdout) == ["train_judge", "evaluate"]
+    assert not (folder / "data/judge/last.safetensors").exists()
+    assert metrics(folder, "train_judge")["train_minutes"] == 0
+    assert 0 <= metrics(folder, "evaluate")["r_precision"] <= 1

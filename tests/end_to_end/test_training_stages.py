@@ -9,10 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from stages import train_tokenizer
 from tests.checkout import set_value, tiny_params
 from tests.faults.stage import declared_params, run_stage
 from vqpriors.core.params import Params
-from vqpriors.data.images import read_images
+from vqpriors.data.images import read_images, read_source
 from vqpriors.judge.attributes.labels import attributes_of
 from vqpriors.priors.cftn2.code_stem import CodeStem
 from vqpriors.text.base.encoder import load_encoder
@@ -78,6 +79,14 @@ def test_codes_are_those_of_the_pictures_with_the_same_id_and_caption(checkout):
         codes = tokenizer.encode(torch.from_numpy(images.pixels) / 127.5 - 1)
         np.testing.assert_array_equal(np.stack(table["codes"].tolist()), codes)
         assert len(np.unique(codes)) > 2
+
+
+def test_pictures_too_small_to_measure_are_refused_before_training(checkout, monkeypatch):
+    source = read_source(checkout / "data/images") | {"image_size": 8}
+    monkeypatch.setattr(train_tokenizer, "read_source", lambda _: source)
+    expected = r"^data\.digits\.image\.size: must be at least 11 .*, got 8$"
+    with pytest.raises(ValueError, match=expected):
+        prepared("train_tokenizer")
 
 
 def test_captioner_gets_the_codebook_of_the_tokenizer(checkout):

@@ -66,6 +66,7 @@ def inputs_of(
     reconstructions: np.ndarray | None = None,
     is_wrong: bool = False,
     reliable_accuracy: float = 0.9,
+    reads_text: bool = True,
     data: Path = Path("unused"),
 ) -> Inputs:
     """Make a run whose tokenizer loses nothing, unless `reconstructions` are given.
@@ -81,6 +82,7 @@ def inputs_of(
         codes: Codes of the drawn pictures; default: different for each picture.
         is_wrong: See `PixelJudge`.
         reliable_accuracy: See `Inputs`.
+        reads_text: Whether the prior reads captions.
         data: See `Inputs`.
     """
     real = real or image_set(pictures(200, seed=1), prefix="real")
@@ -100,6 +102,7 @@ def inputs_of(
     captions = [prompt.caption for prompt in prompts]
     known: dict[str, Any] = {
         "real": real,
+        "reads_text": reads_text,
         "train": train,
         "reconstructions": real.pixels if reconstructions is None else reconstructions,
         "train_reconstructions": train.pixels,

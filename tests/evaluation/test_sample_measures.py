@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.known import image_set, inputs_of, pictures
+from vqpriors.data.images import ImageSet
 from vqpriors.data.samples import Prompt
 from vqpriors.evaluation import adherence, classes, conformity, coverage, distances, variety
 from vqpriors.evaluation.memorisation import measure as measure_memorisation
@@ -30,6 +31,26 @@ def test_adherence_is_of_drawn_pictures_and_their_own_prompts():
     assert found["adherence"] == 0.5
     assert found["adherence_real"] == found["judge_accuracy"] == 1.0
     assert found["adherence_se"] == pytest.approx(0.5 / np.sqrt(199))
+
+
+def test_attributes_that_no_caption_names_are_not_asked_for():
+    real = image_set(pictures(200, seed=1), prefix="real")
+    silent = ["a picture", "a Light picture"] * 100
+    real = ImageSet(real.ids, real.groups, real.pixels, silent, real.labels, real.attributes)
+    found = adherence.measure(inputs_of(drawn=pictures(200, seed=7, tone="light"), real=real))
+    assert found["adherence"] == found["adherence_real"] == 1.0
+    assert found["adherence_se"] == 0.0
+    drawn = inputs_of(drawn=LIKE_REAL, real=real)
+    assert drawn.requested(drawn.prompts)[:2] == [{}, {"tone": "light"}]
+    assert classes.measure(drawn) == {}
+    assert conformity.measure(drawn)["conformity"] == pytest.approx(0.9, abs=0.1)
+
+
+def test_prior_without_text_is_not_asked_for_attributes():
+    inputs = inputs_of(drawn=LIKE_REAL, reads_text=False)
+    assert adherence.measure(inputs).keys() == {"judge_accuracy"}
+    assert any(line.startswith("adherence: left out") for line in inputs.left_out)
+    assert conformity.measure(inputs)["conformity"] == pytest.approx(0.9, abs=0.1)
 
 
 def test_judge_that_is_wrong_is_marked():

@@ -250,3 +250,14 @@ def test_folder_of_a_revision_lasts_as_long_as_any_copy(folder, tmp_path, monkey
 def test_pickling_is_refused_with_the_way_to_do_it(generator):
     with pytest.raises(TypeError, match=r"^a generator can't be pickled; use `save`, and "):
         pickle.dumps(generator)
+
+
+@pytest.mark.parametrize("prompt", [["a", "b"], ["a red six"]])
+def test_redrawing_takes_one_prompt(generator, prompt):
+    given = picture()
+    for draw in (
+        lambda: generator.vary(given, prompt),
+        lambda: generator.inpaint(given, given, prompt),
+    ):
+        with pytest.raises(ValueError, match=r"^prompt: must be one text here"):
+            draw()

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from tests.pictures import png_of
-from vqpriors.data.decoding import ImageConfig, decode
+from vqpriors.data.decoding import BadImageError, ImageConfig, decode
 from vqpriors.inference.masks import marked_pixels, read_mask
 
 WHITE, BLACK, CLEAR = (255, 255, 255, 255), (0, 0, 0, 255), (0, 0, 0, 0)
@@ -180,3 +180,13 @@ def test_exif_rotation_of_picture_and_mask_is_applied():
     with pytest.raises(ValueError, match="turn one of them"):
         read_mask(Image.new("L", (8, 4), 255), turned(wide.copy()), config())
     assert read_mask(Image.new("L", (4, 8), 255), turned(wide.copy()), config()).all()
+
+
+@pytest.mark.parametrize("size", [28, 128])
+def test_soft_edges_of_black_and_white_paint_leave_it_ambiguous(size):
+    large = Image.new("RGBA", (4 * size, 4 * size), (0, 0, 0, 255))
+    ImageDraw.Draw(large).ellipse((size, size, 3 * size, 3 * size), fill=(255, 255, 255, 255))
+    mask = large.resize((size, size), Image.Resampling.LANCZOS)
+    mask.paste((0, 0, 0, 0), (0, 0, size, size // 8))
+    with pytest.raises(BadImageError, match="black, white and transparent parts"):
+        marked_pixels(mask)

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from stages.prepare_text import num_cut
+from stages.prepare_text import num_cut, num_unknown
 from tests.parts import make_parts
 from vqpriors.inference.generator import Generator
 from vqpriors.inference.prompts import warnings_of
@@ -53,6 +53,11 @@ def test_many_warnings_are_counted(encoder):
 def test_captions_that_are_cut_are_counted(encoder):
     assert num_cut(encoder, [*CAPTIONS, "a blue seven on white six", ""]) == 1  # a word too long
     assert num_cut(object(), CAPTIONS) == 0  # an encoder without tokens
+
+
+def test_captions_with_unknown_characters_are_counted(encoder):
+    assert num_unknown(encoder, [*CAPTIONS, "a blue 🦊 on 🦊", "a red seven"]) == 1
+    assert num_unknown(object(), ["🦊"]) == 0
 
 
 def test_generator_warns_before_it_draws(tmp_path, caplog):

@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from tests.parts import CAPTIONS, make_parts, same
 from vqpriors.__main__ import main
-from vqpriors.core.artifact import load_model, save_model
+from vqpriors.core.artifact import load_model, save_model, verify
+from vqpriors.inference.bundle import SETTINGS
 from vqpriors.inference.generator import Generator
+from vqpriors.inference.pictures import to_pixels
 
 COLORS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}
 BACKGROUNDS = {"black": 0, "white": 255}
@@ -122,3 +125,26 @@ def test_folder_with_damaged_settings_is_saved_anew(folder, tmp_path):
     (tmp_path / "saved" / "settings.json").write_text("{")
     generator.save(tmp_path / "saved")
     assert Generator.load(tmp_path / "saved").fingerprint == generator.fingerprint
+
+
+def test_changed_settings_of_a_saved_model_are_damage(tmp_path):
+    make_parts(tmp_path / "data", "transformer")
+    Generator.load(tmp_path / "data").save(tmp_path / "saved")
+    path = tmp_path / "saved" / SETTINGS
+    path.write_text(path.read_text().replace('"guidance": 2.0', '"guidance": 3.0'))
+    with pytest.raises(ValueError, match=rf"{SETTINGS}: damaged"):
+        Generator.load(tmp_path / "saved")
+
+
+@pytest.mark.parametrize(("resize", "top"), [("crop", [255, 0, 0]), ("pad", [0, 0, 255])])
+def test_given_pictures_are_made_square_as_in_training(resize, top, tmp_path):
+    make_parts(tmp_path / "data", "transformer")
+    tokenizer, prior = (tmp_path / "data" / part for part in ("tokenizer", "prior"))
+    model = load_model(tokenizer)
+    how = {"resize": resize, "background": "#0000ff"}
+    save_model(tokenizer, config=model.config | how, weights=model.weights)
+    model = load_model(prior)
+    known = {"tokenizer": verify(tokenizer)}
+    save_model(prior, config=model.config | known, weights=model.weights)
+    wide = Image.new("RGB", (16, 8), (255, 0, 0))
+    assert to_pixels(wide, Generator.load(tmp_path / "data").image)[:, 0, 4].tolist() == top

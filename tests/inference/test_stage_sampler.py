@@ -117,6 +117,11 @@ def test_compared_pictures_keep_to_the_budget(sampler, tflop, guidance, expected
     assert used == pytest.approx(expected * 0.4e-6 * factor)
 
 
+def test_nothing_to_compare_costs_nothing(sampler):
+    found = size_of_comparison(sampler.config, passes=0, parameters=5000, codes=4)
+    assert found == (0, 0.0)
+
+
 def test_compared_pictures_cost_all_passes_of_a_masked_prior_and_one_of_a_stepwise_one(sampler):
     generator = sampler.generator
     passes = sum(sampler.compared_steps) if generator.has_steps else 1

@@ -7,9 +7,10 @@ import yaml
 from dvc.utils.serialize import dump_yaml
 
 from tests.parts import make_parts
-from vqpriors.inference.bundle import CARD, SETTINGS
+from vqpriors.inference.bundle import CARD, PARTS, SETTINGS
 from vqpriors.inference.generator import Generator
 from vqpriors.inference.settings import settings_as_params
+from vqpriors.publish.integrity import dvc_digest
 from vqpriors.publish.model_card import UNKNOWN, Provenance, read_provenance
 
 METRICS = {
@@ -92,12 +93,21 @@ def test_folder_saved_without_provenance_has_none(checkout, tmp_path):
     assert read_provenance(tmp_path / "saved") == UNKNOWN
 
 
-LOCK = {
-    "download": {"params": {"params.yaml": {"data.name": "digits"}}},
-    "train_prior": {"outs": [{"path": "data/prior", "md5": "1.dir"}]},
-    "sample": {"params": {"params.yaml": {"sample.guidance": 2.0}}},
-    "evaluate": {"deps": [{"path": "data/prior", "md5": "1.dir"}, {"path": "x.py", "md5": "2"}]},
-}
+def lock_of(checkout, changes):
+    """Write the lock file of a checkout whose parts have been evaluated, with changed stages."""
+    outs = [{"path": f"data/{part}", "md5": dvc_digest(checkout / "data" / part)} for part in PARTS]
+    stages = {
+        "download": {"params": {"params.yaml": {"data.name": "digits"}}},
+        "train_tokenizer": {"outs": outs[:1]},
+        "prepare_text": {"outs": outs[1:2]},
+        "train_prior": {"outs": outs[2:]},
+        "sample": {"params": {"params.yaml": {"sample.guidance": 2.0}}},
+        "evaluate": {"deps": [*outs, {"path": "x.py", "md5": "2"}]},
+    }
+    stages = {name: each for name, each in (stages | changes).items() if each is not None}
+    dump_yaml(str(checkout / "dvc.lock"), {"schema": "2.0", "stages": stages})
+
+
 CHANGED = {
     "another data set": ("download", {"params": {"params.yaml": {"data.name": "mnist"}}}),
     "another prior": ("train_prior", {"outs": [{"path": "data/prior", "md5": "3.dir"}]}),
@@ -108,18 +118,23 @@ CHANGED = {
 
 def test_metrics_are_known_for_the_evaluated_parts(checkout):
     assert read_provenance(checkout / "data") == MEASURED
-    dump_yaml(str(checkout / "dvc.lock"), {"schema": "2.0", "stages": LOCK})
+    lock_of(checkout, {})
     assert read_provenance(checkout / "data") == MEASURED
 
 
 @pytest.mark.parametrize("change", CHANGED)
 def test_metrics_are_unknown_after_a_change(checkout, change):
     stage, values = CHANGED[change]
-    dump_yaml(str(checkout / "dvc.lock"), {"schema": "2.0", "stages": LOCK | {stage: values}})
+    lock_of(checkout, {stage: values})
+    assert read_provenance(checkout / "data") == UNKNOWN
+
+
+def test_metrics_are_unknown_for_parts_that_no_stage_wrote(checkout):
+    lock_of(checkout, {})
+    make_parts(checkout / "data", "lstm")
     assert read_provenance(checkout / "data") == UNKNOWN
 
 
 def test_parts_without_evaluation_have_no_metrics(checkout):
-    stages = {name: stage for name, stage in LOCK.items() if name != "evaluate"}
-    dump_yaml(str(checkout / "dvc.lock"), {"schema": "2.0", "stages": stages})
+    lock_of(checkout, {"evaluate": None})
     assert read_provenance(checkout / "data") == UNKNOWN

@@ -83,7 +83,33 @@ def test_labels_are_class_names(folder):
     assert [row.image for row in rows] == [png(i) for i in range(5)]
     assert [row.label for row in rows] == ["cat", "dog", None, "cat", None]
     assert [row.caption for row in rows] == ["one", None, "three", "four", "five"]
-    assert [row.attributes for row in rows] == [{"legs": str(n)} for n in (4, 2, 0, 6, 8)]
+    assert [row.attributes for row in rows] == [
+        {"label": "cat", "legs": "4"},
+        {"label": "dog", "legs": "2"},
+        {"legs": "0"},
+        {"label": "cat", "legs": "6"},
+        {"legs": "8"},
+    ]
+    assert not any(
+        row.attributes for row in build(folder, label_column="label").records("test", [0])
+    )
+
+
+def test_picture_files_beside_a_table_are_bad_rows_with_the_fix(tmp_path):
+    (tmp_path / "set/train").mkdir(parents=True)
+    (tmp_path / "set/train/0.png").write_bytes(png(0))
+    (tmp_path / "set/train/metadata.jsonl").write_text('{"file_name": "0.png", "text": "a"}\n')
+    (row,) = build(tmp_path / "set", caption_column="text").records("train", [0])
+    assert row.caption == "a"
+    assert row.image is None
+    assert row.problem.endswith("for a folder of picture files use data.folder")
+
+
+@pytest.mark.parametrize("name", ["p [1]", "a*", "b?"])
+def test_folder_with_characters_of_patterns_is_refused(tmp_path, name):
+    write(tmp_path / name, [{"bytes": png(0), "path": None}])
+    with pytest.raises(ValueError, match=r"^data\.x\.hub\.location: .* rename the folder$"):
+        build(tmp_path / name)
 
 
 def one_column(path, feature, values):

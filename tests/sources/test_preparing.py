@@ -49,6 +49,8 @@ def test_provenance_is_recorded(tmp_path):
         "source": "memory",
         "image_size": 8,
         "channels": 3,
+        "resize": "crop",
+        "background": "black",
         "splits": {"train": 12, "validation": 4, "test": 4},
         "quarantined": {"train": 0, "validation": 0, "test": 0},
         "provenance": {"sha256": "0"},
@@ -96,7 +98,8 @@ def test_attributes_fill_the_template(tmp_path):
 
 def test_unknown_field_names_the_template_param(tmp_path):
     expected = (
-        r"^data\.x\.caption: .*no field \{kind\}, this row has label\); correct the template$"
+        r"^data\.x\.caption: .*no field \{kind\}, this row has label\); correct the template, "
+        r"or set it to null for no captions$"
     )
     with pytest.raises(ValueError, match=expected):
         made(tmp_path, [record(i) for i in range(20)], caption="a {kind}")
@@ -152,7 +155,7 @@ def test_too_many_bad_rows_raise_and_keep_the_old_output(tmp_path):
 
 
 def test_split_without_a_usable_row_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"^data\.x: every train row is bad \(first: no bytes \("):
+    with pytest.raises(ValueError, match=r"^data\.x: every train row is bad \(first: no bytes\)"):
         made(tmp_path, [bad(i, None) for i in range(20)], decoding={"max_bad_share": 1})
 
 

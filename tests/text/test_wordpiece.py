@@ -122,6 +122,23 @@ def test_other_scripts_are_learned():
     assert "[UNK]" not in words(learned, "三 синий")
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("がき", "かき"), ("हिन्दी", "हनद"), ("мой", "мои"), ("สุนัข", "สนข")],
+)
+def test_marks_of_other_scripts_are_kept(first, second):
+    learned = encoder([first, second])
+    assert words(learned, first) != words(learned, second)
+    assert spoken(learned, first, second) == [first, second]
+
+
+def test_long_sentence_without_spaces_is_read():
+    sentence = "แมวสีแดง" * 20
+    learned = encoder([sentence], max_length=999)
+    assert "[UNK]" not in words(learned, sentence)
+    assert spoken(learned, sentence) == [sentence]
+
+
 @pytest.mark.parametrize("captions", [[], [""], ["", "  "]])
 def test_vocabulary_of_empty_captions_is_the_special_tokens(captions):
     learned = encoder(captions)

@@ -198,6 +198,23 @@ def test_experiments_commit_and_working_tree_are_found(repository):
     assert "Left out: 1 experiments" in leaderboard.as_table(runs.find_runs(), "recall")
 
 
+def test_metrics_of_the_working_tree_belong_to_the_params_they_were_measured_with(repository):
+    measure, _, _ = repository
+    measure("lstm", measured(9.0))
+    params = {"params.yaml": {"prior.arch": "cftn", "sample.maskgit.order": "halton"}}
+    lock = {"schema": "2.0", "stages": {"train_prior": {"params": params}}}
+    (runs.ROOT / "dvc.lock").write_text(json.dumps(lock))
+    run = runs.find_runs(experiments=False).runs[0]
+    assert (run.data, run.prior) == ("digits", "cftn")
+
+
+def test_params_that_are_not_yaml_are_named(repository, monkeypatch):
+    (runs.ROOT / "params.yaml").write_text("a: [")
+    monkeypatch.setattr(sys, "argv", ["leaderboard", "--no-experiments"])
+    with pytest.raises(SystemExit, match=r"^error: leaderboard: params\.yaml: not YAML"):
+        leaderboard.main()
+
+
 def test_experiments_of_other_commits_are_found_on_request(repository):
     measure, save, commit = repository
     measure("cftn", measured(2.0))

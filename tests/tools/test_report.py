@@ -35,3 +35,8 @@ def test_report_replaces_no_other_file(page, tmp_path, monkeypatch, content):
     with pytest.raises(SystemExit, match=r"^error: report: .*thesis\.html: is there already and"):
         write(monkeypatch, path)
     assert path.read_bytes() == content
+
+
+def test_report_replaces_no_folder(tmp_path, monkeypatch):
+    with pytest.raises(SystemExit, match=r"^error: report: .*: is a folder; choose another --out$"):
+        write(monkeypatch, tmp_path)

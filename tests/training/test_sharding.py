@@ -126,6 +126,14 @@ def test_checkpoint_resumes_in_a_launch_of_another_kind(tmp_path, before, after)
 REFUSED = {
     "DeepSpeed": ({"ACCELERATE_USE_DEEPSPEED": "true"}, "DeepSpeed is not supported; use FSDP"),
     "Megatron": ({"ACCELERATE_USE_MEGATRON_LM": "1"}, "Megatron is not supported; use FSDP"),
+    "accumulation": (
+        {"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4"},
+        "ACCELERATE_GRADIENT_ACCUMULATION_STEPS must be 1 or unset, got '4'; set grad_accum_steps",
+    ),
+    "compilation": (
+        {"ACCELERATE_DYNAMO_BACKEND": "INDUCTOR"},
+        "ACCELERATE_DYNAMO_BACKEND must be no or unset, got 'INDUCTOR'; set train.compile instead",
+    ),
     "version 1": (
         {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "1"},
         "FSDP version 1 is not supported; add --fsdp_version 2",
@@ -156,6 +164,7 @@ def test_unsupported_launch_is_refused(variables, problem):
     ("variables", "expected"),
     [
         ({}, None),
+        ({"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "1", "ACCELERATE_DYNAMO_BACKEND": "NO"}, None),
         ({"ACCELERATE_USE_FSDP": "false", "FSDP_OFFLOAD_PARAMS": "true"}, None),
         (FSDP, FSDPSettings(reshard_after_forward=True)),
         (FSDP | {"FSDP_RESHARD_AFTER_FORWARD": "false"}, FSDPSettings(reshard_after_forward=False)),

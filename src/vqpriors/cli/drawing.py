@@ -68,12 +68,17 @@ def generate(options: argparse.Namespace) -> None:
     else:
         pictures = generator(prompts, **settings)
     prompts = prompts or [""]
+    sheet = _sheet(pictures, prompts)
+    if frames:
+        from vqpriors.figures.animation import require_gif_size
+
+        require_gif_size(*sheet.size)
     folder = options.out or make_numbered_folder(SAMPLES)
     save_pictures(
         folder,
         pictures,
         _records(generator, options, prompts),
-        sheet=_sheet(pictures, prompts),
+        sheet=sheet,
         frames=[_sheet(frame, prompts) for frame in frames],
     )
     count = f"{len(pictures):,} picture{'s' * (len(pictures) > 1)}"
@@ -121,7 +126,7 @@ def _lines(path: Path | None) -> list[str]:
     if path is None:
         return []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise ValueError(f"{path}: not UTF-8 text") from None
     if found := [line.strip() for line in lines if line.strip()]:
@@ -177,6 +182,9 @@ def _records(
         given["paste"] = options.paste
     elif options.vary:
         given = {"vary": options.vary.name}
+    from vqpriors.inference.settings import settings_besides_options
+
+    used |= settings_besides_options(generator.defaults, generator.sampler)
     model = {"prior": generator.arch, "model": generator.fingerprint}
     return [
         {"file": f"{i:03d}-{k:03d}.png", "prompt": prompt, "seed": options.seed}

@@ -36,7 +36,7 @@ class _Completion(argparse.Action):
         parser.prog = "vqpriors"
         for command in (parser, *_commands_of(parser).values()):
             for action in command._actions:
-                if action.type is Path:
+                if action.type is user_path:
                     vars(action)["complete"] = shtab.FILE  # as shtab documents it
         print(shtab.complete(parser, shell=shell), flush=True)
         parser.exit()
@@ -61,6 +61,14 @@ def parse(
             hint = "; write --prompt before each prompt"
         command.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     return options
+
+
+def user_path(text: str) -> Path:
+    """Return a path, with `~` as the home, which shells leave in `--out=~/pictures`."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(f"{text}: no such user") from None
 
 
 def build_parser(description: str) -> argparse.ArgumentParser:
@@ -113,14 +121,14 @@ def _add_generate(commands: "Commands") -> None:
         help=f'a description, such as "{EXAMPLE_PROMPT}"; may be repeated',
     )
     draw.add_argument(
-        "--prompts", type=Path, metavar="FILE", help="text file with one prompt per line"
+        "--prompts", type=user_path, metavar="FILE", help="text file with one prompt per line"
     )
     draw.add_argument(
         "--num-samples", type=int, default=1, metavar="N", help="pictures per prompt (default: 1)"
     )
     draw.add_argument(
         "--inpaint",
-        type=Path,
+        type=user_path,
         nargs=2,
         metavar=("PICTURE", "MASK"),
         help="redraw the white part of the mask and keep the black part; in a mask with "
@@ -136,7 +144,7 @@ def _add_generate(commands: "Commands") -> None:
     )
     draw.add_argument(
         "--vary",
-        type=Path,
+        type=user_path,
         metavar="PICTURE",
         help="redraw a random half of a picture's codes (masked priors only: cftn, cftn2)",
     )
@@ -164,7 +172,7 @@ def _add_generate(commands: "Commands") -> None:
     )
     draw.add_argument(
         "--out",
-        type=Path,
+        type=user_path,
         metavar="FOLDER",
         help=f"folder for the pictures, new or empty (default: the next of {SAMPLES}/0001, ...)",
     )
@@ -174,7 +182,7 @@ def _add_generate(commands: "Commands") -> None:
 def _add_caption(commands: "Commands") -> None:
     caption = commands.add_parser("caption", help="caption pictures (the prior cftn2 only)")
     caption.add_argument(
-        "pictures", type=Path, nargs="+", help="picture files, such as PNG, JPEG or WebP"
+        "pictures", type=user_path, nargs="+", help="picture files, such as PNG, JPEG or WebP"
     )
     caption.add_argument(
         "--seed", type=int, default=0, metavar="N", help="random seed (default: 0)"
@@ -185,7 +193,7 @@ def _add_caption(commands: "Commands") -> None:
 def _add_save(commands: "Commands") -> None:
     save = commands.add_parser("save", help="save a trained model as one folder, for --from")
     save.add_argument(
-        "folder", type=Path, help="new or empty folder, or a saved model, which is replaced"
+        "folder", type=user_path, help="new or empty folder, or a saved model, which is replaced"
     )
     save.add_argument(
         "--half", action="store_true", help="store weights in float16, for half the size"

@@ -60,12 +60,13 @@ def endings() -> frozenset[str]:
     return frozenset(ending for ending, name in known.items() if name in formats())
 
 
-def decode(data: bytes | None, *, max_pixels: int) -> Image.Image:
+def decode(data: bytes | None, *, max_pixels: int, param: str | None = None) -> Image.Image:
     """Decode a picture, of several frames the first, and apply its EXIF orientation.
 
     Args:
         data: Encoded bytes; None for a row that has no bytes, perhaps only a path.
         max_pixels: Largest width x height that is decoded.
+        param: The param that sets it, for errors; None if none does.
 
     Returns:
         The fully loaded picture in its own mode and size.
@@ -74,20 +75,23 @@ def decode(data: bytes | None, *, max_pixels: int) -> Image.Image:
         BadImageError: If it is missing, of another format, too large, truncated or corrupt.
     """
     if data is None:
-        raise BadImageError("no bytes (a path to a file is not opened)")
+        raise BadImageError("no bytes")
     if not data:
         raise BadImageError("empty")
     try:
         with Image.open(io.BytesIO(data), formats=formats()) as image:
             if image.width * image.height > max_pixels:
-                raise BadImageError(_too_large(f"{image.width} x {image.height}", max_pixels))
+                found = f"{image.width} x {image.height}"
+                raise BadImageError(_too_large(found, max_pixels, param))
             image.load()
             _scale_transparent_color(image, data)
+            if image.format == "PPM" and image.mode == "I":  # of 16 bits, by the format
+                return image.convert("I;16")
             return ImageOps.exif_transpose(image)
     except UnidentifiedImageError:
         raise BadImageError("not a PNG, JPEG or other known picture") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise BadImageError(_too_large("size", max_pixels)) from None
+        raise BadImageError(_too_large("size", max_pixels, param)) from None
     except BadImageError:
         raise
     except Exception as error:  # decoders raise many types on corrupt or hostile bytes
@@ -146,8 +150,9 @@ def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """
     if not image.width or not image.height:
         raise BadImageError("has no pixels")
-    if image.mode == "F":
-        raise BadImageError('floating-point pixels have no fixed range; convert it to mode "L"')
+    if image.mode in ("F", "I"):
+        kind = "floating-point" if image.mode == "F" else "32-bit"
+        raise BadImageError(f'{kind} pixels have no fixed range; convert it to mode "L"')
     if image.mode.startswith("I"):  # 16 bits per pixel, which `convert` would clip at 255
         return _split_deep(image)
     if image.mode in ("La", "LAB"):  # neither converts to both gray and RGB
@@ -220,8 +225,10 @@ def _rgb(color: str) -> tuple[int, ...]:
         raise ValueError(f"must be a colour name or #rrggbb, got {color!r}") from None
 
 
-def _too_large(found: str, max_pixels: int) -> str:
-    return f"{found} is more than data.decoding.max_pixels={max_pixels}"
+def _too_large(found: str, max_pixels: int, param: str | None) -> str:
+    if param:
+        return f"{found} is more than {param}={max_pixels}"
+    return f"{found} is more than {max_pixels:,} pixels; make it smaller"
 
 
 def _line(error: Exception) -> str:

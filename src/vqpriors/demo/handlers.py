@@ -25,6 +25,7 @@ from vqpriors.demo.streaming import (
 from vqpriors.inference.generator import Generator
 from vqpriors.inference.limits import MAX_PIXELS
 from vqpriors.inference.pictures import PictureCallback
+from vqpriors.inference.settings import settings_besides_options
 
 CANVAS = 364  # edge of a picture to edit, screen pixels
 RUNNING = "drawing ..."
@@ -166,8 +167,7 @@ def describe(generator: Generator, prompt: str, settings: Mapping[str, Any]) -> 
     """Return what the pictures of a call depend on, for the text chunks of their files."""
     used = {"temperature": generator.temperature_for(settings.get("steps")), **settings}
     used.pop("num_samples", None)
-    if order := getattr(generator.sampler.config, "order", None):
-        used["order"] = order
+    used |= settings_besides_options(generator.defaults, generator.sampler)
     model = {"prior": generator.arch, "model": generator.fingerprint}
     return {"prompt": prompt, **used, **model}
 

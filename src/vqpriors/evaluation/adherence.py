@@ -38,8 +38,9 @@ def measure(inputs: Inputs) -> dict[str, Any]:
     if inputs.judge is None or not inputs.judge.classes:
         return {}
     training = inputs.train.attributes
-    real = judged_attributes(inputs, inputs.real.attributes)
-    raw = adherence(predicted(inputs, inputs.judged_real.labels), real, training=training)
+    every = judged_attributes(inputs, inputs.real.attributes)
+    raw = adherence(predicted(inputs, inputs.judged_real.labels), every, training=training)
+    real = judged_attributes(inputs, inputs.requested(inputs.real_prompts))
     via = adherence(
         predicted(inputs, inputs.judged_reconstructions.labels), real, training=training
     )
@@ -49,6 +50,8 @@ def measure(inputs: Inputs) -> dict[str, Any]:
         if share < inputs.reliable_accuracy
     ]
     shares = measure_adherence(inputs, inputs.prompts, inputs.judged_drawn.labels)
+    if not shares:
+        inputs.leave_out("adherence", "no prompt is a caption of the split that names attributes")
     floors = {
         f"{name}_real": via[name]
         for name in ("adherence", "adherence_unseen")

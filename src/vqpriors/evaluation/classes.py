@@ -38,12 +38,12 @@ def table(inputs: Inputs) -> pd.DataFrame:
     if inputs.judge is None or len(classes) < 2:
         return pd.DataFrame(columns=columns)
     drawn: dict[str, Any] = {"class": labels, "pictures": 1}
-    real: dict[str, Any] = {"class": inputs.real.labels}
+    real: dict[str, Any] = {"class": inputs.real_labels}
     if inputs.judge.classes:
         requested = inputs.requested(inputs.prompts)
         drawn["adherence"] = _right(inputs, inputs.judged_drawn.labels, requested)
         real["adherence_real"] = _right(
-            inputs, inputs.judged_reconstructions.labels, inputs.real.attributes
+            inputs, inputs.judged_reconstructions.labels, inputs.requested(inputs.real_prompts)
         )
     drawn["conformity"] = conforming_drawn(inputs)
     real["conformity_real"] = conforming_real(inputs)

@@ -65,7 +65,7 @@ def conforming_real(inputs: Inputs) -> np.ndarray:
     """
     groups, found = np.array(inputs.real.groups), np.full(len(inputs.real), np.nan)
     for name, distances in _real_distances(inputs).items():
-        rows = _rows(inputs.real.labels, name)
+        rows = _rows(inputs.real_labels, name)
         own = groups[rows]
         for group in dict.fromkeys(own):
             is_own = own == group
@@ -81,16 +81,16 @@ def _real_distances(inputs: Inputs) -> dict[str | None, np.ndarray]:
     None is the class of all pictures without one. A class without training pictures is left out.
     """
     features, found = inputs.judged_reconstructions.shape_features, {}
-    for name in dict.fromkeys(inputs.real.labels):
+    for name in dict.fromkeys(inputs.real_labels):
         if len(training := _training(inputs, name)):
-            own = features[_rows(inputs.real.labels, name)]
+            own = features[_rows(inputs.real_labels, name)]
             found[name] = mean_nearest_distance(own, training, NEIGHBOURS)
     return found
 
 
 def _training(inputs: Inputs, name: str | None) -> np.ndarray:
     """Return the features of shape of the training pictures of a class, (T, S) float32."""
-    return inputs.judged_train.shape_features[_rows(inputs.train.labels, name)]
+    return inputs.judged_train.shape_features[_rows(inputs.train_labels, name)]
 
 
 def _rows(labels: Sequence[str | None], name: str | None) -> np.ndarray:

@@ -79,6 +79,13 @@ def to_texts(name: str, value: str | Sequence[str]) -> list[str]:
     return found
 
 
+def to_text(name: str, value: Any) -> str:
+    """Return a text; a ValueError names the argument if it is not one."""
+    if not isinstance(value, str):
+        raise ValueError(f"{name}: must be one text here, got {short(value)}")
+    return value
+
+
 def to_codes(name: str, value: Any, *, length: int, codebook_size: int) -> np.ndarray:
     """Return codes as an array; a ValueError names the argument if they are not codes.
 

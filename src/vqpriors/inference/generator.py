@@ -25,6 +25,7 @@ from vqpriors.inference.arguments import (
     to_device,
     to_flag,
     to_path,
+    to_text,
     to_texts,
 )
 from vqpriors.inference.editing import codes_to_keep, edit_mask
@@ -180,7 +181,7 @@ class Generator(TrainedModel):
         marked = read_mask(mask, picture, self.image)
         keep = codes_to_keep(marked, *self.spec.grid)
         options = SamplingOptions(steps, temperature, guidance, seed)
-        prompts = repeat_prompts(prompt, num_samples)
+        prompts = repeat_prompts(to_text("prompt", prompt), num_samples)
         known = self._known(picture, keep[None], num_samples)
         if not paste:
             return self._draw(prompts, options, callback, known)
@@ -204,7 +205,8 @@ class Generator(TrainedModel):
         """Redraw a random half of a picture's codes, another half in each sample; as `inpaint`."""
         picture = read_picture("picture", picture)
         options = SamplingOptions(steps, temperature, guidance, seed)
-        prompts, grid = repeat_prompts(prompt, num_samples), self.spec.grid
+        prompts = repeat_prompts(to_text("prompt", prompt), num_samples)
+        grid = self.spec.grid
         keep = edit_mask("variation", *grid, count=num_samples, seed=seed)
         known = self._known(picture, keep, num_samples)
         return self._draw(prompts, options, callback, known)

@@ -76,8 +76,8 @@ def load_parts(folder: Path, device: torch.device) -> Parts:
     image = ImageConfig(
         size=config["image_size"],
         channels=config["channels"],
-        resize="crop",
-        background="#ffffff",
+        resize=config.get("resize", "crop"),  # models of earlier versions do not say
+        background=config.get("background", "#ffffff"),
     )
     arch = json.loads((folder / "prior/config.json").read_text())["arch"]
     encoder = load_encoder(folder / "text")
@@ -89,6 +89,8 @@ def _require_parts(folder: Path) -> None:
     if not folder.is_dir():
         ways = "make it with `dvc repro`, get it with `dvc pull`, or give a Hub id or `default`"
         raise ValueError(f"{folder}: not there; {ways}")
+    if (folder / MANIFEST).is_file():  # of a saved model; data/ has none
+        verify(folder, only=[SETTINGS])
     for part in PARTS:
         if not (folder / part / MANIFEST).is_file():
             ways = "make it with `dvc repro`, or get it with `dvc pull`"

@@ -15,7 +15,8 @@ from vqpriors.data.decoding import BadImageError, ImageConfig, split_alpha, upri
 
 WHITE = 128  # gray levels from here on are white
 COLOR_TOLERANCE = 32  # difference of the levels of one colour, for lossy files
-BLACK_AND_WHITE = 0.99  # share of black and white pixels in a drawing of black and white paint
+BLACK_AND_WHITE = 0.9  # share of black and white pixels in a drawing of black and white paint,
+# which has gray edges
 _PAINT = "paint the part to redraw white and the rest black"
 
 

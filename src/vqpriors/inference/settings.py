@@ -79,6 +79,12 @@ def settings_as_params(defaults: SamplingDefaults, sampler: Kind) -> dict[str, A
     return shared | {sampler.name: sampler.config.model_dump()}
 
 
+def settings_besides_options(defaults: SamplingDefaults, sampler: Kind) -> dict[str, Any]:
+    """Return what pictures depend on besides the options of a call, without temperatures."""
+    config = sampler.config.model_dump(exclude=set(sampler.module.TEMPERATURES))
+    return {"sampler": sampler.name, **config, "precision": defaults.precision}
+
+
 def read_settings(folder: Path, primitive: str) -> tuple[SamplingDefaults, Kind]:
     """Read the sampling defaults and the sampler of a folder's parts.
 

@@ -157,8 +157,9 @@ def size_of_comparison(
 ) -> tuple[int, float]:
     """Return how many pictures to draw with each of the compared numbers of decoding steps.
 
-    At least one; at most `compared_pictures`, and as many as `compared_tflop` allows. A pass over a
-    picture is taken to cost two operations for each parameter and code, twice with guidance.
+    At least one, unless there is nothing to compare; at most `compared_pictures`, and as many as
+    `compared_tflop` allows. A pass over a picture is taken to cost two operations for each
+    parameter and code, twice with guidance.
 
     Args:
         config: The keys of `sample`.
@@ -169,6 +170,8 @@ def size_of_comparison(
     Returns:
         The number of pictures, and their operations in TFLOP.
     """
+    if not passes:
+        return 0, 0.0
     passes *= 1 if config.guidance == 1 else 2
     tflop = 2e-12 * parameters * codes * passes
     count = max(1, min(config.compared_pictures, int(config.compared_tflop / tflop)))

@@ -5,7 +5,7 @@ Reference:
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +19,6 @@ from vqpriors.data.images import ImageSet
 from vqpriors.judge.base.contrastive import contrastive_loss
 from vqpriors.text.base.pretrained import TOKENIZER_FILES, WEIGHTS, Pretrained, quiet
 from vqpriors.text.base.token_rows import TokenRows, without_special_tokens
-
-if TYPE_CHECKING:
-    pass
 
 IS_AUTOMATIC = False
 

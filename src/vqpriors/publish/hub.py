@@ -8,7 +8,13 @@ from pathlib import Path
 
 from vqpriors.core.artifact import MANIFEST
 from vqpriors.publish.foreign_files import find_foreign_file
-from vqpriors.publish.hub_errors import LOGIN, is_full_disk, reason_of, status_of
+from vqpriors.publish.hub_errors import (
+    LOGIN,
+    is_full_disk,
+    is_unreachable,
+    reason_of,
+    status_of,
+)
 from vqpriors.publish.integrity import find_damage
 
 SUFFIXES = ("json", "safetensors", "txt")  # of downloaded files; a pickle could run any code
@@ -177,6 +183,10 @@ def _rewording_errors(
             problem = f"the Hub answers {status} ({reason_of(error)}); try again later"
         elif constants.HF_HUB_OFFLINE:
             problem = f"{before}HF_HUB_OFFLINE is set; {fix}"
-        else:
+        elif is_unreachable(error):
             problem = f"{before}the Hub can't be reached; {fix}"
+        else:
+            problem = (
+                f"can't be downloaded or uploaded ({type(error).__name__}: {reason_of(error)})"
+            )
         raise ValueError(f"{repository}: {problem}") from error

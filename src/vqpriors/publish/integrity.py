@@ -53,6 +53,20 @@ def cache_path(cache: Path, digest: str) -> Path:
     return cache / digest[:2] / digest[2:]
 
 
+def dvc_digest(folder: Path) -> str:
+    """Return the MD5 that dvc.lock has for a folder of these files."""
+    files = sorted(
+        (path.relative_to(folder).parts, path) for path in folder.rglob("*") if path.is_file()
+    )
+    entries = []
+    for parts, path in files:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "md5").hexdigest()
+        entries.append({"md5": digest, "relpath": "/".join(parts)})
+    listing = json.dumps(entries, sort_keys=True).encode()
+    return hashlib.md5(listing, usedforsecurity=False).hexdigest() + _LISTING
+
+
 def list_files(cache: Path, digest: str) -> list[tuple[str, str]]:
     """List the files of an output of a stage.
 

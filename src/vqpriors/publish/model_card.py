@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqpriors.core.params import Section, check
-from vqpriors.inference.bundle import CHECKOUT_FILES, SETTINGS
+from vqpriors.inference.bundle import CHECKOUT_FILES, PARTS, SETTINGS
 from vqpriors.inference.settings import settings_as_params
+from vqpriors.publish.integrity import dvc_digest
 
 if TYPE_CHECKING:
     from vqpriors.inference.generator import Generator
@@ -44,7 +45,7 @@ def read_provenance(folder: Path) -> Provenance:
         folder.absolute().parent / name for name in CHECKOUT_FILES
     )
     params, lock = _read_yaml(params_file), _read_yaml(lock_file)
-    if lock and not _is_current(lock, params):
+    if lock and not (_is_current(lock, params) and _has_parts_of(lock, folder)):
         return UNKNOWN
     metrics = json.loads(metrics_file.read_text()) if metrics_file.is_file() else {}
     known = {
@@ -176,6 +177,13 @@ def _is_current(lock: dict[str, Any], params: dict[str, Any]) -> bool:
         and all(outputs.get(dep["path"], dep["md5"]) == dep["md5"] for dep in deps)
         and all(_at(params, key) == value for own in read for key, value in own.items())
     )
+
+
+def _has_parts_of(lock: dict[str, Any], folder: Path) -> bool:
+    """Return whether the parts in a folder are those that the stages of dvc.lock wrote."""
+    outputs = [out for stage in lock["stages"].values() for out in stage.get("outs", [])]
+    digests = {Path(out["path"]).name: out["md5"] for out in outputs if "md5" in out}
+    return all(digests.get(part) == dvc_digest(folder / part) for part in PARTS)
 
 
 def _at(values: Any, key: str) -> Any:

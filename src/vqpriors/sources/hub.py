@@ -2,7 +2,7 @@
 
 Pictures are columns of type Image, structs with a field `bytes`, plain binary, or base64 text, as
 in JSON and CSV. A folder of `Dataset.save_to_disk` is read as well. Paths and addresses are never
-opened.
+opened, so picture files beside a table belong to the source imagefolder.
 """
 
 import base64
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vqpriors.core.params import Section
 from vqpriors.publish.hub_errors import explain, is_full_disk, is_of_hub, naming_param
 from vqpriors.sources.base.hashing import content_hash
-from vqpriors.sources.base.source import Record
+from vqpriors.sources.base.source import Record, with_label
 from vqpriors.sources.base.text_values import NotTextError, captions_of
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _TYPE = "data set"
 _TIMEOUT = 10  # seconds to wait for the Hub
+_ONLY_PATH = "a path without bytes is not opened; for a folder of picture files use data.folder"
 _BATCH = 1000  # rows read at a time
 _BINARY = ("binary", "large_binary", "binary_view")
 _TEXT = ("string", "large_string", "string_view")
@@ -91,14 +92,18 @@ class HubDataset:
             return next(iter(texts(key, column)), None)
 
         captions = texts("caption_column", config.caption_column)
+        label = text("label_column", config.label_column)
         attributes = {name: text("attribute_columns", name) for name in config.attribute_columns}
+        found = {name: value for name, value in attributes.items() if value is not None}
+        image = _image_bytes(row[config.image_column])
         return Record(
             id=row_id,
-            image=_image_bytes(row[config.image_column]),
+            image=image,
             caption=captions[0] if captions else None,
-            label=text("label_column", config.label_column),
-            attributes={name: value for name, value in attributes.items() if value is not None},
+            label=label,
+            attributes=with_label(found, label) if config.attribute_columns else {},
             other_captions=captions[1:],
+            problem=_ONLY_PATH if image is None and _has_path(row[config.image_column]) else None,
         )
 
 
@@ -126,6 +131,11 @@ def _load(config: Config, param: str) -> "tuple[dict[str, Dataset], dict[str, An
         datasets.disable_progress_bars()
     folder = Path(config.location).expanduser().resolve()
     location, revision = str(folder), None
+    if folder.is_dir() and set("[]*?") & {*location}:
+        raise ValueError(
+            f"{param}.location: {location!r} has one of [ ] * ?, which `datasets` takes as a "
+            "pattern; rename the folder"
+        )
     if not folder.is_dir():
         location, revision = config.location, _commit(config, param)
     try:
@@ -240,6 +250,10 @@ def _image_bytes(value: Any) -> bytes | None:
 
 def _content(value: Any) -> Any:
     return value.get("bytes") if isinstance(value, Mapping) else value
+
+
+def _has_path(value: Any) -> bool:
+    return isinstance(value, Mapping) and bool(value.get("path"))
 
 
 def _from_base64(text: str) -> bytes | None:

@@ -1,6 +1,6 @@
-"""FSDP settings of accelerate's launcher, read from the environment variables that it sets.
+"""Options of accelerate's launcher, read from the environment variables that it sets.
 
-Unsupported launcher options raise an error instead of being ignored.
+Unsupported options raise an error instead of being ignored, and those that params.yaml decides.
 """
 
 import os
@@ -14,7 +14,13 @@ FSDP_ENV = "ACCELERATE_USE_FSDP"
 _UNSUPPORTED = {"ACCELERATE_USE_DEEPSPEED": "DeepSpeed", "ACCELERATE_USE_MEGATRON_LM": "Megatron"}
 _FIX = "use FSDP version 2 (--use_fsdp --fsdp_version 2) or plain data parallelism"
 
-# Options of the launcher and their supported values. Options about how accelerate saves
+# Options that params decide, the values that change nothing, and the param.
+_DECIDED = {
+    "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": (("1",), "grad_accum_steps of the stage"),
+    "ACCELERATE_DYNAMO_BACKEND": (("no",), "train.compile"),
+}
+
+# Options with FSDP and their supported values. Options about how accelerate saves
 # (--fsdp_state_dict_type) and loads have no effect: checkpoints hold full models.
 _SUPPORTED = {
     "FSDP_OFFLOAD_PARAMS": ("false",),
@@ -28,7 +34,6 @@ _SUPPORTED = {
     "FSDP_AUTO_WRAP_POLICY": ("transformer_based_wrap",),
     "FSDP_TRANSFORMER_CLS_TO_WRAP": ("block",),
     "FSDP_IGNORED_MODULES": (),
-    "ACCELERATE_DYNAMO_BACKEND": ("no",),
     "ACCELERATE_USE_PARALLELISM_CONFIG": ("false",),
 }
 
@@ -57,6 +62,11 @@ def fsdp_settings_from_env(variables: Mapping[str, str]) -> FSDPSettings | None:
     for name, title in _UNSUPPORTED.items():
         if _is_on(variables, name):
             raise ValueError(f"LAUNCH: {title} is not supported; {_FIX}")
+    for name, (values, param) in _DECIDED.items():
+        if (found := variables.get(name, "")) and found.lower() not in values:
+            raise ValueError(
+                f"LAUNCH: {name} must be {values[0]} or unset, got {found!r}; set {param} instead"
+            )
     if not _is_on(variables, FSDP_ENV):
         return None
     if (version := variables.get("FSDP_VERSION", "1")) != "2":

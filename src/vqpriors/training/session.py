@@ -20,6 +20,7 @@ from vqpriors.core.runs import run_folder_of
 from vqpriors.core.seeds import derived_seed
 from vqpriors.trackers.base.background import BackgroundTracker, RunInfo, open_trackers
 from vqpriors.training import launch
+from vqpriors.training.checkpoint import Progress
 from vqpriors.training.config import RuntimeConfig, TrainConfig
 from vqpriors.training.dvclive_logger import DVCLiveLogger
 from vqpriors.training.examples import Examples
@@ -100,7 +101,10 @@ class TrainingTask:
     callback_epochs: int = 1
 
     def run(self, session: Session) -> Trained:
-        """Train the model, from the session's newest checkpoint."""
+        """Train the model, from the session's newest checkpoint; without phases, not at all."""
+        if not self.phases:
+            state = self.model.state_dict()
+            return Trained(best=state, last=state, progress=Progress())
         return train(
             self.model,
             phases=self.phases,

@@ -6,10 +6,11 @@ import torch
 from torch.distributions import Normal
 from torch.testing import assert_close
 
-from tests.tiny import NO_TEXT, captions, cftn2, codes, phase, prior_batch, randomised
+from tests.tiny import NO_TEXT, TEXT, captions, cftn2, codes, phase, prior_batch, randomised
 from vqpriors.priors.base.cells import Cells
 from vqpriors.priors.base.prior import text_of
 from vqpriors.priors.cftn2.latent import Gaussian, LatentFlow, standard_normal
+from vqpriors.priors.cftn2.losses import TASKS
 from vqpriors.priors.cftn2.tasks import split_batch, task_shares
 from vqpriors.priors.cftn2.towers import GATE_LR_SCALE, forward_joint
 from vqpriors.training.phase_setup import set_options
@@ -57,6 +58,25 @@ def without_bridges(tower, x):
     """Return the output of a tower's last block without cross-attention."""
     states = tower.hidden_states(x)
     return tower.run_block(len(states) - 1, states[-1])
+
+
+@pytest.mark.parametrize("two_way", [False, True])
+@pytest.mark.parametrize("feature_width", [0, 3])
+def test_idle_submodules_are_those_without_gradients(feature_width, two_way):
+    text = captions(*CAPTIONS, [7])
+    text = text._replace(features=torch.ones(4, 5, feature_width) if feature_width else None)
+    sets = [s for n in (1, 2, 3, 4) for s in itertools.combinations(TASKS, n)]
+    for tasks in sets:
+        prior = randomised(cftn2(two_way=two_way, text=TEXT._replace(feature_width=feature_width)))
+        for bridge in (*prior.to_image, *prior.to_text):
+            torch.nn.init.constant_(bridge.raw_gate, 0.02)
+        share = 1 / len(tasks)
+        prior.begin_phase(**{f"{t}_share": share * (t in tasks) for t in TASKS if t != "generate"})
+        sum(prior.train().losses(prior_batch(prior, codes(4), text)).values()).backward()
+        unused = {name for name, p in prior.named_parameters() if p.grad is None}
+        idle = tuple(f"{name}." for name in prior.idle)
+        expected = {name for name, _ in prior.named_parameters() if name.startswith(idle)}
+        assert unused == expected, tasks
 
 
 def test_code_logits_with_closed_gates_are_those_of_the_image_tower():

@@ -401,3 +401,43 @@ def test_steps_beyond_the_codes_call_no_prior(prior, order):
     codes = sample(recorded, order=order, steps=40)
     assert len(recorded.calls) == 6
     assert codes.max() < 7
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_temperature_falls_to_0_where_few_codes_are_redrawn(order):
+    """With 2 codes to draw there are 2 steps, of which the last takes the likeliest code."""
+    prior = cftn()
+    codes = torch.zeros(7, 6, dtype=torch.int64)
+    keep = torch.tensor([[True] * 4 + [False] * 2]).expand(7, 6)
+    calls = []
+    original, sampler = (
+        maskgit.unmask,
+        MaskGIT(
+            **SETTINGS | {"order": order, "temperature_schedule": "linear", "temperature": 2.0}
+        ),
+    )
+
+    def recorded(*args, schedule, **options):
+        calls.append(schedule.temperatures)
+        return original(*args, schedule=schedule, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(maskgit, "unmask", recorded)
+        for steps in (12, 2, 1):
+            sample_with(sampler, prior, codes, keep, steps)
+    assert calls == [[1.0, 0.0], [1.0, 0.0], [2.0]]
+
+
+def sample_with(sampler, prior, codes, keep, steps):
+    return sample_codes(
+        prior,
+        sampler,
+        NAMES,
+        encode=encode,
+        guidance=1.0,
+        steps=steps,
+        batch_size=10,
+        seed=0,
+        known=(codes.numpy(), keep.numpy()),
+        precision="no",
+    )

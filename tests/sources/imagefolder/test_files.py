@@ -128,7 +128,11 @@ def test_metadata_beside_splits_is_refused_by_a_near_name(tmp_path):
             {"metadata.csv": "file_name,text\ncat/1.png,x\n", "captions.jsonl": "x"},
             "1 captions.jsonl (read are only metadata.jsonl and metadata.csv), 1 not in",
         ),
-        ({"cat/1.txt": "x", "cat/2.txt": "x"}, "used 2 of 3 files: 1 .txt not used as captions"),
+        (
+            {"cat/1.txt": "x", "cat/2.txt": "x"},
+            "used 2 of 3 files: 1 .txt not beside a picture of the same name",
+        ),
+        ({"labels/1.txt": "x"}, "1 .txt not beside a picture of the same name"),
     ],
 )
 def test_unused_files_are_counted_by_reason(tmp_path, files, expected):

@@ -25,7 +25,7 @@ def test_columns_of_jsonl_metadata_become_fields_of_records(tmp_path):
     source = build(tmp_path, caption_column="text", label_column="kind", attribute_columns=["legs"])
     first, second = records(source)
     assert (first.id, first.caption, first.label) == ("sub/b.png", "a bee", "insect")
-    assert first.attributes == {"legs": "6"}
+    assert first.attributes == {"label": "insect", "legs": "6"}
     assert (second.id, second.caption, second.label) == ("a.png", None, None)
     assert second.attributes == {}
 

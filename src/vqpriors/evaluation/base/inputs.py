@@ -1,5 +1,6 @@
 """What measures read: real and drawn pictures of a run, and its models, loaded when needed."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -26,7 +27,8 @@ from vqpriors.tokenizer.base.coding import decode_codes
 from vqpriors.tokenizer.base.loading import load_tokenizer
 
 # What does not depend on the drawn pictures.
-_OF_REAL_PICTURES = ("train", "real", "tokens", "reconstructions", "halves", "_tokenizer", "_judge")
+_OF_REAL_PICTURES = ("train", "real", "tokens", "reconstructions", "halves", "encoder")
+_OF_REAL_PICTURES += ("_tokenizer", "_judge")
 _JUDGED = ("judged_train", "judged_real", "judged_reconstructions")
 
 MIN_COMPARED = 50  # fewer pictures say more about their number than about what they show
@@ -269,14 +271,47 @@ class Inputs:
         return [row is not None for row in self._real_rows(self.prompts)]
 
     def requested(self, prompts: Sequence[Prompt]) -> list[dict[str, str]]:
-        """Return the attributes that prompts ask for; {} for a prompt with unknown ones."""
-        rows = self._real_rows(prompts)
-        return [{} if row is None else self.real.attributes[row] for row in rows]
+        """Return the attributes that prompts ask for: those of the picture that they name."""
+        if not self.reads_text:
+            return [{} for _ in prompts]
+        return [
+            {}
+            if row is None
+            else {k: v for k, v in self.real.attributes[row].items() if _names(prompt.caption, v)}
+            for prompt, row in zip(prompts, self._real_rows(prompts), strict=True)
+        ]
+
+    @cached_property
+    def reads_text(self) -> bool:
+        """Whether the prior reads captions."""
+        return self.encoder.shape.length > 0
+
+    @cached_property
+    def real_prompts(self) -> list[Prompt]:
+        """The captions of the evaluated split as prompts."""
+        return [Prompt(*each) for each in zip(self.real.captions, self.real.ids, strict=True)]
+
+    @cached_property
+    def real_labels(self) -> Sequence[str | None]:
+        """Classes of the evaluated split's pictures; all None if captions do not ask for them."""
+        return self.real.labels if self._asks_for_classes else [None] * len(self.real)
+
+    @cached_property
+    def train_labels(self) -> Sequence[str | None]:
+        """Classes of the training pictures; all None if captions do not ask for them."""
+        return self.train.labels if self._asks_for_classes else [None] * len(self.train)
 
     def labels(self, prompts: Sequence[Prompt]) -> list[str | None]:
         """Return the class that prompts ask for; None for a prompt with an unknown one."""
         rows = self._real_rows(prompts)
-        return [None if row is None else self.real.labels[row] for row in rows]
+        return [None if row is None else self.real_labels[row] for row in rows]
+
+    @cached_property
+    def _asks_for_classes(self) -> bool:
+        pairs = zip(self.real.captions, self.real.labels, strict=True)
+        return self.reads_text and all(
+            label is None or _names(text, label) for text, label in pairs
+        )
 
     def groups(self, prompts: Iterable[Prompt]) -> list[str]:
         """Return the group of the picture that each prompt was taken from, or its caption."""
@@ -314,3 +349,8 @@ class Inputs:
     @cached_property
     def _samples(self) -> tuple[list[Prompt], np.ndarray, TokenSet]:
         return read_samples(self.data / "samples", tokenizer=self.spec.fingerprint)
+
+
+def _names(caption: str, value: str) -> bool:
+    """Return whether a caption has the words of a value, in any case."""
+    return re.search(rf"(?<!\w){re.escape(value)}(?!\w)", caption, re.IGNORECASE) is not None

@@ -164,6 +164,26 @@ class CFTN2(nn.Module):
         """
         self.shares = task_shares(caption=caption_share, joint=joint_share, latent=latent_share)
 
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Submodules that no training task of the current phase uses."""
+        tasks = {name for name, share in self.shares.items() if share > 0}
+        given = {
+            "latent": {"latent"},
+            "code_stem": {"caption"},
+            **({} if self.project is None else {"project": {"generate", "latent"}}),
+            **self._written_by("image", {"generate", "latent", "joint"}),
+            **self._written_by("text", {"caption", "joint"}),
+        }
+        return tuple(name for name, users in given.items() if not users & tasks)
+
+    def _written_by(self, name: str, tasks: set[str]) -> dict[str, set[str]]:
+        """Return what only tasks use that predict tokens of a tower, and these tasks."""
+        last = len(self.to_image) - 1
+        bridges = f"to_{name}.{last}" if self.two_way else f"to_{name}"
+        parts = (f"{name}.norm", f"{name}.head", f"{name}.blocks.{last}", bridges)
+        return dict.fromkeys(parts, tasks)
+
     def losses(self, batch: Batch) -> Scalars:
         """Return the losses of each training task of the phase, in nats.
 

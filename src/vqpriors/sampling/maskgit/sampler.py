@@ -71,18 +71,21 @@ class MaskGIT:
         device, shape = text.tokens.device, (len(text.tokens), prior.length)
         is_guided = guidance != 1 and text.tokens.shape[1] > 0
         has_latent = self._uses_latent(prior, steps)
+        temperature = self.temperature_for(prior, steps)
         latent = random.normal(prior.latent_width) if has_latent else None
         state = prior.start(stack(text, null) if is_guided else text, latent)
         tokens = (
             torch.full(shape, prior.mask_token, device=device) if known is None else known.codes
         )
         mask = torch.ones_like(tokens, dtype=torch.bool) if known is None else ~known.keep
+        if known is not None:  # each step draws a code at least, so more steps would not be made
+            steps = max(1, min(steps, int(mask.sum(1).max())))
         return unmask(
             self._guided(prior, state, guidance, steps) if is_guided else _plain(prior, state),
             tokens,
             mask,
             mask_token=prior.mask_token,
-            schedule=self._schedule(prior, steps, random),
+            schedule=self._schedule(prior, steps, temperature, random),
             random=random,
             callback=callback,
         )
@@ -104,9 +107,10 @@ class MaskGIT:
 
         return logits_at
 
-    def _schedule(self, prior: MaskedPrior, steps: int, random: PictureRandom) -> UnmaskingSchedule:
-        config, temperature = self.config, self.temperature_for(prior, steps)
-        ranks = None
+    def _schedule(
+        self, prior: MaskedPrior, steps: int, temperature: float, random: PictureRandom
+    ) -> UnmaskingSchedule:
+        config, ranks = self.config, None
         if config.order == "halton":
             ranks = halton_ranks(*prior.grid).to(random.device)
         elif config.order == "random":

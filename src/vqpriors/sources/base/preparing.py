@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -152,13 +153,14 @@ def prepare(
     Raises:
         ValueError: If the source lacks a split, or a split is empty or has too many bad rows.
     """
-    selections = select(source.sizes, config.splits, limit=config.limit, seed=seed, param=param)
     rows, bad, seen = {}, [], Seen()
-    for split, selection in selections.items():
-        table, bad_of_split = _split(source, split, selection, config, decoding, param, seen)
-        write_split(folder, split, table, rows_per_shard=decoding.rows_per_shard)
-        rows[split] = table.num_rows
-        bad.extend(bad_of_split)
+    with _with_notes(source):
+        selections = select(source.sizes, config.splits, limit=config.limit, seed=seed, param=param)
+        for split, selection in selections.items():
+            table, bad_of_split = _split(source, split, selection, config, decoding, param, seen)
+            write_split(folder, split, table, rows_per_shard=decoding.rows_per_shard)
+            rows[split] = table.num_rows
+            bad.extend(bad_of_split)
     quarantined = dict.fromkeys(rows, 0) | Counter(row.split for row in bad)
     size = config.image.size
     used = {selection.source_split for selection in selections.values()}
@@ -170,6 +172,17 @@ def prepare(
     summary = Summary(rows, quarantined, (config.image.channels, size, size), notes)
     _write_report(folder, source, config, summary, bad, param)
     return summary
+
+
+@contextmanager
+def _with_notes(source: Source) -> Iterator[None]:
+    """Add to errors what the source did not use, which is often their cause."""
+    try:
+        yield
+    except ValueError as error:
+        if not source.notes:
+            raise
+        raise ValueError(f"{error} ({'; '.join(source.notes)})") from None
 
 
 def _split(
@@ -207,7 +220,7 @@ def _row(record: Record, config: DatasetConfig, decoding: DecodingConfig) -> dic
     if record.problem is not None:
         raise BadImageError(record.problem)
     if not isinstance(image, Image.Image):
-        image = decode(image, max_pixels=decoding.max_pixels)
+        image = decode(image, max_pixels=decoding.max_pixels, param="data.decoding.max_pixels")
     attributes = dict(record.attributes)
     label = {} if record.label is None else {"label": record.label}
     text = _caption(record, config.caption, label | attributes)
@@ -232,7 +245,9 @@ def _too_many(bad: list[BadRow], total: int, error: Exception, param: str) -> st
     first = bad[0]
     is_template = isinstance(error, MissingFieldError)
     key = f"{param}.caption" if is_template else "data.decoding.max_bad_share"
-    fix = "correct the template" if is_template else "repair the source or raise the share"
+    fix = "repair the source or raise the share"
+    if is_template:
+        fix = "correct the template, or set it to null for no captions"
     count = f"at least {len(bad)} of {total} {first.split} rows are bad"
     return f"{key}: {count} (first: row {first.index}, {first.id}: {first.reason}); {fix}"
 
@@ -250,6 +265,8 @@ def _write_report(
         "source": config.source,
         "image_size": config.image.size,
         "channels": config.image.channels,
+        "resize": config.image.resize,
+        "background": config.image.background,
         "splits": summary.rows,
         "quarantined": summary.quarantined,
         "provenance": source.provenance,

@@ -48,6 +48,14 @@ class Record:
     problem: str | None = None
 
 
+def with_label(attributes: Mapping[str, str], label: str | None) -> Mapping[str, str]:
+    """Add the class to the attributes of a record as "label", unless one of them has that name.
+
+    Without other attributes, the class is one anyway.
+    """
+    return attributes if label is None else {"label": label, **attributes}
+
+
 class Source(Protocol):
     """A data set with splits.
 

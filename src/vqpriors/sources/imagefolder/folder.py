@@ -7,7 +7,7 @@ from typing import Any
 
 from vqpriors.core.params import Section
 from vqpriors.sources.base.hashing import content_hash
-from vqpriors.sources.base.source import Record
+from vqpriors.sources.base.source import Record, with_label
 from vqpriors.sources.imagefolder.classes import ClassFolders, class_names
 from vqpriors.sources.imagefolder.files import METADATA, Files, find_files, refuse_metadata_like
 from vqpriors.sources.imagefolder.pictures import (
@@ -47,6 +47,7 @@ class ImageFolder:
         splits: The pictures of each split.
         classes: Classes of pictures by the names of subfolders.
         described_by: Metadata or caption files.
+        has_attributes: Whether columns of attributes are read.
         notes: See `Source`.
     """
 
@@ -57,9 +58,11 @@ class ImageFolder:
         splits: Mapping[str, list[Picture]],
         classes: Mapping[Path, str],
         described_by: Sequence[Path],
+        has_attributes: bool,
         notes: Sequence[str],
     ) -> None:
         self.notes = notes
+        self._has_attributes = has_attributes
         self._folder, self._splits, self._classes = folder, splits, classes
         self._described_by = described_by
 
@@ -81,12 +84,13 @@ class ImageFolder:
             yield self._record(self._splits[split][row])
 
     def _record(self, picture: Picture) -> Record:
+        label = picture.label or self._classes.get(picture.path)
         return Record(
             id=picture.path.relative_to(self._folder).as_posix(),
             image=None if picture.problem else picture.path.read_bytes(),
             caption=picture.captions[0] if picture.captions else None,
-            label=picture.label or self._classes.get(picture.path),
-            attributes=picture.attributes,
+            label=label,
+            attributes=with_label(picture.attributes, label) if self._has_attributes else {},
             other_captions=picture.captions[1:],
             problem=picture.problem,
         )
@@ -132,6 +136,7 @@ def build(config: Config, *, seed: int, param: str) -> ImageFolder:
         splits=splits,
         classes=classes,
         described_by=described_by,
+        has_attributes=bool(config.attribute_columns),
         notes=[*notes, *(class_notes if config.label_column is None else [])],
     )
 

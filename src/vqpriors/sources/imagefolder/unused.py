@@ -30,13 +30,14 @@ def count_unused(
     if not unused:
         return []
     metadata = {path.name for path in described_by} & {*METADATA}
+    stems = {path.with_suffix("") for path in files.pictures()}
     num_used = sum(path.is_file() for path in pictures)
     parts, beside, by_ending, others = [], Counter[str](), Counter[str](), Counter[str]()
     for path in unused:
         if files.split(path) is None:
             name = path.relative_to(files.folder).parts[0]
             beside[name if path.parent == files.folder else f"{name}/"] += 1
-        elif reason := _reason(path, metadata, has_captions=bool(described_by)):
+        elif reason := _reason(path, metadata, stems):
             others[reason] += 1
         else:
             by_ending[path.suffix.lower() or "without ending"] += 1
@@ -51,7 +52,7 @@ def count_unused(
     return [f"used {num_used:,} of {total:,} files: {', '.join(parts)}"]
 
 
-def _reason(path: Path, metadata: Collection[str], *, has_captions: bool) -> str | None:
+def _reason(path: Path, metadata: Collection[str], stems: Collection[Path]) -> str | None:
     """Return why a file in a split is not used; None for its ending."""
     suffix = path.suffix.lower()
     if path.is_symlink() and not path.exists():
@@ -60,8 +61,10 @@ def _reason(path: Path, metadata: Collection[str], *, has_captions: bool) -> str
         return f"not in {' or '.join(sorted(metadata))}"
     if suffix in _TABLES:
         return f"{path.name} (read are only {' and '.join(METADATA)})"
-    if suffix in CAPTION_ENDINGS and (metadata or has_captions):
-        return f"{suffix} not used as captions"
+    if suffix in CAPTION_ENDINGS:
+        is_beside = bool(metadata) or path.with_suffix("") in stems
+        where = "not used as captions" if is_beside else "not beside a picture of the same name"
+        return f"{suffix} {where}"
     return None
 
 

@@ -7,13 +7,14 @@ Reference:
 from collections.abc import Sequence
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
 from vqpriors.data.text_inputs import TextInput, TextShape
 from vqpriors.text.base.token_rows import TokenRows, max_pieces, read_tokenizer
 
 PAD, UNKNOWN, START = "[PAD]", "[UNK]", "[CLS]"
+MAX_WORD = 10_000  # characters; some scripts write sentences without spaces
 SPECIAL = (PAD, UNKNOWN, START, "[SEP]", "[MASK]")
 
 
@@ -84,8 +85,13 @@ def _vocabulary(size: int, captions: Sequence[str]) -> dict[str, int]:
 
 
 def _tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
-    tokenizer = Tokenizer(models.WordPiece(vocab=vocabulary, unk_token=UNKNOWN))
-    tokenizer.normalizer = normalizers.BertNormalizer()  # pyright: ignore[reportAttributeAccessIssue] no setter in its stubs
+    model = models.WordPiece(vocab=vocabulary, unk_token=UNKNOWN, max_input_chars_per_word=MAX_WORD)
+    tokenizer = Tokenizer(model)
+    # In other scripts than Latin, words that differ in marks are different words.
+    without_accents = normalizers.Replace(Regex(r"(?<=\p{Latin})\p{Mn}+"), "")
+    steps = [normalizers.NFD(), without_accents, normalizers.NFC()]
+    cased = normalizers.BertNormalizer(strip_accents=False)
+    tokenizer.normalizer = normalizers.Sequence([*steps, cased])  # pyright: ignore[reportAttributeAccessIssue] no setter in its stubs
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()  # pyright: ignore[reportAttributeAccessIssue]
     tokenizer.decoder = decoders.WordPiece()  # pyright: ignore[reportAttributeAccessIssue]
     return tokenizer

@@ -13,7 +13,7 @@ from vqpriors.tokenizer.base.tokenizer import Tokenizer
 
 
 def describe_tokenizer(
-    *, arch: str, config: Section, quantizer: str, quantizer_config: Section, **shape: int
+    *, arch: str, config: Section, quantizer: str, quantizer_config: Section, **images: Any
 ) -> dict[str, Any]:
     """Return the description of a tokenizer, which is saved with it; JSON values.
 
@@ -22,14 +22,15 @@ def describe_tokenizer(
         config: Its params.
         quantizer: The kind of quantizer.
         quantizer_config: The quantizer's params.
-        shape: `image_size` in pixels, and `channels`.
+        images: `image_size` in pixels and `channels`; how pictures were made so, for those that
+            are given to the trained model: `resize` and `background` of `ImageConfig`.
     """
     return {
         "arch": arch,
         "config": config.model_dump(),
         "quantizer": quantizer,
         "quantizer_config": quantizer_config.model_dump(),
-        **shape,
+        **images,
     }
 
 

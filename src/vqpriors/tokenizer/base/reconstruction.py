@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 MAX_PSNR = 100.0
+SSIM_WINDOW = 11  # pixels, edge of its Gaussian window
 
 
 def psnr(originals: np.ndarray, reconstructions: np.ndarray, *, batch_size: int = 256) -> float:
@@ -60,8 +61,10 @@ def ssim(originals: np.ndarray, reconstructions: np.ndarray, *, batch_size: int 
         Wang et al. 2004, Image quality assessment: from error visibility to structural similarity.
     """
     _check(originals, reconstructions)
-    if min(originals.shape[2:]) < 11:
-        raise ValueError(f"SSIM needs pictures of at least 11 px; got shape {originals.shape}")
+    if min(originals.shape[2:]) < SSIM_WINDOW:
+        raise ValueError(
+            f"SSIM needs pictures of at least {SSIM_WINDOW} px; got shape {originals.shape}"
+        )
     values = []
     for start in range(0, len(originals), batch_size):
         rows = slice(start, start + batch_size)
