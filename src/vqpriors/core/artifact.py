@@ -173,7 +173,7 @@ def verify(folder: Path, *, only: Collection[str] | None = None) -> str:
     fix = "restore it with `dvc checkout` or `dvc repro`, or save or download the model again"
     try:
         text = (folder / MANIFEST).read_text()
-        files = json.loads(text)["files"]
+        files = dict(json.loads(text)["files"].items())
         checked = files if only is None else only
         found = {name: (_sha256(folder / name), files[name]) for name in checked}
     except FileNotFoundError as error:
