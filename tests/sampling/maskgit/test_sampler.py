@@ -409,13 +409,7 @@ def test_temperature_falls_to_0_where_few_codes_are_redrawn(order):
     prior = cftn()
     codes = torch.zeros(7, 6, dtype=torch.int64)
     keep = torch.tensor([[True] * 4 + [False] * 2]).expand(7, 6)
-    calls = []
-    original, sampler = (
-        maskgit.unmask,
-        MaskGIT(
-            **SETTINGS | {"order": order, "temperature_schedule": "linear", "temperature": 2.0}
-        ),
-    )
+    calls, original = [], maskgit.unmask
 
     def recorded(*args, schedule, **options):
         calls.append(schedule.temperatures)
@@ -424,20 +418,7 @@ def test_temperature_falls_to_0_where_few_codes_are_redrawn(order):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(maskgit, "unmask", recorded)
         for steps in (12, 2, 1):
-            sample_with(sampler, prior, codes, keep, steps)
+            known = codes.numpy(), keep.numpy()
+            settings = {"temperature": 2.0, "temperature_schedule": "linear", "order": order}
+            sample(prior, steps=steps, known=known, **settings)
     assert calls == [[1.0, 0.0], [1.0, 0.0], [2.0]]
-
-
-def sample_with(sampler, prior, codes, keep, steps):
-    return sample_codes(
-        prior,
-        sampler,
-        NAMES,
-        encode=encode,
-        guidance=1.0,
-        steps=steps,
-        batch_size=10,
-        seed=0,
-        known=(codes.numpy(), keep.numpy()),
-        precision="no",
-    )
