@@ -49,6 +49,7 @@ def test_attributes_that_no_caption_names_are_not_asked_for():
 def test_prior_without_text_is_not_asked_for_attributes():
     inputs = inputs_of(drawn=LIKE_REAL, reads_text=False)
     assert adherence.measure(inputs).keys() == {"judge_accuracy"}
+    assert set(inputs.labels(inputs.prompts)) == {None}
     assert any(line.startswith("adherence: left out") for line in inputs.left_out)
     assert conformity.measure(inputs)["conformity"] == pytest.approx(0.9, abs=0.1)
 
