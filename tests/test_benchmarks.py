@@ -1,13 +1,16 @@
 """The benchmarks at tiny sizes, and their committed results."""
 
 import csv
+import subprocess
+import sys
 import tomllib
 from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from benchmarks.speed import masked, start_up, stepwise, tokenizers
+from benchmarks.speed import checkouts, masked, start_up, stepwise, tokenizers
 from benchmarks.speed.__main__ import EXTRA, WORKS, main
 from benchmarks.speed.benchmark import (
     COLUMNS,
@@ -15,6 +18,7 @@ from benchmarks.speed.benchmark import (
     SMALL,
     Benchmark,
     Implementation,
+    installed,
     measure,
     rows,
 )
@@ -91,6 +95,18 @@ def test_operations_of_products_are_counted(rows):
     product = Product(torch.randn(1024, 256), rows=rows)
     assert product.is_packed == (rows > 1)
     assert operations(lambda: product(torch.randn(rows, 256))) == 2 * rows * 256 * 1024
+
+
+@pytest.mark.parametrize(("is_causal", "num_pairs"), [(False, 6 * 6), (True, 21)])
+def test_operations_of_attention_are_counted(is_causal, num_pairs):
+    query, key, value = (torch.randn(2, 3, 6, 4, requires_grad=True) for _ in range(3))
+
+    def attend():
+        return F.scaled_dot_product_attention(query, key, value, is_causal=is_causal)
+
+    per_product = 2 * (2 * 3) * num_pairs * 4
+    assert operations(attend) == 2 * per_product
+    assert operations(lambda: attend().sum().backward()) == (2 + 5) * per_product
 
 
 def test_share_is_the_least_time_divided_by_the_time():
@@ -247,3 +263,60 @@ def test_missing_peers_are_reported_with_the_fix(monkeypatch):
     monkeypatch.setattr("sys.argv", ["benchmarks.speed", "encode"])
     with pytest.raises(SystemExit, match=r"x-transformers not installed; pip install -e '.\[peers"):
         main()
+
+
+def test_sleeping_threads_are_refused(monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    monkeypatch.setattr("benchmarks.speed.__main__.is_installed", lambda _: True)
+    monkeypatch.setattr("sys.argv", ["benchmarks.speed", "encode"])
+    with pytest.raises(SystemExit, match="set OMP_WAIT_POLICY=ACTIVE"):
+        main()
+
+
+@pytest.fixture
+def llama_gen(tmp_path, monkeypatch):
+    """Use a repository named LlamaGen, which has one module; return its commit."""
+    monkeypatch.setattr(checkouts, "_folders", {})
+    monkeypatch.setattr("sys.path", sys.path.copy())
+    folder = tmp_path / "LlamaGen"
+    folder.mkdir()
+    (folder / "module_of_llama_gen.py").write_text("WIDTH = 7\n")
+
+    def git(*command):
+        identity = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
+        done = subprocess.run(
+            ["git", *identity, *command], cwd=folder, check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "one")
+    checkouts.use(folder)
+    return git("rev-parse", "HEAD")
+
+
+def test_a_checkout_is_a_peer_whose_version_is_its_commit(llama_gen):
+    assert checkouts.load("LlamaGen", "module_of_llama_gen").WIDTH == 7
+    peer = Implementation("Transformer", lambda: None, package="LlamaGen")
+    found = installed({"LlamaGen": lambda: peer, "vq-vae-2-pytorch": lambda: pytest.fail("built")})
+    assert found == [peer]
+    own = Implementation("transformer", lambda: None)
+    row = only(rows(Benchmark("w", "s", "codes/s", own, [peer]), [3.0, 2.0], {}))
+    assert llama_gen.startswith(row["peer_version"])
+    assert row["peer"] == "LlamaGen: Transformer"
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [("nothing", "no such folder"), ("other", "must be named LlamaGen or vq-vae-2-pytorch")],
+)
+def test_a_folder_that_is_no_known_checkout_is_refused(
+    tmp_path, monkeypatch, capsys, name, problem
+):
+    (tmp_path / "other").mkdir()
+    command = ["benchmarks.speed", "encode", "--checkout", str(tmp_path / name)]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit):
+        main()
+    assert f"--checkout: {tmp_path / name}: {problem}" in capsys.readouterr().err

@@ -5,10 +5,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 
-from benchmarks.speed import masked, start_up, stepwise, tokenizers
+from benchmarks.speed import checkouts, masked, start_up, stepwise, tokenizers
 from benchmarks.speed.benchmark import (
     COLUMNS,
     FULL,
@@ -54,6 +55,11 @@ def main() -> None:
     if missing := [package for package in EXTRA if not is_installed(package)]:
         fix = "pip install -e '.[peers]'"
         sys.exit(f"error: benchmarks.speed: {', '.join(missing)} not installed; {fix}")
+    if os.environ.get("OMP_WAIT_POLICY") == "PASSIVE":
+        sys.exit(
+            "error: benchmarks.speed: threads sleep while they wait, unlike in programs that use "
+            "the peers; set OMP_WAIT_POLICY=ACTIVE"
+        )
     keep_freed_memory()
     torch.set_num_threads(options.threads)
     named = options.hardware or _hardware(options.device)
@@ -101,12 +107,25 @@ def _options() -> argparse.Namespace:
         "--precision", choices=PRECISIONS, help="default: all that are fast on this device"
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
+    parser.add_argument(
+        "--checkout",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FOLDER",
+        help=f"checkouts of further peers: {', '.join(checkouts.KNOWN.values())}",
+    )
     parser.add_argument("--hardware", help="default: name of the device, and load of the machine")
     parser.add_argument("--page", action="store_true", help="only write the table again")
     parser.add_argument("--dry-run", action="store_true", help="print results without writing them")
     options = parser.parse_args()
     if unknown := set(options.names) - set(WORKS):
         parser.error(f"no benchmark {min(unknown)!r}; there are {', '.join(WORKS)}")
+    try:
+        for folder in options.checkout:
+            checkouts.use(folder)
+    except ValueError as error:
+        parser.error(f"--checkout: {error}")
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device: cuda is not available on this machine")
     return options

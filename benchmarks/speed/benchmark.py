@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.speed import checkouts
 from vqpriors.core.hardware import Precision
 
 Row = dict[str, str]
@@ -97,7 +98,7 @@ class Implementation:
         name: Its name in the table.
         run: Does the task once; returns the measurement if `Benchmark.returns_value`.
         parameters: Number of parameters including the codebook; 0 if there is no model.
-        package: The package that it is part of.
+        package: The package or checkout that it is part of.
         num_read: Numbers that a run has to read from memory, such as the weights at every step;
             0 if that takes little time.
     """
@@ -185,19 +186,23 @@ def rows(
     shared["share"] = "" if share is None else f"{share:.2f}"
     found = []
     for peer, value in zip(benchmark.peers, values[1:], strict=True):
-        own = {"peer": f"{peer.package}: {peer.name}", "peer_version": version(peer.package)}
+        own = {"peer": f"{peer.package}: {peer.name}", "peer_version": _version(peer.package)}
         own |= {"peer_value": _rounded(value), "ratio": _rounded(values[0] / value)}
         found.append(shared | own | {"size": _size(benchmark, peer)})
     return found
 
 
 def installed(peers: dict[str, Callable[[], Implementation]]) -> list[Implementation]:
-    """Build the peers whose packages are installed.
+    """Build the peers that are here.
 
     Args:
-        peers: A function that builds the peer, by package.
+        peers: A function that builds the peer, by package or checkout.
     """
-    return [build() for package, build in peers.items() if is_installed(package)]
+    return [
+        build()
+        for package, build in peers.items()
+        if checkouts.is_used(package) or is_installed(package)
+    ]
 
 
 def is_installed(package: str) -> bool:
@@ -207,6 +212,10 @@ def is_installed(package: str) -> bool:
     except PackageNotFoundError:
         return False
     return True
+
+
+def _version(package: str) -> str:
+    return checkouts.commit(package) if checkouts.is_used(package) else version(package)
 
 
 def _size(benchmark: Benchmark, peer: Implementation) -> str:

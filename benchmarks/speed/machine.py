@@ -55,11 +55,18 @@ def share(benchmark: Benchmark, value: float, *, device: str = "cpu") -> float |
 
 
 def operations(run: Callable[[], Any]) -> int:
-    """Count the additions and multiplications of a run's products and convolutions."""
-    mapping: dict[Any, Any] = {}
+    """Count the additions and multiplications of a run's products and convolutions.
+
+    Those of attention are included; if it is causal, without the pairs that it leaves out.
+    """
+    mapping: dict[Any, Any] = {
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_operations,
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+            _attention_backward_operations
+        ),
+    }
     if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        pointwise = torch.ops.mkldnn._linear_pointwise
-        mapping = {pointwise: _linear_operations}
+        mapping[torch.ops.mkldnn._linear_pointwise] = _linear_operations
     with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
         run()
     return counter.get_total_flops()
@@ -67,6 +74,29 @@ def operations(run: Callable[[], Any]) -> int:
 
 def _linear_operations(x: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
     return 2 * prod(x) * out_shape[-1]
+
+
+def _attention_operations(
+    query: Any, key: Any, value: Any, dropout: float = 0.0, is_causal: bool = False, **_: Any
+) -> int:
+    *heads, length, width = query
+    num_pairs = length * (length + 1) // 2 if is_causal else length * key[-2]
+    return 2 * 2 * prod(heads) * num_pairs * width  # two products: scores, and their values
+
+
+def _attention_backward_operations(
+    gradient: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    out: Any,
+    logsumexp: Any,
+    dropout: float,
+    is_causal: bool,
+    **_: Any,
+) -> int:
+    # Five products: the scores again, and the gradients of all that forward multiplies.
+    return _attention_operations(query, key, value, dropout, is_causal) * 5 // 2
 
 
 def _least_seconds(run: Callable[[], Tensor]) -> float:

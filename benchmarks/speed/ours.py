@@ -180,6 +180,6 @@ def device_of(model: nn.Module) -> torch.device:
 
 def num_parameters(model: nn.Module) -> int:
     """Count parameters, including a codebook that is a buffer."""
-    ours_and_peers = ("codebook", "codebook.embed")
+    ours_and_peers = ("codebook", "codebook.embed", "quantizer.embed")
     codebooks = [value for name, value in model.named_buffers() if name.endswith(ours_and_peers)]
     return sum(value.numel() for value in [*model.parameters(), *codebooks])

@@ -1,9 +1,10 @@
 """Stepwise priors against other packages: a training step, and sampling code by code.
 
-The peers are GPT-2 of transformers and a decoder of x-transformers for `transformer`, and a loop
-over torch's LSTM cells for `lstm`. Both transformers use torch's fused attention, cache keys and
-values, and sample from the whole distribution. In bfloat16 the peers sample with weights that were
-cast once. No model has captions, since the peers do not support them.
+The peers are GPT-2 of transformers, a decoder of x-transformers and, from a checkout, LlamaGen for
+`transformer`, and a loop over torch's LSTM cells for `lstm`. All transformers use torch's fused
+attention, cache keys and values, and sample from the whole distribution. In bfloat16 the peers
+sample with weights that were cast once. No model has captions, since most peers do not support
+them; LlamaGen gets a class, the same for all pictures.
 """
 
 from collections.abc import Iterator
@@ -15,12 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.networks import gpt2, x_transformer
-from benchmarks.speed import ours
+from benchmarks.speed import checkouts, ours
 from benchmarks.speed.benchmark import Benchmark, Implementation, Size, installed
 from vqpriors.core.hardware import Precision
 
 TRANSFORMERS, X_TRANSFORMERS = "transformers", "x-transformers"
+LLAMA_GEN = checkouts.LLAMA_GEN
 NAMES = {TRANSFORMERS: "GPT2LMHeadModel", X_TRANSFORMERS: "AutoregressiveWrapper"}
+NAMES[LLAMA_GEN] = "Transformer"
 BUILDERS = {TRANSFORMERS: gpt2, X_TRANSFORMERS: x_transformer}
 
 
@@ -89,7 +92,24 @@ def _codes(size: Size, count: int) -> str:
 
 def _build(peer: str, size: Size) -> Any:
     sizes = {"width": size.width, "depth": size.depth, "heads": size.heads}
+    if peer == LLAMA_GEN:
+        return _llama_gen(size)
     return BUILDERS[peer](num_tokens=size.num_codes + 1, max_length=size.length + 1, **sizes)
+
+
+def _llama_gen(size: Size) -> Any:
+    module = checkouts.load(LLAMA_GEN, "autoregressive.models.gpt")
+    rates = ("token_dropout_p", "resid_dropout_p", "ffn_dropout_p", "class_dropout_prob")
+    settings = module.ModelArgs(
+        dim=size.width,
+        n_layer=size.depth,
+        n_head=size.heads,
+        num_classes=1,
+        vocab_size=size.num_codes,
+        block_size=size.length,
+        **dict.fromkeys(rates, 0.0),
+    )
+    return module.Transformer(settings)
 
 
 def _train(peer: str, size: Size, precision: Precision) -> Implementation:
@@ -99,6 +119,9 @@ def _train(peer: str, size: Size, precision: Precision) -> Implementation:
     def loss() -> Tensor:
         if peer == X_TRANSFORMERS:
             return model(tokens)
+        if peer == LLAMA_GEN:  # the class takes the place of the start token
+            codes = tokens[:, 1:].contiguous()
+            return model(codes[:, :-1], torch.zeros_like(codes[:, 0]), targets=codes)[1]
         logits = model(tokens[:, :-1]).logits
         return F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten())
 
@@ -108,8 +131,13 @@ def _train(peer: str, size: Size, precision: Precision) -> Implementation:
 
 def _sample(peer: str, size: Size, count: int, precision: Precision) -> Implementation:
     model = _build(peer, size).eval().requires_grad_(False).to(ours.DTYPES[precision])
-    begin = torch.full((count, 1), size.num_codes)
-    run = torch.inference_mode()(partial(model.generate, begin, **_settings(peer, size.length)))
+    if peer == LLAMA_GEN:
+        generate = checkouts.load(LLAMA_GEN, "autoregressive.models.generate").generate
+        draw = partial(generate, model, torch.zeros(count, dtype=torch.int64), size.length)
+    else:
+        begin = torch.full((count, 1), size.num_codes)
+        draw = partial(model.generate, begin, **_settings(peer, size.length))
+    run = torch.inference_mode()(draw)
     return Implementation(NAMES[peer], run, ours.num_parameters(model), peer)
 
 

@@ -1,8 +1,8 @@
 """The tokenizer against other packages: a training step, encoding, and the nearest-code search.
 
-The peers are diffusers' `VQModel`, with channels for about as many parameters as ours, and
+The peers are diffusers' `VQModel`, with channels for about as many parameters as ours;
 vector-quantize-pytorch, a quantizer that is benchmarked in our network in torch's default memory
-layout.
+layout; and, from a checkout, rosinality's vq-vae-2-pytorch with one level of codes.
 """
 
 import re
@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.speed import ours
+from benchmarks.speed import checkouts, ours
 from benchmarks.speed.benchmark import Benchmark, Implementation, Size, installed
 from vqpriors.core.hardware import Precision, autocast
 from vqpriors.data.images import decode_pixels, encode_png
@@ -27,7 +27,9 @@ from vqpriors.data.pixels import to_unit_range
 from vqpriors.tokenizer.base.coding import encode_pixels
 
 DIFFUSERS, VECTOR_QUANTIZE = "diffusers", "vector-quantize-pytorch"
+VQ_VAE_2 = checkouts.VQ_VAE_2
 NAMES = {DIFFUSERS: "VQModel", VECTOR_QUANTIZE: "VectorQuantize in the same network"}
+NAMES[VQ_VAE_2] = "VQVAE with one level"
 QUANTIZERS = {
     "vqpriors": "ema",
     DIFFUSERS: "VectorQuantizer",
@@ -147,7 +149,35 @@ class VectorQuantizeNet(nn.Module):
         return self.quantizer(self.encoder(images))[1]
 
 
-PEERS = {DIFFUSERS: VQModelNet, VECTOR_QUANTIZE: VectorQuantizeNet}
+class OneLevelNet(nn.Module):
+    """Encoder, quantizer and decoder of vq-vae-2-pytorch, in our widths."""
+
+    def __init__(self, size: Size):
+        super().__init__()
+        module = checkouts.load(VQ_VAE_2, "vqvae")
+        sizes = {"channel": size.hidden, "n_res_channel": size.residual_width}
+        sizes |= {"n_res_block": 2, "stride": 4}
+        self.encoder = module.Encoder(3, **sizes)
+        self.to_vectors = nn.Conv2d(size.hidden, size.code_width, 1)
+        self.quantizer = module.Quantize(size.code_width, size.num_codes, decay=DECAY)
+        self.decoder = module.Decoder(size.code_width, 3, **sizes)
+
+    def loss(self, images: Tensor) -> Tensor:
+        """Return squared error plus commitment loss of (B, 3, H, W) float images in -1..1."""
+        vectors, commitment, _ = self._quantize(images)
+        restored = self.decoder(vectors.permute(0, 3, 1, 2))
+        return F.mse_loss(restored.float(), images) + COMMITMENT * commitment
+
+    def codes(self, images: Tensor) -> Tensor:
+        """Return the codes, (B, h, w) int64."""
+        return self._quantize(images)[2]
+
+    def _quantize(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        vectors = self.to_vectors(self.encoder(images)).permute(0, 2, 3, 1)
+        return self.quantizer(vectors.float())
+
+
+PEERS = {DIFFUSERS: VQModelNet, VECTOR_QUANTIZE: VectorQuantizeNet, VQ_VAE_2: OneLevelNet}
 
 
 def vector_quantize(size: Size, **options: Any) -> Any:

@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 
@@ -18,18 +19,18 @@ def test_operators_that_apples_gpu_lacks_run_on_the_cpu(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("module", "given", "expected"),
+    ("module", "given", "policy", "spins"),
     [
-        ("stages", None, "PASSIVE"),
-        ("vqpriors.__main__", None, "PASSIVE"),
-        ("stages", "ACTIVE", "ACTIVE"),
+        ("stages", {}, "PASSIVE", "1000"),
+        ("vqpriors.__main__", {}, "PASSIVE", "1000"),
+        ("stages", {"GOMP_SPINCOUNT": "7"}, "PASSIVE", "7"),
+        ("stages", {"OMP_WAIT_POLICY": "PASSIVE"}, "PASSIVE", "0"),
+        ("stages", {"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE", "[0-9]{5,}"),
     ],
 )
-def test_threads_of_torch_wait_without_spinning_unless_the_user_says_so(module, given, expected):
+def test_threads_of_torch_spin_briefly_unless_the_user_says_otherwise(module, given, policy, spins):
     variables = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
-    variables |= {"OMP_DISPLAY_ENV": "TRUE", "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
-    if given is not None:
-        variables["OMP_WAIT_POLICY"] = given
+    variables |= {"OMP_DISPLAY_ENV": "VERBOSE", "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", **given}
     done = subprocess.run(
         [
             sys.executable,
@@ -41,7 +42,8 @@ def test_threads_of_torch_wait_without_spinning_unless_the_user_says_so(module, 
         text=True,
         check=True,
     )
-    shown = [line for line in done.stderr.splitlines() if "OMP_WAIT_POLICY" in line]
-    if not shown:
-        pytest.skip("this build of torch has no OpenMP that displays its settings")
-    assert all(f"'{expected}'" in line for line in shown), shown
+    shown = dict(re.findall(r"(OMP_WAIT_POLICY|GOMP_SPINCOUNT) = '(.*)'", done.stderr))
+    if "GOMP_SPINCOUNT" not in shown:
+        pytest.skip("this build of torch has no GNU OpenMP")
+    assert shown["OMP_WAIT_POLICY"] == policy
+    assert re.fullmatch(spins, shown["GOMP_SPINCOUNT"])

@@ -44,14 +44,43 @@ def test_all_forms_of_a_step_agree(size, rows, positions, has_text):
     assert (outputs[0] - outputs[1]).abs().max() > 0.1
 
 
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("has_text", [True, False])
+@torch.inference_mode()
+def test_fast_blocks_in_bfloat16_are_as_near_to_float32_as_cached_blocks(rows, has_text):
+    torch.manual_seed(0)
+    prior = transformer(**({} if has_text else {"text": NO_TEXT}), width=64, depth=3)
+    randomised(prior)
+    for gain in prior.parameters():
+        if gain.ndim == 1:
+            gain.data.uniform_(0.5, 1.5)
+    prior.eval()
+    text = TextInput(*(part[:rows] for part in TEXT[:2]), None) if has_text else no_captions(rows)
+    tokens = torch.randint(prior.begin, (prior.length, rows))
+
+    def steps(kind, precision):
+        with autocast(precision, torch.device("cpu")):
+            blocks = kind(prior, prior.contexts(text, for_cache=True), batch=rows)
+            found = [prior.step(token, blocks) for token in tokens]
+        return torch.stack(found)
+
+    exact = steps(CachedBlocks, "no")
+    fast, cached = steps(FastBlocks, "bf16"), steps(CachedBlocks, "bf16")
+    assert fast.dtype == cached.dtype == torch.bfloat16
+    error, expected = (fast - exact).square().mean(), (cached - exact).square().mean()
+    assert 0 < error < 2 * expected < 0.01 * exact.square().mean()
+
+
 def kind_of(prior):
     return type(make_steps(prior, prior.contexts(TEXT, for_cache=True), batch=3))
 
 
-def test_fast_blocks_are_for_float32_without_gradients():
+def test_fast_blocks_are_for_float32_and_bfloat16_without_gradients():
     prior = transformer().eval()
     assert kind_of(prior) is CachedBlocks
     with torch.no_grad():
         assert kind_of(prior) is FastBlocks
         with autocast("bf16", torch.device("cpu")):
+            assert kind_of(prior) is FastBlocks
+        with autocast("fp16", torch.device("cpu")):
             assert kind_of(prior) is CachedBlocks

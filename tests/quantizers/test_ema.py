@@ -126,6 +126,16 @@ def test_evaluation_changes_nothing(is_initialised):
         assert torch.equal(value, before[name]), name
 
 
+@pytest.mark.parametrize("num_codes", [64, 70, 192])  # one block of 64, no whole blocks, three
+def test_first_of_equal_codes_is_the_nearest(num_codes):
+    generator = torch.Generator().manual_seed(0)
+    distinct = torch.randn(num_codes // 2, 4, generator=generator)
+    codebook = torch.cat([distinct, distinct.flip(0)])  # each code twice, often in other blocks
+    vectors = torch.cat([distinct, torch.randn(300, 4, generator=generator)])
+    expected = torch.cdist(vectors.double(), distinct.double()).argmin(1)
+    assert torch.equal(nearest(vectors, codebook), expected)
+
+
 def test_codes_are_the_same_under_autocast():
     generator = torch.Generator().manual_seed(0)
     codebook = 1 + 1e-3 * torch.randn(64, 8, generator=generator)  # equal in bfloat16

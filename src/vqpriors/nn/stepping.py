@@ -12,14 +12,14 @@ from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from vqpriors.core.hardware import working_dtype
 from vqpriors.nn.attention import Context, KeyValueCache, cache_dtype
 from vqpriors.nn.backbone import Backbone
 from vqpriors.nn.blocks import Block, swiglu
 from vqpriors.nn.graphs import record, try_recording
-from vqpriors.nn.norm import rms_scale
+from vqpriors.nn.norm import RMSNorm, rms_scale
 from vqpriors.nn.products import Product, is_fast
 
 
@@ -135,7 +135,10 @@ def _cache_of(backbone: Backbone, batch: int) -> dict[str, Any]:
 
 
 class FastBlocks:
-    """The blocks in float32 on a CPU, without gradients and dropout; see `Steps`."""
+    """The blocks on a CPU, without gradients and dropout; see `Steps`.
+
+    Products are computed in autocast's dtype, attention and its cache in `cache_dtype`.
+    """
 
     def __init__(self, backbone: Backbone, contexts: Sequence[Context | None], *, batch: int):
         self.position, self.rope = 0, backbone.rope
@@ -144,42 +147,46 @@ class FastBlocks:
             _FastBlock(block, context, batch=batch, length=length)  # pyright: ignore[reportArgumentType] nn.ModuleList holds modules
             for block, context in zip(backbone.blocks, contexts, strict=True)
         ]
-        self.head = Product(backbone.head.weight * backbone.norm.weight, rows=batch)
+        self.head = _product(backbone.head, backbone.norm, rows=batch)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map (B, D) to (B, K)."""
         rope = None if self.rope is None else self.rope[:, self.position]
-        for block in self.blocks:
-            x = block(x, self.position, rope)
-        self.position += 1
-        return self.head(x * rms_scale(x))
+        with torch.autocast("cpu", enabled=False):  # it would cast what attention gets
+            for block in self.blocks:
+                x = block(x, self.position, rope)
+            self.position += 1
+            return self.head(x * rms_scale(x))
 
 
 class _FastBlock:
     def __init__(self, block: Block, context: Context | None, *, batch: int, length: int):
         own = block.self_attention
         self.heads, self.head_width = own.heads, own.head_width
-        self.qkv = Product(own.qkv.weight * block.self_norm.weight, rows=batch)
+        self.qkv = _product(own.qkv, block.self_norm, rows=batch)
         self.gains = torch.stack([own.query_norm.weight, own.key_norm.weight])[:, None]
-        self.out = Product(own.out.weight, rows=batch)
+        self.out = _product(own.out, rows=batch)
         # Keys and values of the positions so far; (2, B, heads, N, head_width).
-        self.cache = own.qkv.weight.new_empty(2, batch, own.heads, length, own.head_width)
+        self.cache = torch.empty(
+            (2, batch, own.heads, length, own.head_width), dtype=cache_dtype(own.qkv.weight)
+        )
         cross, norm = block.cross_attention, block.cross_norm
         self.context = None
         if context is not None and cross is not None and norm is not None:
             (keys, values), mask = context
             bias = torch.zeros(mask.shape).masked_fill_(~mask, -torch.inf)[:, None, None]
             self.context = keys, values, bias
-            self.query = Product(cross.query.weight * norm.weight, rows=batch)
+            self.query = _product(cross.query, norm, rows=batch)
             self.query_gain = cross.query_norm.weight
-            self.cross_out = Product(cross.out.weight, rows=batch)
+            self.cross_out = _product(cross.out, rows=batch)
         feed = block.feed_forward
-        self.gate_up = Product(feed.gate_up.weight * block.feed_norm.weight, rows=batch)
-        self.down = Product(feed.down.weight, rows=batch)
+        self.gate_up = _product(feed.gate_up, block.feed_norm, rows=batch)
+        self.down = _product(feed.down, rows=batch)
 
     def __call__(self, x: Tensor, position: int, rope: Tensor | None) -> Tensor:
         batch, width = x.shape
-        qkv = self.qkv(x * rms_scale(x)).view(batch, 3, self.heads, self.head_width)
+        qkv = self.qkv(x * rms_scale(x)).to(self.cache.dtype)
+        qkv = qkv.view(batch, 3, self.heads, self.head_width)
         query_key = qkv[:, :2]
         query_key.mul_(rms_scale(query_key)).mul_(self.gains)
         if rope is not None:
@@ -192,9 +199,15 @@ class _FastBlock:
         x = self.out.added(mixed.reshape(batch, width), to=x)
         if self.context is not None:
             keys, values, bias = self.context
-            query = self.query(x * rms_scale(x))
+            query = self.query(x * rms_scale(x)).to(keys.dtype)
             query = query.view(batch, self.heads, 1, self.head_width)
             query.mul_(rms_scale(query)).mul_(self.query_gain)
             mixed = F.scaled_dot_product_attention(query, keys, values, attn_mask=bias)
             x = self.cross_out.added(mixed.reshape(batch, width), to=x)
         return swiglu(x * rms_scale(x), self.gate_up, lambda hidden: self.down.added(hidden, to=x))
+
+
+def _product(linear: nn.Linear, norm: RMSNorm | None = None, *, rows: int) -> Product:
+    """Return the product of a layer after a norm, whose gain is multiplied into the matrix."""
+    weight = linear.weight if norm is None else linear.weight * norm.weight
+    return Product(weight.to(working_dtype(weight)), rows=rows)

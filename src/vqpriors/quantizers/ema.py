@@ -18,6 +18,7 @@ from vqpriors.tokenizer.base.quantizer import Quantized
 KMEANS_ITERS = 10
 MIN_SIZE = 1e-3  # codes with a smaller average count are not updated
 CHUNK = 2048  # vectors compared with the codebook at a time on a CPU, to bound memory
+BLOCK = 64  # scores among which the largest is found at once on a CPU
 MAX_SCORES = 2**26  # scores at a time on a GPU: 256 MiB
 COLLAPSE_FIX = (
     "raise tokenizer.ema.dead_code_threshold, start with a phase that does not quantize, or use "
@@ -158,7 +159,22 @@ def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
     extended = torch.cat([codebook, -0.5 * codebook.square().sum(1, keepdim=True)], dim=1)
     size = CHUNK if vectors.device.type == "cpu" else max(CHUNK, MAX_SCORES // len(codebook))
     chunks = F.pad(vectors, (0, 1), value=1.0).split(size)
-    return torch.cat([(chunk @ extended.T).argmax(1) for chunk in chunks])
+    return torch.cat([_largest(chunk @ extended.T) for chunk in chunks])
+
+
+def _largest(scores: Tensor) -> Tensor:
+    """Return the index of the largest score in each row, (M, K), the first of ties; (M,) int64.
+
+    On CPUs, torch's `argmax` takes a third of the time of the search and `amax` a tenth of that, so
+    `argmax` is given the largest score of each block, and then one block.
+    """
+    num_codes = scores.shape[1]
+    if scores.device.type != "cpu" or num_codes % BLOCK:
+        return scores.argmax(1)
+    blocks = scores.unflatten(1, (-1, BLOCK))
+    block = blocks.amax(2).argmax(1)
+    inside = blocks[torch.arange(len(block), device=block.device), block].argmax(1)
+    return BLOCK * block + inside
 
 
 def cluster_statistics(vectors: Tensor, codes: Tensor, num_codes: int) -> tuple[Tensor, Tensor]:

@@ -16,9 +16,9 @@ def layer_of(offsets):
 
 def test_step_is_the_lstm_of_the_paper_by_hand():
     layer = layer_of([]).double()
-    state = layer.start(None, batch=1)
+    state = layer.start(None, batch=1, length=1)
     x = torch.tensor([[[3.0, -4.0]]], dtype=torch.float64)
-    out = layer.step(x, None, state)
+    out = layer.step(x, None, state, torch.tensor([0]))
     unit = x[0, 0] / 12.5**0.5  # root mean square of 3 and -4
     gates = layer.lstm.weight_ih_l0 @ unit + layer.lstm.bias_ih_l0 + layer.lstm.bias_hh_l0
     i, _, g, o = gates.view(4, 2)  # input, forget, cell and output gate

@@ -16,7 +16,7 @@ def test_cache_on_cpu_is_float32_under_autocast():
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
         state = prior.start(captions([2, 3], []))
         logits = prior.step(torch.tensor([prior.begin] * 2), state)
-    (keys, values), _ = state.contexts[0]
-    cached = [state.caches[0].keys, state.caches[0].values, keys, values]
-    assert [part.dtype for part in cached] == [torch.float32] * 4
+    keys, values, _ = state.blocks[0].context
+    cached = [state.blocks[0].cache, keys, values]
+    assert [part.dtype for part in cached] == [torch.float32] * 3
     assert logits.dtype == torch.bfloat16

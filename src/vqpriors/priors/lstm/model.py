@@ -148,7 +148,7 @@ class LSTM(nn.Module):
         """Encode the caption and return the state before the first step."""
         batch, contexts = len(text.tokens), self._contexts(text, for_cache=True)
         layers = [
-            layer.start(context, batch=batch)
+            layer.start(context, batch=batch, length=self.length)
             for layer, context in zip(self._layers(), contexts, strict=True)
         ]
         weight = self.head.weight.to(working_dtype(self.head.weight))
@@ -176,7 +176,7 @@ class LSTM(nn.Module):
         x = self._embed(token[:, None], positions=state.place)
         layers = zip(self._layers(), state.contexts, state.layers, strict=True)
         for layer, context, layer_state in layers:
-            x = layer.step(x, context, layer_state)
+            x = layer.step(x, context, layer_state, state.place)
         state.place += 1
         return state.head(self.norm(x[:, 0]))
 

@@ -46,11 +46,11 @@ class LayerState:
     Attributes:
         hidden: The LSTM's output, (B, D) float.
         cell: The LSTM's cell state, (B, D) float.
-        inputs: The last `max_offset` + 1 inputs, newest last, zeros before the first step;
-            (B, max_offset + 1, D) float.
+        inputs: `max_offset` zeros, then the inputs of all steps; (max_offset + N, B, D) float.
         join: Product of `RecurrentLayer.in_proj`.
-        gates: Product with the LSTM's input and recurrent weights side by side, (4 D, 2 D).
-        bias: The sum of both biases, (4 D,) float.
+        gates: Product with the LSTM's input and recurrent weights side by side, (4 D, 2 D), in the
+            order of gates input, forget, output, cell.
+        bias: The sum of both biases, (4 D,) float, in that order.
         gate_up: First product of the feed-forward layer.
         down: Its second product.
     """
@@ -76,6 +76,7 @@ class RecurrentLayer(nn.Module):
         has_text: Whether there is a caption; it sets the initial state, which is 0 otherwise.
     """
 
+    first: Tensor
     is_fsdp_unit = True
     fsdp_float32 = True  # products in bfloat16 would round the cell at every step
 
@@ -84,6 +85,9 @@ class RecurrentLayer(nn.Module):
     ):
         super().__init__()
         self.offsets, self.max_offset = [*offsets, 0], max([*offsets, 0])
+        # Where the inputs of step 0 are in `LayerState.inputs`.
+        first = torch.tensor([self.max_offset - back for back in self.offsets])
+        self.register_buffer("first", first, persistent=False)
         self.cross_norm = RMSNorm(width) if has_text else None
         self.cross_attention = (
             CrossAttention(width=width, heads=heads, dropout=dropout) if has_text else None
@@ -123,11 +127,11 @@ class RecurrentLayer(nn.Module):
         x = x + self.dropout(out)
         return x + self.feed_forward(self.feed_norm(x))
 
-    def start(self, context: TextContext | None, *, batch: int) -> LayerState:
-        """Return the state before the first step."""
+    def start(self, context: TextContext | None, *, batch: int, length: int) -> LayerState:
+        """Return the state before the first of `length` steps."""
         for_input, for_hidden, input_bias, hidden_bias = self.lstm.all_weights[0]
         hidden, cell = self._initial_state(context, batch=batch)
-        inputs = cell.new_zeros(batch, self.max_offset + 1, cell.shape[1])
+        inputs = cell.new_zeros(self.max_offset + length, batch, cell.shape[1])
         joined = torch.cat([for_input, for_hidden], dim=1)
 
         def product(weight: Tensor) -> Projection:
@@ -138,28 +142,36 @@ class RecurrentLayer(nn.Module):
             cell,
             inputs,
             join=None if self.in_proj is None else product(self.in_proj.weight),
-            gates=product(joined),
-            bias=input_bias + hidden_bias,
+            gates=product(_sigmoids_first(joined)),
+            bias=_sigmoids_first(input_bias + hidden_bias),
             gate_up=product(self.feed_forward.gate_up.weight),
             down=product(self.feed_forward.down.weight),
         )
 
-    def step(self, x: Tensor, context: TextContext | None, state: LayerState) -> Tensor:
-        """Compute `forward` for the next position, (B, 1, D), and update the state in place."""
+    def step(
+        self, x: Tensor, context: TextContext | None, state: LayerState, place: Tensor
+    ) -> Tensor:
+        """Compute `forward` for the next position, (B, 1, D), and update the state in place.
+
+        Args:
+            x: (B, 1, D) float.
+            context: As from `text_context`.
+            state: As from `start`.
+            place: Number of steps before, (1,) int64.
+        """
         x = self._attend(x, context)
-        if self.max_offset:
-            state.inputs[:, :-1] = state.inputs[:, 1:].clone()
-        state.inputs[:, -1] = self.norm(x[:, 0])
-        joined = state.inputs[:, -1]
+        newest = self.norm(x[:, 0]).to(state.inputs.dtype)
+        state.inputs.index_copy_(0, place + self.max_offset, newest[None])
+        joined = newest
         if state.join is not None:
-            joined = state.join(
-                torch.cat([state.inputs[:, -1 - back] for back in self.offsets], dim=1)
-            )
+            inputs = state.inputs.index_select(0, place + self.first)
+            joined = state.join(inputs.transpose(0, 1).flatten(1))
         joined = torch.cat([joined.to(state.hidden.dtype), state.hidden], dim=1)
         gates = state.gates(joined).to(state.cell.dtype) + state.bias
-        i, f, g, o = gates.chunk(4, dim=1)  # input, forget, cell and output gate
-        state.cell.copy_(f.sigmoid() * state.cell + i.sigmoid() * g.tanh())
-        state.hidden.copy_(o.sigmoid() * state.cell.tanh())
+        width = state.cell.shape[1]
+        i, f, o = gates[:, : 3 * width].sigmoid().chunk(3, dim=1)  # input, forget, output gate
+        state.cell.copy_(f * state.cell + i * gates[:, 3 * width :].tanh())
+        state.hidden.copy_(o * state.cell.tanh())
         y = x[:, 0] + state.hidden
         return (y + swiglu(self.feed_norm(y), state.gate_up, state.down))[:, None]
 
@@ -186,3 +198,9 @@ class RecurrentLayer(nn.Module):
             return like.new_zeros(size), like.new_zeros(size)  # two: both are written in place
         hidden, cell = self.initial_state(context.pooled).to(like.dtype).chunk(2, dim=1)
         return hidden.tanh().contiguous(), cell.clone()
+
+
+def _sigmoids_first(gates: Tensor) -> Tensor:
+    """Reorder torch's gates, (4 D, ...): input, forget, output, cell."""
+    i, f, g, o = gates.chunk(4)
+    return torch.cat([i, f, o, g])
