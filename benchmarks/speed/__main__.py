@@ -109,11 +109,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
     parser.add_argument(
         "--checkout",
-        nargs="+",
+        action="append",
         type=Path,
         default=[],
         metavar="FOLDER",
-        help=f"checkouts of further peers: {', '.join(checkouts.KNOWN.values())}",
+        help=f"checkout of a further peer, repeatable: {', '.join(checkouts.KNOWN.values())}",
     )
     parser.add_argument("--hardware", help="default: name of the device, and load of the machine")
     parser.add_argument("--page", action="store_true", help="only write the table again")

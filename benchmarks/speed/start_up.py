@@ -101,11 +101,15 @@ def _python(name: str, *arguments: str, package: str = "vqpriors") -> Implementa
 def _run(arguments: tuple[str, ...]) -> None:
     """Run Python in a new process, with the package of this checkout and without a network.
 
-    It runs in a temporary folder, which takes what it writes.
+    It runs in a temporary folder, which takes what it writes, and with its own choice of how
+    threads wait.
     """
     own = {"PYTHONPATH": str(ours.ROOT / "src"), "HF_HUB_OFFLINE": "1"}
     own |= {DEVICE_VARIABLE: torch.get_default_device().type}
-    environment = os.environ | own | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    inherited = {
+        k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    }
+    environment = inherited | own | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     command = [sys.executable, *arguments]
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(command, check=True, capture_output=True, env=environment, cwd=folder)
