@@ -61,7 +61,7 @@ TINY = replace(
     vocabulary=20,
 )
 PROCESSES = {"start-up"}  # its runs are commands
-MACHINE = {"scale": "small", "threads": "2", "hardware": "2 x something"}
+MACHINE = {"scale": "small", "threads": "2", "hardware": "2 x something", "commit": "1234567"}
 ROW = {"work": "encode", "size": "64 PNG files", "ours": "vqvae", "peer": "diffusers: VQModel"}
 ROW |= {"peer_version": "1.0", "unit": "images/s", "ours_value": "1234.5", "peer_value": "1000"}
 ROW |= {"ratio": "1.234", "share": "0.61", "precision": "float32", **MACHINE}
@@ -209,11 +209,12 @@ def test_new_rows_replace_rows_of_the_same_work_scale_and_hardware():
 
 def test_each_machine_has_a_table():
     rows = [ROW, ROW | {"scale": "full"}, ROW | {"hardware": "1 x GPU"}]
+    rows.append(rows[-1] | {"commit": "7654321"})
     lines = table(rows).splitlines()
     assert [each for each in lines if each.startswith("On ")] == [
-        f"On {ROW['hardware']}, {ROW['threads']} threads:",
-        f"On {ROW['hardware']}, {ROW['threads']} threads, at full size:",
-        f"On 1 x GPU, {ROW['threads']} threads:",
+        f"On {ROW['hardware']}, {ROW['threads']} threads, commit 1234567:",
+        f"On {ROW['hardware']}, {ROW['threads']} threads, at full size, commit 1234567:",
+        f"On 1 x GPU, {ROW['threads']} threads, commits 1234567, 7654321:",
     ]
 
 
@@ -233,7 +234,7 @@ def test_rows_are_read_back_and_written_into_the_table(tmp_path):
     page.write_text("before\n<!-- speed -->\nold\n<!-- /speed -->\nafter\n")
     write_page(found, page)
     assert page.read_text() == f"before\n<!-- speed -->\n{table(found)}<!-- /speed -->\nafter\n"
-    assert "On 2 x something, 2 threads:" in table(found)
+    assert "On 2 x something, 2 threads, commit 1234567:" in table(found)
     assert "| `encode` | 64 PNG files | float32 | `vqvae`: 1,234.5 images/s | 61% |" in table(found)
 
 

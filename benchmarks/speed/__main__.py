@@ -23,7 +23,7 @@ from benchmarks.speed.benchmark import (
     rows,
 )
 from benchmarks.speed.machine import share
-from benchmarks.speed.table import RESULTS, line, merged, write_page
+from benchmarks.speed.table import RESULTS, ROOT, line, merged, write_page
 from stages import keep_freed_memory
 from tools.csv_rows import read_rows, write_rows
 from tools.keep_priors import hardware
@@ -65,6 +65,7 @@ def main() -> None:
     named = options.hardware or _hardware(options.device)
     scale = "full" if options.full else "small"
     machine = {"scale": scale, "threads": str(options.threads), "hardware": named}
+    machine["commit"] = checkouts.commit_of(ROOT)
     began = time.monotonic()
     for name in options.names or WORKS:
         found = run(WORKS[name], FULL if options.full else SMALL, options, machine)

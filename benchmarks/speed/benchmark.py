@@ -14,7 +14,7 @@ from vqpriors.core.hardware import Precision
 
 Row = dict[str, str]
 COLUMNS = ["work", "size", "ours", "peer", "peer_version", "unit", "ours_value", "peer_value"]
-COLUMNS += ["ratio", "share", "precision", "scale", "threads", "hardware"]
+COLUMNS += ["ratio", "share", "precision", "scale", "threads", "hardware", "commit"]
 PRECISIONS: dict[Precision, str] = {"no": "float32", "bf16": "bfloat16"}
 
 
@@ -178,7 +178,7 @@ def rows(
         benchmark: The benchmark.
         values: The result of `measure`.
         share: The least time of our implementation on this machine as a share of its time.
-        machine: "scale" (small or full), "threads" and "hardware".
+        machine: "scale" (small or full), "threads", "hardware" and "commit".
     """
     precision = "-" if benchmark.precision is None else PRECISIONS[benchmark.precision]
     shared = {"work": benchmark.work, "unit": benchmark.unit, "ours": benchmark.ours.name}

@@ -35,7 +35,12 @@ def is_used(name: str) -> bool:
 
 def commit(name: str) -> str:
     """Return the short commit of a checkout."""
-    command = ["git", "-C", str(_folders[name]), "rev-parse", "--short", "HEAD"]
+    return commit_of(_folders[name])
+
+
+def commit_of(folder: Path) -> str:
+    """Return the short commit of a git repository."""
+    command = ["git", "-C", str(folder), "rev-parse", "--short=7", "HEAD"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 

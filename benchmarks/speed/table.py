@@ -34,17 +34,17 @@ def table(found: list[Row]) -> str:
     if not found:
         return "Not measured yet: `python -m benchmarks.speed` measures and writes this table.\n"
     heads = f"| {' | '.join(HEADS)} |\n|{' --- |' * len(HEADS)}"
-    machines: dict[str, list[str]] = {}
+    machines: dict[str, list[Row]] = {}
     for row in found:
         threads = f"{row['threads']} thread{'s' * (row['threads'] != '1')}"
         scale = ", at full size" * (row["scale"] == "full")
-        machines.setdefault(f"{row['hardware']}, {threads}{scale}", []).append(line(row))
-    return (
-        "\n\n".join(
-            "\n".join([f"On {machine}:", "", heads, *lines]) for machine, lines in machines.items()
-        )
-        + "\n"
-    )
+        machines.setdefault(f"{row['hardware']}, {threads}{scale}", []).append(row)
+    tables = []
+    for machine, rows in machines.items():
+        commits = list(dict.fromkeys(row["commit"] for row in rows))
+        named = f"commit{'s' * (len(commits) > 1)} {', '.join(commits)}"
+        tables.append("\n".join([f"On {machine}, {named}:", "", heads, *map(line, rows)]))
+    return "\n\n".join(tables) + "\n"
 
 
 def line(row: Row) -> str:
