@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from benchmarks.speed import checkouts
+
 NUM_MICRO, MICRO_WIDTH = 5, 32  # micro-conditions of aMUSEd: sizes and scores
 
 
@@ -46,6 +48,22 @@ def x_transformer(*, num_tokens: int, max_length: int, width: int, depth: int, h
         attn_layers=decoder,
     )
     return AutoregressiveWrapper(net)
+
+
+def llama_gen(*, num_tokens: int, max_length: int, width: int, depth: int, heads: int) -> Any:
+    """Build LlamaGen's transformer from its checkout, with one class in place of a start token."""
+    module = checkouts.load(checkouts.LLAMA_GEN, "autoregressive.models.gpt")
+    rates = ("token_dropout_p", "resid_dropout_p", "ffn_dropout_p", "class_dropout_prob")
+    settings = module.ModelArgs(
+        dim=width,
+        n_layer=depth,
+        n_head=heads,
+        num_classes=1,
+        vocab_size=num_tokens - 1,
+        block_size=max_length - 1,
+        **dict.fromkeys(rates, 0.0),
+    )
+    return module.Transformer(settings)
 
 
 def uvit(*, num_codes: int, edge: int, width: int, depth: int, heads: int, res_blocks: int) -> Any:

@@ -15,16 +15,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.networks import gpt2, x_transformer
+from benchmarks.networks import gpt2, llama_gen, x_transformer
 from benchmarks.speed import checkouts, ours
 from benchmarks.speed.benchmark import Benchmark, Implementation, Size, installed
 from vqpriors.core.hardware import Precision
 
 TRANSFORMERS, X_TRANSFORMERS = "transformers", "x-transformers"
 LLAMA_GEN = checkouts.LLAMA_GEN
-NAMES = {TRANSFORMERS: "GPT2LMHeadModel", X_TRANSFORMERS: "AutoregressiveWrapper"}
-NAMES[LLAMA_GEN] = "Transformer"
-BUILDERS = {TRANSFORMERS: gpt2, X_TRANSFORMERS: x_transformer}
+NAMES = {
+    TRANSFORMERS: "GPT2LMHeadModel",
+    X_TRANSFORMERS: "AutoregressiveWrapper",
+    LLAMA_GEN: "Transformer",
+}
+BUILDERS = {TRANSFORMERS: gpt2, X_TRANSFORMERS: x_transformer, LLAMA_GEN: llama_gen}
 
 
 def step(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
@@ -92,24 +95,7 @@ def _codes(size: Size, count: int) -> str:
 
 def _build(peer: str, size: Size) -> Any:
     sizes = {"width": size.width, "depth": size.depth, "heads": size.heads}
-    if peer == LLAMA_GEN:
-        return _llama_gen(size)
     return BUILDERS[peer](num_tokens=size.num_codes + 1, max_length=size.length + 1, **sizes)
-
-
-def _llama_gen(size: Size) -> Any:
-    module = checkouts.load(LLAMA_GEN, "autoregressive.models.gpt")
-    rates = ("token_dropout_p", "resid_dropout_p", "ffn_dropout_p", "class_dropout_prob")
-    settings = module.ModelArgs(
-        dim=size.width,
-        n_layer=size.depth,
-        n_head=size.heads,
-        num_classes=1,
-        vocab_size=size.num_codes,
-        block_size=size.length,
-        **dict.fromkeys(rates, 0.0),
-    )
-    return module.Transformer(settings)
 
 
 def _train(peer: str, size: Size, precision: Precision) -> Implementation:

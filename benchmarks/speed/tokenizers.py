@@ -28,8 +28,11 @@ from vqpriors.tokenizer.base.coding import encode_pixels
 
 DIFFUSERS, VECTOR_QUANTIZE = "diffusers", "vector-quantize-pytorch"
 VQ_VAE_2 = checkouts.VQ_VAE_2
-NAMES = {DIFFUSERS: "VQModel", VECTOR_QUANTIZE: "VectorQuantize in the same network"}
-NAMES[VQ_VAE_2] = "VQVAE with one level"
+NAMES = {
+    DIFFUSERS: "VQModel",
+    VECTOR_QUANTIZE: "VectorQuantize in the same network",
+    VQ_VAE_2: "VQVAE with one level",
+}
 QUANTIZERS = {
     "vqpriors": "ema",
     DIFFUSERS: "VectorQuantizer",

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.tiny import NO_TEXT, captions, no_captions, randomised, transformer
 from vqpriors.core.hardware import autocast
@@ -69,6 +70,29 @@ def test_fast_blocks_in_bfloat16_are_as_near_to_float32_as_cached_blocks(rows, h
     assert fast.dtype == cached.dtype == torch.bfloat16
     error, expected = (fast - exact).square().mean(), (cached - exact).square().mean()
     assert 0 < error < 2 * expected < 0.01 * exact.square().mean()
+
+
+class AttentionDtypes(TorchDispatchMode):
+    """Collects the dtype of the keys in each call of fused attention."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if "attention" in str(func):
+            self.found.append(args[1].dtype)
+        return func(*args, **(kwargs or {}))
+
+
+@torch.inference_mode()
+def test_attention_of_fast_blocks_is_in_float32_under_autocast():
+    prior = transformer(depth=2).eval()
+    with autocast("bf16", torch.device("cpu")):
+        blocks = FastBlocks(prior, prior.contexts(TEXT, for_cache=True), batch=3)
+        with AttentionDtypes() as dtypes:
+            prior.step(torch.tensor([prior.begin] * 3), blocks)
+    assert dtypes.found == [torch.float32] * 4  # to codes and to the caption, in 2 blocks
 
 
 def kind_of(prior):
