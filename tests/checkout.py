@@ -112,6 +112,7 @@ TINY: dict[str, Any] = {
     "sample.guidance": 2.0,
     "sample.batch_size": 16,
     "sample.precision": "no",
+    "sample.compile": False,
     "sample.sheet_prompts": 2,
     "sample.sheet_per_prompt": 2,
     "sample.sheet_temperatures": [0.5, 1.0],

@@ -136,6 +136,22 @@ def test_loops_over_cells_have_our_width_or_our_parameters():
     assert large.parameters == pytest.approx(benchmark.ours.parameters, rel=0.2)
 
 
+def test_compiled_step_is_measured_beside_the_plain_one():
+    for benchmark in stepwise.sampling(TINY, ["no"]):
+        plain, *_ = benchmark.peers
+        names = benchmark.ours.name, plain.name
+        assert names == ("transformer compiled", "transformer not compiled")
+        assert plain.package == "vqpriors"
+        assert benchmark.ours.parameters == plain.parameters
+        # What is compiled can't be counted, so the plain run is.
+        counted = operations(plain.run)
+        assert operations(benchmark.ours.run) < 0.1 * counted
+        value = benchmark.amount * product_rate("no", "cpu") / counted
+        assert share(replace(benchmark, ours=replace(benchmark.ours, num_read=0)), value) == (
+            pytest.approx(1.0, rel=0.01)
+        )
+
+
 def test_stepwise_implementations_sample_all_codes():
     for benchmark in stepwise.sampling(TINY, ["no"]):
         ours, *peers = (

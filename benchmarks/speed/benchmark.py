@@ -99,6 +99,7 @@ class Implementation:
         run: Does the task once; returns the measurement if `Benchmark.returns_value`.
         parameters: Number of parameters including the codebook; 0 if there is no model.
         package: The package or checkout that it is part of.
+        counted: Does the same by operations of torch, which can be counted; None for `run`.
         num_read: Numbers that a run has to read from memory, such as the weights at every step;
             0 if that takes little time.
     """
@@ -108,6 +109,7 @@ class Implementation:
     parameters: int = 0
     package: str = "vqpriors"
     num_read: int = 0
+    counted: Callable[[], Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,9 @@ def share(benchmark: Benchmark, value: float, *, device: str = "cpu") -> float |
     if benchmark.precision is None or benchmark.returns_value or not benchmark.ours.parameters:
         return None
     seconds = benchmark.amount / value if benchmark.unit.endswith("/s") else value
-    computed = operations(benchmark.ours.run) / product_rate(benchmark.precision, device)
+    computed = operations(benchmark.ours.counted or benchmark.ours.run) / product_rate(
+        benchmark.precision, device
+    )
     read = benchmark.ours.num_read * DTYPES[benchmark.precision].itemsize / memory_rate(device)
     return max(computed, read) / seconds
 

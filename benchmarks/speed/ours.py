@@ -13,6 +13,7 @@ from benchmarks.speed.benchmark import Size
 from vqpriors.core.hardware import Precision, autocast, autocast_once
 from vqpriors.core.params import Params
 from vqpriors.data.text_inputs import TextInput, TextShape
+from vqpriors.nn.compiled_step import compiled_steps
 from vqpriors.sampling.base.choosing import choose_sampler
 from vqpriors.sampling.base.sampler import PictureRandom
 from vqpriors.training.config import StageTrainConfig
@@ -151,6 +152,7 @@ def sampling(
     precision: Precision,
     guidance: float = 1.0,
     steps: int = 1,
+    is_compiled: bool = False,
 ) -> Callable[[], Tensor]:
     """Return a function that samples the codes of some pictures like the `sample` stage.
 
@@ -167,7 +169,7 @@ def sampling(
 
     def draw() -> Tensor:
         random = PictureRandom(range(count), seed=0, device=device)
-        with autocast_once(prior, precision):
+        with autocast_once(prior, precision), compiled_steps(is_compiled):
             return sampler(prior, given, null, guidance=guidance, steps=steps, random=random)
 
     return draw

@@ -8,6 +8,7 @@ them; LlamaGen gets a class, the same for all pictures.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -51,14 +52,19 @@ def sampling(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
     for precision in precisions:
         for count in size.stepwise:
             peers = {peer: partial(_sample, peer, size, count, precision) for peer in NAMES}
+            plain = _own("transformer", size, count, precision)
+            own, others = plain, installed(peers)
+            if torch.get_default_device().type == "cpu":
+                own = _own("transformer", size, count, precision, is_compiled=True)
+                others = [replace(plain, name="transformer not compiled"), *others]
             yield Benchmark(
                 work="stepwise-sampling",
                 size=f"{_codes(size, count)}, {size.depth} layers of width {size.width}",
                 unit="codes/s",
                 amount=count * size.length,
                 precision=precision,
-                ours=_own("transformer", size, count, precision),
-                peers=installed(peers),
+                ours=own,
+                peers=others,
             )
 
 
@@ -77,15 +83,19 @@ def lstm_sampling(size: Size, precisions: list[Precision]) -> Iterator[Benchmark
         )
 
 
-def _own(kind: str, size: Size, count: int, precision: Precision) -> Implementation:
+def _own(
+    kind: str, size: Size, count: int, precision: Precision, *, is_compiled: bool = False
+) -> Implementation:
     prior = ours.prior(kind, size, ours.NO_TEXT)
-    run = ours.sampling(prior, count=count, text=ours.NO_TEXT, precision=precision)
+    plain = partial(ours.sampling, prior, count=count, text=ours.NO_TEXT, precision=precision)
+    run = plain(is_compiled=is_compiled)
     parameters = ours.num_parameters(prior)
     weights = parameters - prior.embedding.weight.numel()
     # Of the cache, half on average: it holds the codes so far.
     cached = count * size.depth * size.width * size.length if kind == "transformer" else 0
     num_read = size.length * (weights + cached)
-    return Implementation(kind, run, parameters, num_read=num_read)
+    name = f"{kind} compiled" if is_compiled else kind
+    return Implementation(name, run, parameters, num_read=num_read, counted=plain())
 
 
 def _codes(size: Size, count: int) -> str:

@@ -15,10 +15,13 @@ from tests.imports import ROOT
 from tests.parts import CAPTIONS, SIZE, half_mask, make_parts, params_of, picture, same
 from vqpriors.__main__ import main
 from vqpriors.data.pixels import HIDDEN_GRAY
+from vqpriors.inference.bundle import DEFAULT_MODEL, SETTINGS
 from vqpriors.inference.editing import edit_mask
 from vqpriors.inference.generator import Generator
 from vqpriors.inference.pictures import to_pictures
 from vqpriors.inference.settings import SamplingOptions
+from vqpriors.nn.compiled_step import CompiledBlocks
+from vqpriors.nn.compiler import COMPILERS
 
 
 @pytest.fixture(scope="module", params=["transformer", "cftn2"])
@@ -203,6 +206,27 @@ def test_saved_generator_draws_the_same_elsewhere(folder, tmp_path):
     generator = Generator.load(folder)
     generator.save(tmp_path / "saved")
     assert same(Generator.load(tmp_path / "saved")(CAPTIONS), generator(CAPTIONS))
+
+
+@pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="needs a C compiler")
+def test_steps_are_compiled_if_params_yaml_says_so(tmp_path, stepwise, monkeypatch):
+    counts, step = [], CompiledBlocks.__call__
+    monkeypatch.setattr(
+        CompiledBlocks, "__call__", lambda self, x: counts.append(len(x)) or step(self, x)
+    )
+    expected = Generator.load(stepwise)(CAPTIONS)
+    assert not counts
+    make_parts(tmp_path / "data", "transformer", sample__compile=True)
+    generator = Generator.load(tmp_path / "data")
+    assert same(generator(CAPTIONS), expected)
+    assert counts == [2 * len(CAPTIONS)] * generator.spec.length
+    generator.save(tmp_path / "saved")
+    assert Generator.load(tmp_path / "saved").defaults.compile
+
+
+def test_models_of_earlier_versions_do_not_compile_steps():
+    assert "compile" not in (DEFAULT_MODEL / SETTINGS).read_text()
+    assert not Generator.load("default").defaults.compile
 
 
 def test_saved_generator_keeps_its_settings_beside_another_params_yaml(captioner, tmp_path):

@@ -7,6 +7,7 @@ from vqpriors.nn.attention import (
     CrossAttention,
     KeyValueCache,
     SelfAttention,
+    _attend_plainly,
     attend,
     grid_rope,
     rope_tables,
@@ -122,6 +123,26 @@ def test_half_precision_is_close_to_float32(kind, length):
     expected = attend(query.float(), key.float(), value.float(), **KINDS[kind])
     assert found.dtype == torch.bfloat16
     assert_close(found.float(), expected, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("kind", ["plain", "causal", "masked", "masked for each picture"])
+@pytest.mark.parametrize("size", [1, 4, 5, 6])
+def test_attention_in_chunks_of_heads_is_the_whole_one(monkeypatch, kind, size):
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, 3, 5, 4).bfloat16() for _ in range(3))
+    masks = (torch.arange(5) < torch.tensor([[2], [4]]))[:, None, None]
+    settings = KINDS.get(kind, {"attention_mask": masks})
+    expected = attend(query, key, value, **settings)
+    sizes = []
+
+    def attend_plainly(query, *rest):
+        sizes.append(query[..., 0, 0].numel())
+        return _attend_plainly(query, *rest)
+
+    monkeypatch.setattr("vqpriors.nn.attention.CHUNK", 25 * size + 7)
+    monkeypatch.setattr("vqpriors.nn.attention._attend_plainly", attend_plainly)
+    assert torch.equal(attend(query, key, value, **settings), expected)
+    assert sizes == {1: [1] * 6, 4: [4, 2], 5: [5, 1], 6: [6]}[size]
 
 
 def test_dtype_of_keys_is_that_of_the_computation():

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,8 @@ from tests.tiny import NO_TEXT, captions, no_captions, randomised, transformer
 from vqpriors.core.hardware import working_dtype
 from vqpriors.core.seeds import derived_seed
 from vqpriors.data.text_inputs import TextInput
+from vqpriors.nn.compiled_step import CompiledBlocks
+from vqpriors.nn.compiler import COMPILERS
 from vqpriors.sampling.autoregressive import Autoregressive
 from vqpriors.sampling.base.logits import draw, guide
 from vqpriors.sampling.base.sampler import PictureRandom, no_callback, sample_codes, stack
@@ -34,6 +38,7 @@ def sample(
     names=NAMES,
     callback=no_callback,
     precision="no",
+    compile=False,
     **changes,
 ):
     return sample_codes(
@@ -48,6 +53,7 @@ def sample(
         seed=seed,
         known=known,
         callback=callback,
+        compile=compile,
     )
 
 
@@ -71,6 +77,19 @@ def test_codes_depend_on_the_seed_and_not_on_the_batch_size(prior, guidance, bat
     assert (sample(prior, guidance=guidance, batch_size=batch_size) == codes).all()
     assert (sample(prior, guidance=guidance, seed=1) != codes).any()
     assert (codes[0] != codes[3]).any()  # with the same caption
+
+
+@pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="needs a C compiler")
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_compiled_steps_draw_the_same_codes(monkeypatch, prior, guidance):
+    seen, call = [], CompiledBlocks.__call__
+    monkeypatch.setattr(
+        CompiledBlocks, "__call__", lambda self, x: seen.append(len(x)) or call(self, x)
+    )
+    expected = sample(prior, guidance=guidance)
+    assert not seen
+    assert (sample(prior, guidance=guidance, compile=True) == expected).all()
+    assert seen == [7 if guidance == 1 else 14] * prior.length
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("auto", "float32"), ("bf16", "bfloat16")])

@@ -289,6 +289,7 @@ class Generator(TrainedModel):
             seed=derived_seed(options.seed, purpose),
             known=known,
             callback=callback,
+            compile=self.defaults.compile,
             **self._batching,
         )
 

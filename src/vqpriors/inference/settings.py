@@ -26,6 +26,7 @@ class SamplingDefaults(Section):
     guidance: float = Field(ge=0)
     batch_size: int = Field(ge=1)
     precision: Precision
+    compile: bool
     captions: CaptionConfig
 
 
@@ -82,7 +83,12 @@ def settings_as_params(defaults: SamplingDefaults, sampler: Kind) -> dict[str, A
 def settings_besides_options(defaults: SamplingDefaults, sampler: Kind) -> dict[str, Any]:
     """Return what pictures depend on besides the options of a call, without temperatures."""
     config = sampler.config.model_dump(exclude=set(sampler.module.TEMPERATURES))
-    return {"sampler": sampler.name, **config, "precision": defaults.precision}
+    return {
+        "sampler": sampler.name,
+        **config,
+        "precision": defaults.precision,
+        "compile": defaults.compile,
+    }
 
 
 def read_settings(folder: Path, primitive: str) -> tuple[SamplingDefaults, Kind]:
@@ -102,6 +108,7 @@ def read_settings(folder: Path, primitive: str) -> tuple[SamplingDefaults, Kind]
         path = folder.absolute().parent / "params.yaml"
     try:
         values = YAML(typ="safe").load(path)["sample"]
+        values = {"compile": False} | values  # models of earlier versions do not say
         own = {name: values[name] for name in SamplingDefaults.model_fields}
         defaults = check("sample", own, SamplingDefaults)
         sampler = choose_sampler(defaults.sampler, primitive)

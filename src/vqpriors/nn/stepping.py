@@ -3,8 +3,9 @@
 On a CPU most of a step is the start of many small operations, so `FastBlocks` makes as few as
 possible: gains of norms are multiplied into the next matrix once, residuals are added by the
 product that computes them, and the queries and keys of a block are normalised together. Matrices
-are laid out for the number of pictures; see `vqpriors.nn.products`. On a GPU, `StaticBlocks` makes
-all operations the same at every position and starts them at once, as a CUDA graph.
+are laid out for the number of pictures; see `vqpriors.nn.products`. For a few pictures, the step
+can be compiled from C; see `vqpriors.nn.compiled_step`. On a GPU, `StaticBlocks` makes all
+operations the same at every position and starts them at once, as a CUDA graph.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from vqpriors.core.hardware import working_dtype
 from vqpriors.nn.attention import Context, KeyValueCache, cache_dtype
 from vqpriors.nn.backbone import Backbone
 from vqpriors.nn.blocks import Block, swiglu
+from vqpriors.nn.compiled_step import try_compiling
 from vqpriors.nn.graphs import record, try_recording
 from vqpriors.nn.norm import RMSNorm, rms_scale
 from vqpriors.nn.products import Product, is_fast
@@ -47,7 +49,8 @@ def make_steps(backbone: Backbone, contexts: Sequence[Context | None], *, batch:
     """
     weight = backbone.embedding.weight
     if is_fast(weight):
-        return FastBlocks(backbone, contexts, batch=batch)
+        compiled = try_compiling(backbone, contexts, batch=batch)
+        return compiled or FastBlocks(backbone, contexts, batch=batch)
     static = try_recording(lambda: StaticBlocks(backbone, contexts, batch=batch), like=weight)
     if static is not None:
         return static

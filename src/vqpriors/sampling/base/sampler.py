@@ -19,6 +19,7 @@ from tqdm import tqdm
 from vqpriors.core.hardware import Precision, autocast_once, send, widest_float
 from vqpriors.core.seeds import derived_seed
 from vqpriors.data.text_inputs import TextInput
+from vqpriors.nn.compiled_step import compiled_steps
 
 
 class KnownCodes(NamedTuple):
@@ -127,6 +128,7 @@ def sample_codes(
     batch_size: int,
     precision: Precision,
     seed: int,
+    compile: bool = False,
     known: tuple[np.ndarray, np.ndarray] | None = None,
     callback: Callback = no_callback,
 ) -> np.ndarray:
@@ -142,6 +144,7 @@ def sample_codes(
         batch_size: Pictures in a batch.
         precision: Precision of the prior; with "auto", stepwise priors use float32 on CPUs.
         seed: Seed of the run; a picture's numbers depend on it and on its place in `captions`.
+        compile: Whether to compile the steps of `transformer` on a CPU, for few pictures.
         known: Codes of the pictures, (M, N) integers, and which of them to keep, (M, N) bool.
         callback: As in `Sampler`; called for each batch separately.
 
@@ -158,7 +161,7 @@ def sample_codes(
             rows = range(start, min(start + batch_size, len(captions)))
             chunk = captions[rows.start : rows.stop]
             text, null = encode(chunk).to(device), encode([""] * len(chunk)).to(device)
-            with autocast_once(prior, precision):
+            with autocast_once(prior, precision), compiled_steps(compile):
                 codes = sampler(
                     prior,
                     text,
