@@ -105,6 +105,19 @@ def test_steps_of_a_stepwise_prior_are_ignored_with_a_warning(models, tmp_path):
     assert draw(folder, tmp_path / "c", "--steps", 4, "--log-level", "error") == ([], drawn)
 
 
+def test_compiling_changes_nothing_for_masked_priors(models, tmp_path):
+    lines, _ = draw(models["cftn2"], tmp_path / "a", "--compile")
+    assert lines == ["warning: generate: --compile: changes nothing, since the prior is cftn2"]
+    assert not draw(models["cftn2"], tmp_path / "b")[0]
+
+
+def test_without_a_compiler_the_step_is_not_compiled(models, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    lines, _ = draw(models["transformer"], tmp_path / "a", "--compile")
+    problem = "sampling without a compiled step: no C compiler found (cc, gcc, clang)"
+    assert lines == [f"warning: generate: {problem}"]
+
+
 def test_prompt_of_a_model_without_text_gives_a_warning(models, tmp_path):
     lines, _ = draw(models["without text"], tmp_path / "a", "--guidance", 2)
     why = "changes nothing, since this model was trained without text"

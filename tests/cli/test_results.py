@@ -95,7 +95,7 @@ def test_list_and_pictures_tell_what_they_depend_on(model, tmp_path):
     shared = {"seed": 5, "steps": 2, "guidance": 3.0}
     shared["temperature"] = generator.sampler.config.temperature
     shared |= generator.sampler.config.model_dump(exclude={"temperature", "latent_temperature"})
-    shared |= {"sampler": "maskgit", "precision": generator.defaults.precision}
+    shared |= {"sampler": "maskgit", "precision": generator.defaults.precision, "compile": False}
     shared |= {"prior": "cftn2", "model": generator.fingerprint}
     records = read_list(tmp_path / "out")
     assert [each["file"] for each in records] == [

@@ -50,7 +50,7 @@ UNKNOWN = {
     ),
     "Generator.load": (
         lambda _: Generator.load("data", rev="main"),
-        "no argument 'rev'; it has source, revision, device",
+        "no argument 'rev'; it has source, revision, device, compile",
     ),
 }
 

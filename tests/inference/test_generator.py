@@ -222,6 +222,12 @@ def test_steps_are_compiled_if_params_yaml_says_so(tmp_path, stepwise, monkeypat
     assert counts == [2 * len(CAPTIONS)] * generator.spec.length
     generator.save(tmp_path / "saved")
     assert Generator.load(tmp_path / "saved").defaults.compile
+    assert not Generator.load(tmp_path / "saved", compile=False).defaults.compile
+    counts.clear()
+    assert same(Generator.load(stepwise, compile=True)(CAPTIONS), expected)
+    assert counts
+    with pytest.raises(ValueError, match=r"^compile: must be True or False, got 1$"):
+        Generator.load(stepwise, compile=1)
 
 
 def test_models_of_earlier_versions_do_not_compile_steps():

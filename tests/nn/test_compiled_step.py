@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from tests.tiny import NO_TEXT, captions, no_captions, transformer
 from vqpriors.core.hardware import autocast
-from vqpriors.nn import compiler
+from vqpriors.nn import compiled_step, compiler
 from vqpriors.nn.compiled_step import MAX_ROWS, CompiledBlocks, compiled_steps
 from vqpriors.nn.stepping import CachedBlocks, FastBlocks, make_steps
 
@@ -144,13 +144,24 @@ def test_steps_are_compiled_for_few_pictures_if_wanted():
 
 
 @torch.inference_mode()
-def test_without_a_compiler_a_warning_says_so(monkeypatch, tmp_path):
+def test_without_a_compiler_the_log_says_so_once(monkeypatch, tmp_path, caplog, fresh_compiler):
     monkeypatch.setenv("PATH", str(tmp_path))
-    compiler.compile_c.cache_clear()
     prior = make(**SIZES["small"])
-    problem = r"^sampling without a compiled step: no C compiler found \(cc, gcc, clang\)$"
-    with compiled_steps(True), pytest.warns(UserWarning, match=problem):
-        assert kind_of(prior, 1) is FastBlocks
+    with compiled_steps(True):
+        assert kind_of(prior, 1) is kind_of(prior, 2) is FastBlocks
+    problem = "sampling without a compiled step: no C compiler found (cc, gcc, clang)"
+    assert caplog.messages == [problem]
+
+
+@pytest.fixture
+def fresh_compiler():
+    """Forget what has been compiled, before a test and after it."""
+    found = (compiler.compile_c, compiled_step._can_compile)
+    for function in found:
+        function.cache_clear()
+    yield
+    for function in found:
+        function.cache_clear()
 
 
 def test_error_of_the_compiler_is_one_line(tmp_path):
@@ -161,7 +172,7 @@ def test_error_of_the_compiler_is_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_a_compiler_without_threads_is_used_without_them(monkeypatch, tmp_path):
+def test_a_compiler_without_threads_is_used_without_them(monkeypatch, tmp_path, fresh_compiler):
     real = next(filter(None, map(shutil.which, compiler.COMPILERS)))
     fake = tmp_path / "cc"
     fake.write_text(
@@ -174,7 +185,4 @@ def test_a_compiler_without_threads_is_used_without_them(monkeypatch, tmp_path):
     expected = drawn(CompiledBlocks, prior, tokens)
     monkeypatch.setenv("PATH", str(tmp_path))
     compiler.compile_c.cache_clear()
-    try:
-        assert torch.equal(drawn(CompiledBlocks, prior, tokens), expected)
-    finally:
-        compiler.compile_c.cache_clear()
+    assert torch.equal(drawn(CompiledBlocks, prior, tokens), expected)

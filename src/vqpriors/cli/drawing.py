@@ -49,7 +49,7 @@ def generate(options: argparse.Namespace) -> None:
     # Imported after the checks that need no model, since importing torch is slow.
     from vqpriors.inference.generator import Generator
 
-    generator = Generator.load(options.source, options.rev)
+    generator = Generator.load(options.source, options.rev, compile=options.compile)
     _LOG.info("loaded %r", generator)
     if not known:
         _check_abilities(options, abilities_of(generator))
@@ -146,6 +146,8 @@ def _check_abilities(options: argparse.Namespace, known: Abilities) -> None:
     if options.steps is not None and not known.has_steps:
         _LOG.warning("--steps: ignored, since %s draws one code after another", known.arch)
         options.steps = None
+    if options.compile and known.arch != "transformer":
+        _LOG.warning("--compile: changes nothing, since the prior is %s", known.arch)
     if not known.reads_text:
         used = {"--prompt": any(options.prompt), "--prompts": options.prompts}
         used["--guidance"] = options.guidance is not None

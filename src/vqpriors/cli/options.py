@@ -168,6 +168,13 @@ def _add_generate(commands: "Commands") -> None:
     )
     draw.add_argument("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
     draw.add_argument(
+        "--compile",
+        action="store_true",
+        default=None,
+        help="draw a few pictures faster: steps in C, by the machine's C compiler (the prior "
+        "transformer on a CPU only)",
+    )
+    draw.add_argument(
         "--animate", action="store_true", help="also save the decoding steps as sheet.gif"
     )
     draw.add_argument(

@@ -59,6 +59,7 @@ class Generator(TrainedModel):
         revision: str | None = None,
         *,
         device: str | torch.device | None = None,
+        compile: bool | None = None,
     ) -> "Generator":
         """Load the outputs of a checkout's stages, a saved generator, or one from the Hub.
 
@@ -70,6 +71,8 @@ class Generator(TrainedModel):
                 loaded by the current code. On the Hub, a commit, tag or branch.
             device: Device of the networks, such as "cpu" or "cuda:1"; None for the first GPU, or
                 the CPU if there is none.
+            compile: Whether to draw with steps in C, as `sample.compile` of params.yaml; None for
+                the model's setting.
 
         Raises:
             ValueError: If there is no such source, revision or device, or a part is missing,
@@ -80,8 +83,11 @@ class Generator(TrainedModel):
         place = to_device(device)
         with ExitStack() as stack:
             parts = load_parts(stack.enter_context(open_source(source, revision)), place)
-            settings = read_settings(parts.folder, parts.prior.primitive)
-            return cls(*parts, *settings, keeper=FolderKeeper(stack))
+            defaults, sampler = read_settings(parts.folder, parts.prior.primitive)
+            if compile is not None:
+                changes = {"compile": to_flag("compile", compile)}
+                defaults = defaults.model_copy(update=changes)
+            return cls(*parts, defaults, sampler, keeper=FolderKeeper(stack))
 
     @public("generator.save")
     def save(self, path: str | Path, *, name: str | None = None, half: bool = False) -> None:

@@ -5,10 +5,11 @@ that read their matrices slowly. In C, it takes little more than reading the mat
 """
 
 import ctypes
-import warnings
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 from typing import cast
 
@@ -26,6 +27,7 @@ from vqpriors.nn.norm import EPSILON, RMSNorm
 SOURCE = Path(__file__).with_name("step.c")
 MAX_ROWS = 16  # for more, `FastBlocks` is as fast; the source allows 64
 
+_LOG = logging.getLogger(__name__)
 _IS_WANTED = ContextVar("is_wanted", default=False)
 
 
@@ -63,16 +65,22 @@ def try_compiling(
 ) -> "CompiledBlocks | None":
     """Return compiled blocks if they are wanted and would be faster, otherwise None.
 
-    If compiling fails, a warning says why. Arguments as in `make_steps`; on a CPU, without
-    gradients.
+    Arguments as in `make_steps`; on a CPU, without gradients.
     """
-    if not (_IS_WANTED.get() and batch <= MAX_ROWS):
+    if not (_IS_WANTED.get() and batch <= MAX_ROWS and _can_compile()):
         return None
+    return CompiledBlocks(backbone, contexts, batch=batch)
+
+
+@cache
+def _can_compile() -> bool:
+    """Return whether the step can be compiled; if not, the log says why, once."""
     try:
-        return CompiledBlocks(backbone, contexts, batch=batch)
+        compile_c(SOURCE)
     except RuntimeError as error:
-        warnings.warn(f"sampling without a compiled step: {error}", stacklevel=2)
-        return None
+        _LOG.warning("sampling without a compiled step: %s", error)
+        return False
+    return True
 
 
 class CompiledBlocks:
