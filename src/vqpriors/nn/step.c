@@ -13,7 +13,7 @@ matrix that follows it, so that a norm is one factor for each picture. */
 #endif
 
 #if defined(__AVX512F__)
-#define LANES 16 /* float32 numbers in a register: outputs that are computed at once, a block */
+#define LANES 16 /* float32 numbers in a register: the outputs of a block */
 #elif defined(__AVX__)
 #define LANES 8
 #else
@@ -101,7 +101,8 @@ static void put(void *numbers, size_t i, float number, int is_half) {
     ((uint16_t *)numbers)[i] = (uint16_t)((word + 0x7fff + (word >> 16 & 1)) >> 16);
 }
 
-/* e^x to 2e-7 of it, for x from -87 to 87; beyond, as at the end. */
+/* e^x to 2e-7 of it, for x from -87 to 87; beyond, that of -87 or 87. The coefficients are those of
+the Cephes library (Moshier 1989). */
 INLINE float exponential(float x) {
     x = x < -87.0f ? -87.0f : x > 87.0f ? 87.0f : x;
     float n = rintf(x * 1.44269504f);
@@ -119,7 +120,7 @@ INLINE float exponential(float x) {
     return p * power;
 }
 
-/* sums[row][b] = the products of x[row] with block b. */
+/* sums[row * blocks + b] = the products of x[row] with block b. */
 INLINE void tile(Floats *sums, int rows, int blocks, const float *x, size_t x_stride, Matrix matrix,
                  int inputs) {
     Floats own[TILE_ROWS * ROW_BLOCKS];
@@ -131,15 +132,17 @@ INLINE void tile(Floats *sums, int rows, int blocks, const float *x, size_t x_st
                               matrix.start + b * matrix.block_stride + i * matrix.input_stride,
                               matrix.is_half);
         for (int row = 0; row < rows; row++)
-            for (int b = 0; b < blocks; b++) own[row * blocks + b] += x[row * x_stride + i] * weights[b];
+            for (int b = 0; b < blocks; b++)
+                own[row * blocks + b] += x[row * x_stride + i] * weights[b];
     }
     memcpy(sums, own, sizeof(Floats) * rows * blocks);
 }
 
 /* The outputs in blocks `begin` to `end`: y = x @ matrix, times a factor for each row, or without
 factors, y += x @ matrix. */
-INLINE void multiply(const float *x, size_t x_stride, Matrix matrix, int inputs, int outputs, float *y,
-                     size_t y_stride, const float *factors, int rows, int begin, int end) {
+INLINE void multiply(const float *x, size_t x_stride, Matrix matrix, int inputs, int outputs,
+                     float *y, size_t y_stride, const float *factors, int rows, int begin,
+                     int end) {
     int num_rows, num_blocks;
     for (int block = begin; block < end; block += num_blocks) {
         int most = rows >= TILE_ROWS ? TILE_BLOCKS : ROW_BLOCKS;
@@ -175,9 +178,9 @@ INLINE void multiply(const float *x, size_t x_stride, Matrix matrix, int inputs,
     }
 }
 
-/* `multiply` for each dtype. */
-static void product(const float *x, size_t x_stride, Matrix matrix, int inputs, int outputs, float *y,
-                    size_t y_stride, const float *factors, int rows, int begin, int end) {
+/* `multiply`, compiled for each dtype. */
+static void product(const float *x, size_t x_stride, Matrix matrix, int inputs, int outputs,
+                    float *y, size_t y_stride, const float *factors, int rows, int begin, int end) {
     int is_half = matrix.is_half;
     matrix.is_half = 1;
     if (is_half) {
@@ -189,8 +192,9 @@ static void product(const float *x, size_t x_stride, Matrix matrix, int inputs, 
 }
 
 /* A layer's product; each thread computes a share of the outputs. */
-static void layer_product(const float *x, size_t x_stride, const void *weights, int inputs, int outputs,
-                          float *y, const float *factors, const Sizes *of, Thread thread) {
+static void layer_product(const float *x, size_t x_stride, const void *weights, int inputs,
+                          int outputs, float *y, const float *factors, const Sizes *of,
+                          Thread thread) {
     Matrix matrix = {weights, 0, (size_t)inputs * LANES, LANES, of->is_half};
     int begin, end;
     share(padded(outputs) / LANES, thread, &begin, &end);
@@ -249,9 +253,10 @@ static float largest(float *numbers, int count) {
     return most;
 }
 
-/* Attention of one query, (C), to the first `count` of `length` keys of head `head` of all. */
+/* Attention of one query, (C), to the first `count` of `length` keys; `head` is one of B x H. */
 static void attend(const float *query, const void *keys, const void *values, int head, int length,
-                   int count, int width, const float *bias, float *scores, float *mixed, int is_half) {
+                   int count, int width, const float *bias, float *scores, float *mixed,
+                   int is_half) {
     size_t v = padded(width), blocks = padded(count) / LANES;
     float scale = 1 / sqrtf((float)width), total = 0;
     Matrix key = {keys, (size_t)head * length * width, (size_t)width * LANES, LANES, is_half};
@@ -269,7 +274,8 @@ static void attend(const float *query, const void *keys, const void *values, int
 
 static void self_attention(const Sizes *of, const Layer *layer, const Work *work, const float *rope,
                            int position, Thread thread) {
-    int width = of->width / of->heads, most = of->length > of->text ? of->length : of->text, begin, end;
+    int width = of->width / of->heads, begin, end;
+    int most = of->length > of->text ? of->length : of->text;
     share(of->rows * of->heads, thread, &begin, &end);
     for (int head = begin; head < end; head++) {
         int row = head / of->heads, own = head % of->heads;
@@ -283,7 +289,8 @@ static void self_attention(const Sizes *of, const Layer *layer, const Work *work
         }
         size_t start = (size_t)head * of->length, block = position / LANES * LANES;
         for (int c = 0; c < width; c++) {
-            put(layer->keys, (start + block) * width + c * LANES + position % LANES, key[c], of->is_half);
+            put(layer->keys, (start + block) * width + c * LANES + position % LANES, key[c],
+                of->is_half);
             put(layer->values, (start + position) * padded(width) + c, value[c], of->is_half);
         }
         attend(query, layer->keys, layer->values, head, of->length, position + 1, width, NULL,
@@ -291,9 +298,10 @@ static void self_attention(const Sizes *of, const Layer *layer, const Work *work
     }
 }
 
-static void cross_attention(const Sizes *of, const Layer *layer, const Work *work, const float *bias,
-                            Thread thread) {
-    int width = of->width / of->heads, most = of->length > of->text ? of->length : of->text, begin, end;
+static void cross_attention(const Sizes *of, const Layer *layer, const Work *work,
+                            const float *bias, Thread thread) {
+    int width = of->width / of->heads, begin, end;
+    int most = of->length > of->text ? of->length : of->text;
     share(of->rows * of->heads, thread, &begin, &end);
     for (int head = begin; head < end; head++) {
         float *query = work->wide + (size_t)head * width;
@@ -310,7 +318,8 @@ static void run(const Sizes *of, const Layer *layers, const void *head, const fl
     float factors[MAX_ROWS];
     for (const Layer *layer = layers; layer < layers + of->depth; layer++) {
         norms(factors, work->x, of);
-        layer_product(work->x, width, layer->qkv, width, 3 * width, work->wide, factors, of, thread);
+        layer_product(work->x, width, layer->qkv, width, 3 * width, work->wide, factors, of,
+                      thread);
 #pragma omp barrier
         self_attention(of, layer, work, rope, position, thread);
 #pragma omp barrier
@@ -318,32 +327,35 @@ static void run(const Sizes *of, const Layer *layers, const void *head, const fl
 #pragma omp barrier
         if (of->text) {
             norms(factors, work->x, of);
-            layer_product(work->x, width, layer->query, width, width, work->wide, factors, of, thread);
+            layer_product(work->x, width, layer->query, width, width, work->wide, factors, of,
+                          thread);
 #pragma omp barrier
             cross_attention(of, layer, work, bias, thread);
 #pragma omp barrier
-            layer_product(work->mixed, width, layer->cross_out, width, width, work->x, NULL, of, thread);
+            layer_product(work->mixed, width, layer->cross_out, width, width, work->x, NULL, of,
+                          thread);
 #pragma omp barrier
         }
         norms(factors, work->x, of);
         gated_product(work->x, layer->gate_up, work->wide, factors, of, thread);
 #pragma omp barrier
-        layer_product(work->wide, 2 * hidden, layer->down, hidden, width, work->x, NULL, of, thread);
+        layer_product(work->wide, 2 * hidden, layer->down, hidden, width, work->x, NULL, of,
+                      thread);
 #pragma omp barrier
     }
     norms(factors, work->x, of);
     layer_product(work->x, width, head, width, of->codes, logits, factors, of, thread);
 }
 
-/* For the layout. */
+/* The outputs of a block, for the layout of matrices. */
 int lanes(void) { return LANES; }
 
 /* Map the embedded tokens of one position, work->x, to `logits`, (B, K).
 
 `rope` is (2, C), cosines and signed sines of the position, or NULL; `bias` is (B, L), 0 or at
 padding -infinity. */
-void step(const Sizes *of, const Layer *layers, const void *head, const float *bias, const float *rope,
-          int position, const Work *work, float *logits) {
+void step(const Sizes *of, const Layer *layers, const void *head, const float *bias,
+          const float *rope, int position, const Work *work, float *logits) {
 #ifdef _OPENMP
 #pragma omp parallel num_threads(of->threads)
     {
