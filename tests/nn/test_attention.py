@@ -3,11 +3,11 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
+import vqpriors.nn.attention as attention_module
 from vqpriors.nn.attention import (
     CrossAttention,
     KeyValueCache,
     SelfAttention,
-    _attend_plainly,
     attend,
     grid_rope,
     rope_tables,
@@ -125,24 +125,78 @@ def test_half_precision_is_close_to_float32(kind, length):
     assert_close(found.float(), expected, rtol=0.02, atol=0.02)
 
 
-@pytest.mark.parametrize("kind", ["plain", "causal", "masked", "masked for each picture"])
-@pytest.mark.parametrize("size", [1, 4, 5, 6])
-def test_attention_in_chunks_of_heads_is_the_whole_one(monkeypatch, kind, size):
+MASKS = {
+    "one for each picture": (torch.arange(9) < torch.tensor([[2], [9]]))[:, None, None],
+    "one for each head": torch.arange(54).view(1, 3, 2, 9) % 4 > 0,
+    "one for all": torch.arange(18).view(2, 9) % 4 > 0,
+}
+CHUNKED = {  # queries, and settings
+    "plain": (9, {}),
+    "causal": (9, {"is_causal": True}),
+    **{name: (2, {"attention_mask": mask}) for name, mask in MASKS.items()},
+}
+
+
+@pytest.mark.parametrize("kind", CHUNKED)
+@pytest.mark.parametrize("heads", [1, 4, 5, 6])  # of the batch's 6 in a chunk
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_attention_in_chunks_is_that_of_torch(monkeypatch, kind, heads, dtype):
     torch.manual_seed(0)
-    query, key, value = (torch.randn(2, 3, 5, 4).bfloat16() for _ in range(3))
-    masks = (torch.arange(5) < torch.tensor([[2], [4]]))[:, None, None]
-    settings = KINDS.get(kind, {"attention_mask": masks})
-    expected = attend(query, key, value, **settings)
-    sizes = []
+    length, settings = CHUNKED[kind]
+    rows = 4 if kind == "causal" else length
+    monkeypatch.setattr("vqpriors.nn.attention.CHUNK", rows * 9 * heads + 8)
+    monkeypatch.setattr("vqpriors.nn.attention.CHUNK_QUERIES", 4)
+    wanted = [torch.randn(2, 9, 3, 4).transpose(1, 2) for _ in range(3)]
+    wanted[0] = wanted[0][:, :, :length].clone()
+    parts = [each.to(dtype).requires_grad_() for each in wanted]
+    wanted = [each.detach().float().requires_grad_() for each in parts]
+    mask, is_causal = settings.get("attention_mask"), settings.get("is_causal", False)
+    sizes, weights = [], attention_module._weights
 
-    def attend_plainly(query, *rest):
-        sizes.append(query[..., 0, 0].numel())
-        return _attend_plainly(query, *rest)
+    def weights_of(query, key, *rest):
+        sizes.append((*query.shape[:2], key.shape[1]))
+        return weights(query, key, *rest)
 
-    monkeypatch.setattr("vqpriors.nn.attention.CHUNK", 25 * size + 7)
-    monkeypatch.setattr("vqpriors.nn.attention._attend_plainly", attend_plainly)
-    assert torch.equal(attend(query, key, value, **settings), expected)
-    assert sizes == {1: [1] * 6, 4: [4, 2], 5: [5, 1], 6: [6]}[size]
+    monkeypatch.setattr(attention_module, "_weights", weights_of)
+    bias = None if mask is None else attention_module._bias(mask, parts[0])
+    found = attention_module._Chunks.apply(*parts, bias, is_causal)
+    expected = F.scaled_dot_product_attention(*wanted, attn_mask=mask, is_causal=is_causal)
+    counts = {1: [1] * 6, 4: [4, 2], 5: [5, 1], 6: [6]}[heads]
+    shares = [(4, 4), (4, 8), (1, 9)] if kind == "causal" else [(length, 9)]
+    assert sizes == [(count, *share) for count in counts for share in shares]
+    gradient = torch.randn_like(expected)
+    tolerance = (
+        {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 0.03, "atol": 0.03}
+    )
+    assert found.dtype == dtype
+    assert_close(found.float(), expected, **tolerance)
+    for each, other in zip(
+        torch.autograd.grad(found, parts, gradient.to(dtype)),
+        torch.autograd.grad(expected, wanted, gradient.to(dtype).float()),
+        strict=True,
+    ):
+        assert each.dtype == dtype
+        assert_close(each.float(), other, **tolerance)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "queries", "keys", "trained", "untrained"),
+    [
+        (torch.bfloat16, 300, 300, "chunks", "chunks"),
+        (torch.bfloat16, 9, 256, "plain", "chunks"),
+        (torch.bfloat16, 1, 300, "fused", "fused"),
+        (torch.float32, 300, 300, "fused", "fused"),
+        (torch.float32, 9, 64, "plain", "fused"),
+    ],
+)
+def test_way_of_attention_on_a_cpu(dtype, queries, keys, trained, untrained):
+    query, key = torch.zeros(2, 3, queries, 4, dtype=dtype), torch.zeros(2, 3, keys, 4, dtype=dtype)
+    fastest = attention_module._fastest
+    assert fastest(query, key) == untrained
+    query.requires_grad_()
+    assert fastest(query, key) == trained
+    with torch.no_grad():
+        assert fastest(query, key) == untrained
 
 
 def test_dtype_of_keys_is_that_of_the_computation():

@@ -6,7 +6,9 @@ References:
     Dehghani et al. 2023, ViT-22B, arXiv:2302.05442 (QK normalisation).
 """
 
+from collections.abc import Iterator
 from contextlib import nullcontext
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +21,11 @@ from vqpriors.nn.residual import ResidualLinear
 
 # Up to this many keys, by bytes per number, training on a CPU uses the plain formula.
 MAX_UNFUSED_KEYS = {2: 256, 4: 64, 8: 64}
-CHUNK = 2**22  # attention scores that a CPU computes at once in half precision: 8 MiB
+# In half precision, a CPU computes this many scores at once, 8 MiB, and of causal attention only
+# those of this many queries.
+CHUNK, CHUNK_QUERIES = 2**22, 256
+
+_softmax_backward = torch.ops.aten._softmax_backward_data
 
 Context = tuple[tuple[Tensor, Tensor], Tensor]
 """Keys and values of cross-attention, (B, heads, L, head_width) each, and their padding mask,
@@ -132,56 +138,124 @@ def attend(
         (B, heads, N, D).
     """
     query = query.to(key.dtype)
-    if not _is_fused_slow(query, key):
+    way = _fastest(query, key)
+    if way == "fused":
         is_cast = key.dtype != working_dtype(key)  # autocast would cast back to its own dtype
         with torch.autocast(key.device.type, enabled=False) if is_cast else nullcontext():
             return F.scaled_dot_product_attention(
                 query, key, value, attn_mask=attention_mask, is_causal=is_causal
             )
+    bias = None if attention_mask is None else _bias(attention_mask, query)
+    if way == "chunks":
+        return _Chunks.apply(query, key, value, bias, is_causal)  # pyright: ignore[reportReturnType]
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)  # (B, heads, N, L)
     if is_causal:
-        length = key.shape[2]
-        attention_mask = torch.ones(length, length, dtype=torch.bool, device=key.device).tril()
-    bias = None
-    if attention_mask is not None:
-        # Adding takes less time than `masked_fill`, whose backward pass fills a tensor too.
-        bias = torch.zeros_like(attention_mask, dtype=working_dtype(query))
-        bias.masked_fill_(~attention_mask, -torch.inf)
-    if torch.is_grad_enabled() and query.requires_grad:
-        return _attend_plainly(query, key, value, bias)
-    return _attend_in_chunks(query, key, value, bias)
-
-
-def _attend_plainly(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
-    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)  # (..., N, L)
+        bias = _causal_bias(key.shape[2], query)
     if bias is not None:
         scores.add_(bias)
     return scores.softmax(-1).to(value.dtype) @ value
 
 
-def _attend_in_chunks(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
-    """Attend in a few heads of the batch at a time, so that their scores stay in the cache."""
-    batch, heads, length, _ = query.shape
-    size = max(1, CHUNK // (length * key.shape[2]))
-    if size >= batch * heads:
-        return _attend_plainly(query, key, value, bias)
-    parts = [each.flatten(0, 1).split(size) for each in (query, key, value)]
-    biases = [None] * len(parts[0])
-    if bias is not None:
-        biases = bias.expand(batch, heads, -1, -1).flatten(0, 1).split(size)
-    chunks = [_attend_plainly(*each) for each in zip(*parts, biases, strict=True)]
-    return torch.cat(chunks).unflatten(0, (batch, heads))
-
-
-def _is_fused_slow(query: Tensor, key: Tensor) -> bool:
+def _fastest(query: Tensor, key: Tensor) -> Literal["fused", "plain", "chunks"]:
+    """Choose an implementation by what torch 2.13 was measured to do."""
     if key.device.type != "cpu":
-        return False
-    # In bfloat16, the backward pass of torch 2.13's fused attention takes 5 to 10 times as long as
-    # that of the plain formula for a few dozen keys, and less time for a thousand. In float32, a
-    # training step takes as long for 64 keys, and 0.9 of the time for 256.
-    if torch.is_grad_enabled() and query.requires_grad:
-        return key.shape[2] <= MAX_UNFUSED_KEYS[key.dtype.itemsize]
-    # In bfloat16 the forward pass takes 1.3 times as long, except for a single query.
-    return key.dtype.itemsize == 2 and query.shape[2] > 1
+        return "fused"
+    # On a CPU, the backward pass of fused attention in bfloat16 takes 5 to 10 times as long as that
+    # of the plain formula for a few dozen keys. In float32, a training step takes as long for 64
+    # keys, and 0.9 of the time for 256.
+    is_trained = torch.is_grad_enabled() and query.requires_grad
+    if is_trained and key.shape[2] <= MAX_UNFUSED_KEYS[key.dtype.itemsize]:
+        return "plain"
+    # In bfloat16, it takes 1.3 times as long as `_Chunks`, except for a single query.
+    is_half = key.dtype.itemsize == 2 and query.shape[2] > 1
+    return "chunks" if is_half and not torch.compiler.is_compiling() else "fused"
+
+
+def _bias(attention_mask: Tensor, like: Tensor) -> Tensor:
+    # Adding takes less time than `masked_fill`, whose backward pass fills a tensor too.
+    bias = torch.zeros_like(attention_mask, dtype=like.dtype)
+    return bias.masked_fill_(~attention_mask, -torch.inf)
+
+
+def _causal_bias(length: int, like: Tensor) -> Tensor:
+    return torch.full((length, length), -torch.inf, dtype=like.dtype, device=like.device).triu(1)
+
+
+class _Chunks(torch.autograd.Function):
+    """Attention that computes few scores at a time, so that they stay in the processor's cache.
+
+    A chunk is a few heads of the batch, and of causal attention some of the queries, with the keys
+    up to them. Scores are not kept: the backward pass computes them again.
+
+    Reference:
+        Dao et al. 2022, FlashAttention, arXiv:2205.14135 (the same, also over keys).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, is_causal: bool
+    ) -> Tensor:
+        shape = query.shape
+        query = query.flatten(0, 1) * shape[-1] ** -0.5
+        key, value = key.flatten(0, 1), value.flatten(0, 1)
+        if bias is not None:
+            bias = bias.expand(*shape[:2], -1, -1).flatten(0, 1)
+        ctx.save_for_backward(query, key, value, bias)
+        ctx.shape, ctx.is_causal = shape, is_causal
+        out = torch.empty_like(query)
+        for heads, rows, keys in _chunks(query, key, is_causal):
+            weights = _weights(query[heads, rows], key[heads, keys], bias, heads, is_causal)
+            out[heads, rows] = weights @ value[heads, keys]
+        return out.view(shape)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        query, key, value, bias = ctx.saved_tensors
+        (gradient,) = gradients
+        gradient = gradient.flatten(0, 1)
+        for_query = torch.empty_like(query)
+        for_key, for_value = torch.zeros_like(key), torch.zeros_like(value)
+        for heads, rows, keys in _chunks(query, key, ctx.is_causal):
+            weights = _weights(query[heads, rows], key[heads, keys], bias, heads, ctx.is_causal)
+            above = gradient[heads, rows]
+            for_value[heads, keys].baddbmm_(weights.transpose(1, 2), above)
+            for_weights = above @ value[heads, keys].transpose(1, 2)
+            for_scores = _softmax_backward(for_weights, weights, -1, weights.dtype)
+            for_query[heads, rows] = for_scores @ key[heads, keys]
+            for_key[heads, keys].baddbmm_(for_scores.transpose(1, 2), query[heads, rows])
+        for_query.mul_(ctx.shape[-1] ** -0.5)
+        return (
+            for_query.view(ctx.shape),
+            for_key.unflatten(0, ctx.shape[:2]),
+            for_value.unflatten(0, ctx.shape[:2]),
+            None,
+            None,
+        )
+
+
+def _chunks(query: Tensor, key: Tensor, is_causal: bool) -> Iterator[tuple[slice, slice, slice]]:
+    """Yield heads, queries and keys of each chunk of (B heads, N, D) and (B heads, L, D)."""
+    heads, length, num_keys = len(query), query.shape[1], key.shape[1]
+    rows = min(length, CHUNK_QUERIES) if is_causal else length
+    size = max(1, CHUNK // (rows * num_keys))
+    for head in range(0, heads, size):
+        for row in range(0, length, rows):
+            last = min(row + rows, length)
+            keys = slice(0, last if is_causal else num_keys)
+            yield slice(head, head + size), slice(row, last), keys
+
+
+def _weights(
+    query: Tensor, key: Tensor, bias: Tensor | None, heads: slice, is_causal: bool
+) -> Tensor:
+    """Return the softmax of the scores of a chunk."""
+    scores = query @ key.transpose(1, 2)
+    if is_causal:
+        length = query.shape[1]
+        scores[:, :, -length:] += _causal_bias(length, scores)
+    elif bias is not None:
+        scores += bias[heads]
+    return scores.softmax(-1).to(key.dtype)
 
 
 def cache_dtype(like: Tensor) -> torch.dtype:

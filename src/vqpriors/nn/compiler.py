@@ -36,6 +36,13 @@ def compile_c(source: Path) -> ctypes.CDLL:
             except (OSError, subprocess.SubprocessError) as failure:
                 raise RuntimeError(f"{compiler}: {failure}") from None
             if done.returncode == 0:
-                return ctypes.CDLL(str(library))
+                return _load(library)
             error = error or next(iter(done.stderr.splitlines()), f"exit code {done.returncode}")
     raise RuntimeError(f"{compiler}: {error}")
+
+
+def _load(library: Path) -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(str(library))
+    except OSError as error:  # such as a folder of temporary files that forbids to run them
+        raise RuntimeError(str(error)) from None
