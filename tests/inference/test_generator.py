@@ -12,6 +12,7 @@ from PIL import Image
 
 import vqpriors
 from tests.imports import ROOT
+from tests.marks import needs_c_compiler
 from tests.parts import CAPTIONS, SIZE, half_mask, make_parts, params_of, picture, same
 from vqpriors.__main__ import main
 from vqpriors.data.pixels import HIDDEN_GRAY
@@ -21,7 +22,6 @@ from vqpriors.inference.generator import Generator
 from vqpriors.inference.pictures import to_pictures
 from vqpriors.inference.settings import SamplingOptions
 from vqpriors.nn.compiled_step import CompiledBlocks
-from vqpriors.nn.compiler import COMPILERS
 
 
 @pytest.fixture(scope="module", params=["transformer", "cftn2"])
@@ -208,7 +208,7 @@ def test_saved_generator_draws_the_same_elsewhere(folder, tmp_path):
     assert same(Generator.load(tmp_path / "saved")(CAPTIONS), generator(CAPTIONS))
 
 
-@pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="needs a C compiler")
+@needs_c_compiler
 def test_steps_are_compiled_if_params_yaml_says_so(tmp_path, stepwise, monkeypatch):
     counts, step = [], CompiledBlocks.__call__
     monkeypatch.setattr(

@@ -4,15 +4,14 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from tests.marks import needs_c_compiler
 from tests.tiny import NO_TEXT, captions, no_captions, transformer
 from vqpriors.core.hardware import autocast
 from vqpriors.nn import compiled_step, compiler
 from vqpriors.nn.compiled_step import MAX_ROWS, CompiledBlocks, compiled_steps
 from vqpriors.nn.stepping import CachedBlocks, FastBlocks, make_steps
 
-pytestmark = pytest.mark.skipif(
-    not any(map(shutil.which, compiler.COMPILERS)), reason="needs a C compiler"
-)
+pytestmark = needs_c_compiler
 # Positions and captions of one and of several blocks of lanes; outputs and head widths that are
 # multiples of the lanes, and that are not.
 TEXT = {"length": 20, "vocabulary": 9, "feature_width": 0}
@@ -169,6 +168,16 @@ def test_error_of_the_compiler_is_one_line(tmp_path):
     source.write_text("int step(void) { return lacking; }\n")
     with pytest.raises(RuntimeError, match=r"^/.*: .*") as caught:
         compiler.compile_c(source)
+    assert "\n" not in str(caught.value)
+
+
+def test_library_that_cannot_be_loaded_is_an_error(monkeypatch, tmp_path, fresh_compiler):
+    fake = tmp_path / "cc"
+    fake.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\necho no library > "$2"\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RuntimeError, match=r"step\.so") as caught:
+        compiler.compile_c(compiled_step.SOURCE)
     assert "\n" not in str(caught.value)
 
 

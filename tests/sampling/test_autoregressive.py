@@ -1,15 +1,13 @@
-import shutil
-
 import numpy as np
 import pytest
 import torch
 
+from tests.marks import needs_c_compiler
 from tests.tiny import NO_TEXT, captions, no_captions, randomised, transformer
 from vqpriors.core.hardware import working_dtype
 from vqpriors.core.seeds import derived_seed
 from vqpriors.data.text_inputs import TextInput
 from vqpriors.nn.compiled_step import CompiledBlocks
-from vqpriors.nn.compiler import COMPILERS
 from vqpriors.sampling.autoregressive import Autoregressive
 from vqpriors.sampling.base.logits import draw, guide
 from vqpriors.sampling.base.sampler import PictureRandom, no_callback, sample_codes, stack
@@ -79,7 +77,7 @@ def test_codes_depend_on_the_seed_and_not_on_the_batch_size(prior, guidance, bat
     assert (codes[0] != codes[3]).any()  # with the same caption
 
 
-@pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="needs a C compiler")
+@needs_c_compiler
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
 def test_compiled_steps_draw_the_same_codes(monkeypatch, prior, guidance):
     seen, call = [], CompiledBlocks.__call__
