@@ -51,6 +51,7 @@ TINY: dict[str, Any] = {
     "data.digits.digits.large": 24,
     "data.decoding.rows_per_shard": 50,
     "train.precision": "no",
+    "train.compile_layers": False,
     "train.log_steps": 2,
     "tokenizer.arch": "vqvae",
     "tokenizer.quantizer": "ema",

@@ -36,6 +36,7 @@ SHARED_TRAIN = {
     "min_lr_ratio": 0.1,
     "precision": "no",
     "compile": False,
+    "compile_layers": False,
     "log_steps": 2,
 }
 RUNTIME = {

@@ -28,15 +28,20 @@ def step(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
     text = ours.text_shape(size)
     for precision in precisions:
         prior = ours.prior("cftn", size, text)
-        run = ours.training(prior, ours.prior_batch(prior, size, text), precision)
+        own, *others = ours.compiled_and_plain(
+            "cftn",
+            partial(ours.training, prior, ours.prior_batch(prior, size, text), precision),
+            ours.num_parameters(prior),
+            is_compiled=ours.has_layers_in_c(precision),
+        )
         yield Benchmark(
             work="masked-prior-step",
             size=_network(size, size.batch),
             unit="codes/s",
             amount=size.batch * size.length,
             precision=precision,
-            ours=Implementation("cftn", run, ours.num_parameters(prior)),
-            peers=installed({DIFFUSERS: partial(_train, size, precision)}),
+            ours=own,
+            peers=others + installed({DIFFUSERS: partial(_train, size, precision)}),
         )
 
 
@@ -45,6 +50,7 @@ def sampling(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
     for precision in precisions:
         for guidance in (1.0, GUIDANCE):
             prior = ours.prior("cftn", size, ours.text_shape(size))
+            own, *others = _own("cftn", prior, size, precision, guidance=guidance, steps=STEPS)
             name = "without guidance" if guidance == 1 else "with guidance"
             yield Benchmark(
                 work="masked-sampling",
@@ -52,8 +58,9 @@ def sampling(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
                 unit="images/s",
                 amount=size.masked,
                 precision=precision,
-                ours=_own("cftn", prior, size, precision, guidance=guidance, steps=STEPS),
-                peers=installed({DIFFUSERS: partial(_sample, size, precision, guidance, STEPS)}),
+                ours=own,
+                peers=others
+                + installed({DIFFUSERS: partial(_sample, size, precision, guidance, STEPS)}),
             )
 
 
@@ -61,15 +68,21 @@ def one_step_sampling(size: Size, precisions: list[Precision]) -> Iterator[Bench
     """Yield benchmarks of `cftn2` in one step against itself in 12, and against aMUSEd in one."""
     for precision in precisions:
         prior = ours.prior("cftn2", size, ours.text_shape(size))
-        many = _own(f"cftn2 in {STEPS} steps", prior, size, precision, guidance=1.0, steps=STEPS)
+        own, *others = _own("cftn2 with its latent", prior, size, precision, guidance=1.0, steps=1)
+        name = f"cftn2 in {STEPS} steps"
+        many, *_ = _own(name, prior, size, precision, guidance=1.0, steps=STEPS)
         yield Benchmark(
             work="one-step-sampling",
             size=f"{_network(size, size.masked)}, 1 step without guidance",
             unit="images/s",
             amount=size.masked,
             precision=precision,
-            ours=_own("cftn2 with its latent", prior, size, precision, guidance=1.0, steps=1),
-            peers=[many, *installed({DIFFUSERS: partial(_sample, size, precision, 1.0, 1)})],
+            ours=own,
+            peers=[
+                *others,
+                many,
+                *installed({DIFFUSERS: partial(_sample, size, precision, 1.0, 1)}),
+            ],
         )
 
 
@@ -93,10 +106,16 @@ def _network(size: Size, count: int) -> str:
     return f"{codes}, {network}, {size.text_length} text tokens"
 
 
-def _own(name: str, prior: Any, size: Size, precision: Precision, **options: Any) -> Implementation:
-    text, count = ours.text_shape(size), size.masked
-    run = ours.sampling(prior, count=count, text=text, precision=precision, **options)
-    return Implementation(name, run, ours.num_parameters(prior))
+def _own(
+    name: str, prior: Any, size: Size, precision: Precision, **options: Any
+) -> list[Implementation]:
+    given = {"count": size.masked, "text": ours.text_shape(size), "precision": precision}
+    return ours.compiled_and_plain(
+        name,
+        partial(ours.sampling, prior, **given, **options),
+        ours.num_parameters(prior),
+        is_compiled=ours.has_layers_in_c(precision),
+    )
 
 
 def _train(size: Size, precision: Precision) -> Implementation:

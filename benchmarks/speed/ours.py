@@ -1,6 +1,7 @@
 """Our implementations: models with the params of params.yaml and the size of a benchmark."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import yaml
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from benchmarks.speed.benchmark import Size
+from benchmarks.speed.benchmark import Implementation, Size
 from vqpriors.core.hardware import Precision, autocast, autocast_once
 from vqpriors.core.params import Params
 from vqpriors.data.text_inputs import TextInput, TextShape
-from vqpriors.nn.compiled_step import compiled_steps
+from vqpriors.nn import compiled_layers
+from vqpriors.nn.compiler import compiling
 from vqpriors.sampling.base.choosing import choose_sampler
 from vqpriors.sampling.base.sampler import PictureRandom
 from vqpriors.training.config import StageTrainConfig
@@ -105,16 +107,24 @@ def prior_batch(prior: Any, size: Size, shape: TextShape) -> dict[str, Tensor]:
 
 
 def training(
-    model: nn.Module, batch: dict[str, Tensor], precision: Precision
+    model: nn.Module,
+    batch: dict[str, Tensor],
+    precision: Precision,
+    *,
+    is_compiled: bool = False,
 ) -> Callable[[], None]:
-    """Return our training step: the loss and AdamW with the settings of params.yaml."""
+    """Return our training step: the loss and AdamW with the settings of params.yaml.
+
+    `is_compiled` is `train.compile_layers`.
+    """
     config = params({"prior.train.optimizer": "adamw"}).section("prior.train", StageTrainConfig)
     objective = Objective(model.train())
     optimizer = make_optimizer(model, lr=LR, config=config)
     update = step(model, lambda: weighted_sum(objective(batch), {}), optimizer, precision)
 
     def run() -> None:
-        update()
+        with compiling(is_compiled):
+            update()
         end_update(model)
 
     return run
@@ -156,7 +166,8 @@ def sampling(
 ) -> Callable[[], Tensor]:
     """Return a function that samples the codes of some pictures like the `sample` stage.
 
-    Stepwise priors sample from the whole distribution, as the peers do.
+    Stepwise priors sample from the whole distribution, as the peers do. `is_compiled` is
+    `sample.compile`.
     """
     unrestricted = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
     found = params({f"sample.autoregressive.{key}": value for key, value in unrestricted.items()})
@@ -169,10 +180,40 @@ def sampling(
 
     def draw() -> Tensor:
         random = PictureRandom(range(count), seed=0, device=device)
-        with autocast_once(prior, precision), compiled_steps(is_compiled):
+        with autocast_once(prior, precision), compiling(is_compiled):
             return sampler(prior, given, null, guidance=guidance, steps=steps, random=random)
 
     return draw
+
+
+def compiled_and_plain(
+    name: str,
+    run_of: Callable[..., Callable[[], Any]],
+    parameters: int,
+    *,
+    is_compiled: bool,
+    num_read: int = 0,
+) -> list[Implementation]:
+    """Return our implementation, compiled if that changes something, then also the plain one.
+
+    Args:
+        name: Its name without "compiled".
+        run_of: Returns its function, given whether it `is_compiled`.
+        parameters: As in `Implementation`.
+        is_compiled: Whether compiling changes something.
+        num_read: As in `Implementation`.
+    """
+    plain = Implementation(name, run_of(is_compiled=False), parameters, num_read=num_read)
+    if not is_compiled:
+        return [plain]
+    run = run_of(is_compiled=True)
+    compiled = replace(plain, name=f"{name} compiled", run=run, counted=plain.run)
+    return [compiled, replace(plain, name=f"{name} not compiled")]
+
+
+def has_layers_in_c(precision: Precision) -> bool:
+    """Return whether `train.compile_layers` changes something here."""
+    return compiled_layers.problem(torch.get_default_device(), precision) is None
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -8,7 +8,6 @@ them; LlamaGen gets a class, the same for all pictures.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -35,15 +34,22 @@ def step(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
     """Yield benchmarks of a training step on random codes."""
     for precision in precisions:
         prior = ours.prior("transformer", size, ours.NO_TEXT)
-        run = ours.training(prior, ours.prior_batch(prior, size, ours.NO_TEXT), precision)
+        batch = ours.prior_batch(prior, size, ours.NO_TEXT)
+        own, *others = ours.compiled_and_plain(
+            "transformer",
+            partial(ours.training, prior, batch, precision),
+            ours.num_parameters(prior),
+            is_compiled=ours.has_layers_in_c(precision),
+        )
         yield Benchmark(
             work="prior-step",
             size=f"{_codes(size, size.batch)}, {size.depth} layers of width {size.width}",
             unit="codes/s",
             amount=size.batch * size.length,
             precision=precision,
-            ours=Implementation("transformer", run, ours.num_parameters(prior)),
-            peers=installed({peer: partial(_train, peer, size, precision) for peer in NAMES}),
+            ours=own,
+            peers=others
+            + installed({peer: partial(_train, peer, size, precision) for peer in NAMES}),
         )
 
 
@@ -52,11 +58,8 @@ def sampling(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
     for precision in precisions:
         for count in size.stepwise:
             peers = {peer: partial(_sample, peer, size, count, precision) for peer in NAMES}
-            plain = _own("transformer", size, count, precision)
-            own, others = plain, installed(peers)
-            if torch.get_default_device().type == "cpu":
-                own = _own("transformer", size, count, precision, is_compiled=True)
-                others = [replace(plain, name="transformer not compiled"), *others]
+            is_on_cpu = torch.get_default_device().type == "cpu"
+            own, *others = _own("transformer", size, count, precision, is_compiled=is_on_cpu)
             yield Benchmark(
                 work="stepwise-sampling",
                 size=f"{_codes(size, count)}, {size.depth} layers of width {size.width}",
@@ -64,7 +67,7 @@ def sampling(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
                 amount=count * size.length,
                 precision=precision,
                 ours=own,
-                peers=others,
+                peers=others + installed(peers),
             )
 
 
@@ -78,24 +81,26 @@ def lstm_sampling(size: Size, precisions: list[Precision]) -> Iterator[Benchmark
             unit="codes/s",
             amount=count * size.length,
             precision=precision,
-            ours=_own("lstm", size, count, precision),
+            ours=_own("lstm", size, count, precision, is_compiled=False)[0],
             peers=[_cell_loop(each, size, count, precision) for each in (width, width * 21 // 16)],
         )
 
 
 def _own(
-    kind: str, size: Size, count: int, precision: Precision, *, is_compiled: bool = False
-) -> Implementation:
+    kind: str, size: Size, count: int, precision: Precision, *, is_compiled: bool
+) -> list[Implementation]:
     prior = ours.prior(kind, size, ours.NO_TEXT)
-    plain = partial(ours.sampling, prior, count=count, text=ours.NO_TEXT, precision=precision)
-    run = plain(is_compiled=is_compiled)
     parameters = ours.num_parameters(prior)
     weights = parameters - prior.embedding.weight.numel()
     # Of the cache, half on average: it holds the codes so far.
     cached = count * size.depth * size.width * size.length if kind == "transformer" else 0
-    num_read = size.length * (weights + cached)
-    name = f"{kind} compiled" if is_compiled else kind
-    return Implementation(name, run, parameters, num_read=num_read, counted=plain())
+    return ours.compiled_and_plain(
+        kind,
+        partial(ours.sampling, prior, count=count, text=ours.NO_TEXT, precision=precision),
+        parameters,
+        is_compiled=is_compiled,
+        num_read=size.length * (weights + cached),
+    )
 
 
 def _codes(size: Size, count: int) -> str:

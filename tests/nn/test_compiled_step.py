@@ -8,7 +8,8 @@ from tests.marks import needs_c_compiler
 from tests.tiny import NO_TEXT, captions, no_captions, transformer
 from vqpriors.core.hardware import autocast
 from vqpriors.nn import compiled_step, compiler
-from vqpriors.nn.compiled_step import MAX_ROWS, CompiledBlocks, compiled_steps
+from vqpriors.nn.compiled_step import MAX_ROWS, CompiledBlocks
+from vqpriors.nn.compiler import compiling
 from vqpriors.nn.stepping import CachedBlocks, FastBlocks, make_steps
 
 pytestmark = needs_c_compiler
@@ -132,10 +133,10 @@ def kind_of(prior, rows):
 @torch.inference_mode()
 def test_steps_are_compiled_for_few_pictures_if_wanted():
     prior = make(**SIZES["small"])
-    with compiled_steps(True):
+    with compiling(True):
         assert kind_of(prior, MAX_ROWS) is CompiledBlocks
         assert kind_of(prior, MAX_ROWS + 1) is FastBlocks
-        with compiled_steps(False):
+        with compiling(False):
             assert kind_of(prior, 1) is FastBlocks
         with autocast("fp16", torch.device("cpu")):
             assert kind_of(prior, 1) is CachedBlocks
@@ -146,7 +147,7 @@ def test_steps_are_compiled_for_few_pictures_if_wanted():
 def test_without_a_compiler_the_log_says_so_once(monkeypatch, tmp_path, caplog, fresh_compiler):
     monkeypatch.setenv("PATH", str(tmp_path))
     prior = make(**SIZES["small"])
-    with compiled_steps(True):
+    with compiling(True):
         assert kind_of(prior, 1) is kind_of(prior, 2) is FastBlocks
     problem = "sampling without a compiled step: no C compiler found (cc, gcc, clang)"
     assert caplog.messages == [problem]

@@ -30,7 +30,7 @@ class Table:
     def __call__(self, tokens, selected, step):
         assert step == len(self.calls)
         self.calls.append((tokens.clone(), selected.mask.clone()))
-        return selected.take(self.table)
+        return selected.take(self.table).split(3)
 
 
 def picture_random(count=4, seed=0):

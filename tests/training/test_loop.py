@@ -8,8 +8,11 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.testing import assert_close
 
+from tests import tiny
+from tests.marks import needs_fast_bfloat16
 from tests.tiny import RUNTIME, phase, runtime_config, train_config
 from tests.training.test_resume import tokenizer_run
+from vqpriors.nn.compiler import is_compiling_wanted
 from vqpriors.training import checkpoint as checkpoints
 from vqpriors.training.gradients import FiniteCheck
 from vqpriors.training.loop import train
@@ -378,6 +381,67 @@ def test_training_in_bfloat16_keeps_weights_in_float32(tmp_path):
     assert model.first.weight.dtype == torch.float32
     assert not torch.equal(exact.last["first.weight"], rounded.last["first.weight"])
     assert_close(exact.last["first.weight"], rounded.last["first.weight"], rtol=0.01, atol=0)
+
+
+class WithLayers(Slope):
+    """Notes whether layers in C are wanted."""
+
+    def losses(self, batch):
+        self.seen_wanted = is_compiling_wanted()
+        return super().losses(batch)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_layers_in_c_are_wanted_in_training_only_if_params_say_so(tmp_path, capsys, wanted):
+    model = WithLayers()
+    run(tmp_path, model, phase(), compile_layers=wanted)
+    assert model.seen_wanted == wanted
+    assert not is_compiling_wanted()
+    problem = "train.compile_layers: changes nothing: layers in C are for bfloat16 on a CPU\n"
+    assert (problem in capsys.readouterr().err) == wanted
+
+
+@needs_fast_bfloat16
+def test_training_with_layers_in_c_is_the_same_every_time(tmp_path, capsys):
+    states, losses = [], []
+    for folder, wanted in (("a", True), ("b", True), ("c", False)):
+        torch.manual_seed(0)
+        training = CodeExamples(8)
+        trained = run(
+            tmp_path / folder,
+            tiny.cftn(),
+            phase(epochs=2),
+            training=training,
+            validation=training,
+            precision="bf16",
+            compile_layers=wanted,
+        )
+        states.append(trained.last)
+        losses.append(named(trained, "validation")[-1]["validation/loss"])
+        AcceleratorState._reset_state(reset_partial_state=True)
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not all(torch.equal(states[0][name], states[2][name]) for name in states[0])
+    assert losses[0] == pytest.approx(losses[2], rel=0.005)
+    assert "changes nothing" not in capsys.readouterr().err
+
+
+class CodeExamples:
+    """Random codes with captions, as a masked prior is trained on."""
+
+    def __init__(self, count):
+        codes, text = tiny.codes(count), tiny.captions(*[[2, 3], [4], [], [5]] * (count // 4))
+        self.values = tiny.prior_batch(tiny.cftn(), codes, text)
+
+    def __len__(self):
+        return len(self.values["codes"])
+
+    def batch(self, rows, generator, *, part=slice(None)):
+        return {name: value[rows[part]] for name, value in self.values.items()}
+
+
+def test_layers_in_c_and_torch_compile_exclude_each_other():
+    with pytest.raises(ValueError, match=r"^train\.compile_layers: must be false with compile"):
+        train_config(compile=True, compile_layers=True)
 
 
 class WithMetric(Slope):

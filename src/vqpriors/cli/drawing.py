@@ -146,8 +146,9 @@ def _check_abilities(options: argparse.Namespace, known: Abilities) -> None:
     if options.steps is not None and not known.has_steps:
         _LOG.warning("--steps: ignored, since %s draws one code after another", known.arch)
         options.steps = None
-    if options.compile and known.arch != "transformer":
-        _LOG.warning("--compile: changes nothing, since the prior is %s", known.arch)
+    if options.compile and known.arch == "lstm":
+        _LOG.warning("--compile: ignored, since the prior is lstm")
+        options.compile = None
     if not known.reads_text:
         used = {"--prompt": any(options.prompt), "--prompts": options.prompts}
         used["--guidance"] = options.guidance is not None

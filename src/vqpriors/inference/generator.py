@@ -71,7 +71,7 @@ class Generator(TrainedModel):
                 loaded by the current code. On the Hub, a commit, tag or branch.
             device: Device of the networks, such as "cpu" or "cuda:1"; None for the first GPU, or
                 the CPU if there is none.
-            compile: Whether to draw with steps in C, as `sample.compile` of params.yaml; None for
+            compile: Whether to draw with parts in C, as `sample.compile` of params.yaml; None for
                 the model's setting.
 
         Raises:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqpriors.core.hardware import working_dtype
+from vqpriors.nn import compiled_attention
 from vqpriors.nn.dropout import Dropout
 from vqpriors.nn.norm import RMSNorm
 from vqpriors.nn.residual import ResidualLinear
@@ -304,6 +305,18 @@ class SelfAttention(nn.Module):
         batch, length, width = x.shape
         qkv = self.qkv(x).view(batch, length, 3, self.heads, self.head_width).permute(2, 0, 3, 1, 4)
         query, key, value = qkv.unbind(0)  # (B, heads, N, head_width) each
+        if cache is None and compiled_attention.is_usable(query):
+            mixed = compiled_attention.attend(
+                query,
+                key,
+                value,
+                query_gain=self.query_norm.weight,
+                key_gain=self.key_norm.weight,
+                rope=rope,
+                padding_mask=padding_mask,
+                is_causal=is_causal,
+            )
+            return self.dropout(self.out(mixed.flatten(2)))
         query, key = self.query_norm(query), self.key_norm(key)
         if rope is not None:
             query, key = rotate(query, rope), rotate(key, rope)
@@ -365,6 +378,15 @@ class CrossAttention(nn.Module):
         batch, length, width = x.shape
         key, value = keys_values
         query = self.query(x).view(batch, length, self.heads, self.head_width).transpose(1, 2)
+        if compiled_attention.is_usable(query) and key.dtype == query.dtype:
+            mixed = compiled_attention.attend(
+                query,
+                key,
+                value,
+                query_gain=self.query_norm.weight,
+                padding_mask=padding_mask,
+            )
+            return self.dropout(self.out(mixed.flatten(2)))
         query = self.query_norm(query)
         mixed = attend(query, key, value, attention_mask=padding_mask[:, None, None, :])
         return self.dropout(self.out(mixed.transpose(1, 2).reshape(batch, length, width)))

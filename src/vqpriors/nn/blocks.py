@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqpriors.nn import compiled_layers
 from vqpriors.nn.attention import Context, CrossAttention, KeyValueCache, SelfAttention
 from vqpriors.nn.dropout import Dropout
 from vqpriors.nn.norm import RMSNorm
@@ -44,7 +45,10 @@ class SwiGLU(nn.Module):
 
 def swiglu(x: Tensor, gate_up: Projection, down: Projection) -> Tensor:
     """Map (..., D) to (..., D) by two products; see `SwiGLU`."""
-    gate, up = gate_up(x).chunk(2, dim=-1)
+    both = gate_up(x)
+    if compiled_layers.is_usable(both):
+        return down(compiled_layers.swiglu(both))
+    gate, up = both.chunk(2, dim=-1)
     return down(F.silu(gate) * up)
 
 

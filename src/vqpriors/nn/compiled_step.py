@@ -6,9 +6,7 @@ that read their matrices slowly. In C, it takes little more than reading the mat
 
 import ctypes
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -21,14 +19,14 @@ from vqpriors.core.hardware import working_dtype
 from vqpriors.nn.attention import Context
 from vqpriors.nn.backbone import Backbone
 from vqpriors.nn.blocks import Block
-from vqpriors.nn.compiler import compile_c
+from vqpriors.nn.compiler import compile_c, is_compiling_wanted, pointer
 from vqpriors.nn.norm import EPSILON, RMSNorm
 
 SOURCE = Path(__file__).with_name("step.c")
 MAX_ROWS = 16  # for more, `FastBlocks` is as fast; the source allows 64
 
+
 _LOG = logging.getLogger(__name__)
-_IS_WANTED = ContextVar("is_wanted", default=False)
 
 
 class _Sizes(ctypes.Structure):
@@ -50,16 +48,6 @@ class _Work(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in ("x", "wide", "mixed", "scores")]
 
 
-@contextmanager
-def compiled_steps(wanted: bool) -> Iterator[None]:
-    """Say whether `make_steps` may compile the step of a transformer in this block."""
-    token = _IS_WANTED.set(wanted)
-    try:
-        yield
-    finally:
-        _IS_WANTED.reset(token)
-
-
 def try_compiling(
     backbone: Backbone, contexts: Sequence[Context | None], *, batch: int
 ) -> "CompiledBlocks | None":
@@ -67,7 +55,7 @@ def try_compiling(
 
     Arguments as in `make_steps`; on a CPU, without gradients.
     """
-    if not (_IS_WANTED.get() and batch <= MAX_ROWS and _can_compile()):
+    if not (is_compiling_wanted() and batch <= MAX_ROWS and _can_compile()):
         return None
     return CompiledBlocks(backbone, contexts, batch=batch)
 
@@ -136,11 +124,11 @@ class CompiledBlocks:
             ctypes.byref(self.sizes),
             self.layers,
             ctypes.c_void_p(self.head),
-            _pointer(self.bias),
-            _pointer(rope),
+            pointer(self.bias),
+            pointer(rope),
             ctypes.c_int(self.position),
             ctypes.byref(self.work),
-            _pointer(logits),
+            pointer(logits),
         )
         self.position += 1
         return logits
@@ -204,7 +192,3 @@ class CompiledBlocks:
     def _kept(self, tensor: Tensor) -> int:
         self.kept.append(tensor.detach().clone(memory_format=torch.contiguous_format))
         return self.kept[-1].data_ptr()
-
-
-def _pointer(tensor: Tensor | None) -> ctypes.c_void_p:
-    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vqpriors.nn import compiled_layers
+
 EPSILON = 1e-6
 # Adding a 0-d tensor is faster than adding a float, if it needs no conversion.
 _EPSILONS = {dtype: torch.tensor(EPSILON, dtype=dtype) for dtype in (torch.float32, torch.float64)}
@@ -29,6 +31,8 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (..., D) float and keep the dtype."""
+        if compiled_layers.is_usable(x):
+            return compiled_layers.rms_norm(x, self.weight, EPSILON)
         if x.device.type == "cpu" and torch.is_grad_enabled():
             return _PlainRMSNorm.apply(x, self.weight)  # pyright: ignore[reportReturnType]
         if x.device.type == "cpu":

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator
+from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
 from vqpriors.core.hardware import Precision
 from vqpriors.core.params import Params, Section
@@ -35,7 +35,15 @@ class SharedTrainConfig(Section):
     min_lr_ratio: float = Field(ge=0, le=1)
     precision: Precision
     compile: bool
+    compile_layers: bool
     log_steps: int = Field(ge=1)
+
+    @field_validator("compile_layers")
+    @classmethod
+    def _is_alone(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("compile"):
+            raise ValueError("must be false with compile, which compiles all layers; change one")
+        return value
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from vqpriors.core.phases import Phase
+from vqpriors.nn.compiler import compiling
 from vqpriors.trackers.base.progress_bar import ProgressBar
 from vqpriors.training.checkpoint import Progress, StateDict
 from vqpriors.training.checkpointing import Checkpointer
@@ -86,7 +87,8 @@ def train(
     run = TrainingRun(model, phases=phases, config=config, seed=seed, num_examples=len(training))
     checkpointer = Checkpointer(run, folder, runtime)
     require_examples(len(validation), num_processes=run.accelerator.num_processes)
-    with Interruption() as interruption:
+    run.warn_of_layers()
+    with Interruption() as interruption, compiling(config.shared.compile_layers):
         checkpointer.resume(log)
         run.choose_batch_size(training)
         run.check_phases(validation)

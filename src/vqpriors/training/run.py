@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vqpriors.core.hardware import best_device, processes, resolve_precision
 from vqpriors.core.phases import Phase
+from vqpriors.nn import compiled_layers
 from vqpriors.training import launch, sharding
 from vqpriors.training.batch_size import choose_batch_size, require_full_parts
 from vqpriors.training.checkpoint import Checkpoint, Progress, StateDict
@@ -88,6 +89,14 @@ class TrainingRun:
     def total_steps(self) -> int:
         """Updates of all phases."""
         return sum(phase.epochs for phase in self.phases) * self.steps_per_epoch
+
+    def warn_of_layers(self) -> None:
+        """Print why `train.compile_layers` changes nothing here, if so."""
+        if not self.config.shared.compile_layers:
+            return
+        precision = resolve_precision(self.config.shared.precision, self.accelerator.device)
+        if reason := compiled_layers.problem(self.accelerator.device, precision):
+            self.print(f"train.compile_layers: changes nothing: {reason}")
 
     def choose_batch_size(self, training: Examples) -> None:
         """Set the batch size, unless a checkpoint already has.

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.marks import needs_fast_bfloat16
 from tests.sampling.masked import (
     NAMES,
     CallCounter,
@@ -15,6 +16,7 @@ from tests.sampling.masked import (
 )
 from tests.tiny import NO_TEXT, no_captions
 from vqpriors.core.hardware import working_dtype
+from vqpriors.nn import compiled_attention
 from vqpriors.priors.base.cells import Cells
 from vqpriors.sampling.base.logits import draw, guide
 from vqpriors.sampling.base.sampler import PictureRandom, no_callback, sample_codes
@@ -48,6 +50,7 @@ def sample(
     names=NAMES,
     callback=no_callback,
     precision="no",
+    compile=False,
     **changes,
 ):
     return sample_codes(
@@ -55,6 +58,7 @@ def sample(
         MaskGIT(**SETTINGS | changes),
         names,
         encode=encode,
+        compile=compile,
         guidance=guidance,
         steps=steps,
         batch_size=batch_size,
@@ -198,7 +202,7 @@ def guided_by_two_calls(prior, scales, *, choice_temperature=0.0):
 
     def logits_at(tokens, selected, step):
         sides = (prior.logits(tokens, state, selected) for state in states)
-        return guide(*sides, scales[step])
+        return [guide(*sides, scales[step])]
 
     steps = len(scales)
     falling = [choice_temperature * (1 - (step + 1) / steps) for step in range(steps)]
@@ -422,3 +426,25 @@ def test_temperature_falls_to_0_where_few_codes_are_redrawn(order):
             settings = {"temperature": 2.0, "temperature_schedule": "linear", "order": order}
             sample(prior, steps=steps, known=known, **settings)
     assert calls == [[1.0, 0.0], [1.0, 0.0], [2.0]]
+
+
+@needs_fast_bfloat16
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_layers_in_c_draw_nearly_the_same_codes(prior, monkeypatch, caplog, guidance):
+    used, call = [], compiled_attention._call
+    monkeypatch.setattr(
+        compiled_attention, "_call", lambda name, *given: used.append(name) or call(name, *given)
+    )
+    settings = {"guidance": guidance, "precision": "bf16", "names": NAMES * 8}
+    expected = sample(prior, **settings)
+    assert not used
+    codes = sample(prior, **settings, compile=True)
+    assert set(used) == {"attend"}
+    assert (codes == expected).mean() > 0.9
+    assert (sample(prior, **settings, compile=True, batch_size=3) == codes).all()
+    assert not caplog.messages
+
+
+def test_layers_in_c_change_nothing_in_float32_and_the_log_says_so(prior, caplog):
+    assert (sample(prior, compile=True) == sample(prior)).all()
+    assert caplog.messages == ["compile: changes nothing: layers in C are for bfloat16 on a CPU"]

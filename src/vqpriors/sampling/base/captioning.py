@@ -1,6 +1,6 @@
 """Captions of pictures, by parallel decoding of a captioner's text tokens."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 from vqpriors.core.hardware import Precision, autocast_once
 from vqpriors.core.params import Section
 from vqpriors.priors.base.cells import Cells
+from vqpriors.sampling.base.logits import split_rows
 from vqpriors.sampling.base.sampler import PictureRandom
 from vqpriors.sampling.base.unmasking import UnmaskingSchedule, unmask
 
@@ -83,8 +84,8 @@ def sample_caption_tokens(
     shape = (len(codes), prior.text_length)
     tokens = torch.full(shape, prior.text_mask_token, device=codes.device)
 
-    def logits_at(tokens: Tensor, selected: Cells, _: int) -> Tensor:
-        return prior.caption_logits(tokens, state, selected).float()
+    def logits_at(tokens: Tensor, selected: Cells, _: int) -> Iterator[Tensor]:
+        return (part for (part,) in split_rows(prior.caption_logits(tokens, state, selected)))
 
     return unmask(
         logits_at,

@@ -1,10 +1,18 @@
 """Codes from logits: guidance, top-k and top-p filters, and a categorical draw."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 MIN_TEMPERATURE = 1e-6  # lower ones count as 0: logits divided by them would overflow
-MAX_PROBABILITIES = 2**22  # computed at a time, to bound memory: 32 MiB in float64
+MAX_PROBABILITIES = 2**20  # computed at a time, so that a processor's cache holds them
+
+
+def split_rows(logits: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Yield a few rows of (B, K) at a time, and those of other tensors of B rows."""
+    rows = max(1, MAX_PROBABILITIES // logits.shape[-1])
+    return zip(*(each.split(rows) for each in (logits, *others)), strict=True)
 
 
 def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
@@ -53,9 +61,7 @@ def draw(logits: Tensor, uniform: Tensor) -> Tensor:
     Returns:
         (B,) int64, never a code of probability 0; K for a row with NaN, see `require_codes`.
     """
-    rows = max(1, MAX_PROBABILITIES // logits.shape[-1])
-    parts = zip(logits.split(rows), uniform.split(rows), strict=True)
-    return torch.cat([_draw_rows(*part) for part in parts])
+    return torch.cat([_draw_rows(*part) for part in split_rows(logits, uniform)])
 
 
 def _draw_rows(logits: Tensor, uniform: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ steps is free; `TEMPERATURES`, the keys of `Config` that a caller's temperature 
 `EDITS`, the edits of `vqpriors.inference.editing` that it supports.
 """
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -16,10 +17,19 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from vqpriors.core.hardware import Precision, autocast_once, send, widest_float
+from vqpriors.core.hardware import (
+    Precision,
+    autocast_once,
+    resolve_precision,
+    send,
+    widest_float,
+)
 from vqpriors.core.seeds import derived_seed
 from vqpriors.data.text_inputs import TextInput
-from vqpriors.nn.compiled_step import compiled_steps
+from vqpriors.nn import compiled_layers
+from vqpriors.nn.compiler import compiling
+
+_LOG = logging.getLogger(__name__)
 
 
 class KnownCodes(NamedTuple):
@@ -144,7 +154,8 @@ def sample_codes(
         batch_size: Pictures in a batch.
         precision: Precision of the prior; with "auto", stepwise priors use float32 on CPUs.
         seed: Seed of the run; a picture's numbers depend on it and on its place in `captions`.
-        compile: Whether to compile the steps of `transformer` on a CPU, for few pictures.
+        compile: Whether to compile parts from C on a CPU: steps of `transformer` for few pictures,
+            and layers of masked priors, in bfloat16 if the processor has AVX-512 BF16.
         known: Codes of the pictures, (M, N) integers, and which of them to keep, (M, N) bool.
         callback: As in `Sampler`; called for each batch separately.
 
@@ -155,13 +166,17 @@ def sample_codes(
     # So that all CPUs draw the same pictures. Fast bfloat16 would save a tenth to a fifth.
     if precision == "auto" and prior.primitive == "stepwise" and device.type == "cpu":
         precision = "no"
+    if compile and prior.primitive == "masked":
+        resolved = resolve_precision(precision, device)
+        if reason := compiled_layers.problem(device, resolved):
+            _LOG.warning("compile: changes nothing: %s", reason)
     batches = []
     with tqdm(total=len(captions), desc="sampling", disable=not sys.stderr.isatty()) as bar:
         for start in range(0, len(captions), batch_size):
             rows = range(start, min(start + batch_size, len(captions)))
             chunk = captions[rows.start : rows.stop]
             text, null = encode(chunk).to(device), encode([""] * len(chunk)).to(device)
-            with autocast_once(prior, precision), compiled_steps(compile):
+            with autocast_once(prior, precision), compiling(compile):
                 codes = sampler(
                     prior,
                     text,

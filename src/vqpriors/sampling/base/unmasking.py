@@ -6,7 +6,7 @@ References:
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,8 +18,9 @@ from vqpriors.priors.base.cells import Cells
 from vqpriors.sampling.base.logits import MIN_TEMPERATURE, draw, likeliest, require_codes
 from vqpriors.sampling.base.sampler import Callback, PictureRandom, no_callback
 
-LogitsAt = Callable[[Tensor, Cells, int], Tensor]
-"""Returns the logits, (M, K), of M selected cells: tokens (B, N), selected, step."""
+LogitsAt = Callable[[Tensor, Cells, int], Iterable[Tensor]]
+"""Computes the logits of M selected cells, given tokens (B, N), the cells and the step. It yields
+those of a few cells at a time, (m, K) float, see `split_rows`."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,9 @@ def unmask(
         else:
             before, mask = mask, _top_k_mask(schedule.ranks.expand(tokens.shape), mask, left[step])
             selected = Cells.of(before & ~mask, num_masked - int(counts.left[step].sum()))
-        logits = logits_at(tokens, selected, step)
+        parts = logits_at(tokens, selected, step)
         uniform = selected.take(random.uniform(length))
-        drawn, confidence = _draw_tokens(logits, uniform, schedule.temperatures[step])
+        drawn, confidence = _draw_tokens(parts, uniform, schedule.temperatures[step])
         decoded = selected.put(drawn, into=tokens)
         if schedule.ranks is None:
             noise = _gumbel(selected.take(random.uniform(length)))
@@ -158,9 +159,22 @@ def num_masked_after(num_masked: Tensor, steps: int) -> Tensor:
     return torch.stack(rows)
 
 
-def _draw_tokens(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+def _draw_tokens(
+    parts: Iterable[Tensor], uniform: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
     """Draw tokens, (M,) int64, and return their log-probabilities, (M,) float, with them."""
-    log_probability = logits.float().log_softmax(-1)
+    drawn, log_probabilities, count = [], [], 0
+    for logits in parts:
+        rows = uniform[count : count + len(logits)]
+        count += len(logits)
+        found = _draw_part(logits.float(), rows, temperature)
+        drawn.append(found[0])
+        log_probabilities.append(found[1])
+    return torch.cat(drawn), torch.cat(log_probabilities)
+
+
+def _draw_part(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    log_probability = logits.log_softmax(-1)
     is_greedy = temperature < MIN_TEMPERATURE
     drawn = likeliest(logits) if is_greedy else draw(logits / temperature, uniform)
     index = drawn.clamp(max=logits.shape[-1] - 1)[:, None]  # K stands for a draw from NaN

@@ -7,6 +7,7 @@ References:
     Besnier et al. 2025, Halton-MaskGIT, arXiv:2503.17076 (a fixed order).
 """
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -17,7 +18,7 @@ from vqpriors.core.params import Section
 from vqpriors.data.text_inputs import TextInput
 from vqpriors.priors.base.cells import Cells
 from vqpriors.priors.base.prior import MaskedPrior
-from vqpriors.sampling.base.logits import guide
+from vqpriors.sampling.base.logits import guide, split_rows
 from vqpriors.sampling.base.sampler import (
     Callback,
     KnownCodes,
@@ -99,11 +100,11 @@ class MaskGIT:
         return prior.latent_width > 0 and steps <= self.config.latent_steps
 
     def _guided(self, prior: MaskedPrior, state: Any, guidance: float, steps: int) -> LogitsAt:
-        def logits_at(tokens: Tensor, selected: Cells, step: int) -> Tensor:
-            both = prior.logits(tokens.repeat(2, 1), state, selected.repeated(2)).float()
+        def logits_at(tokens: Tensor, selected: Cells, step: int) -> Iterator[Tensor]:
+            both = prior.logits(tokens.repeat(2, 1), state, selected.repeated(2))
             share = rising(self.config.guidance_schedule, step, steps)
-            conditional, unconditional = both.chunk(2)
-            return guide(conditional, unconditional, 1 + (guidance - 1) * share)
+            for conditional, unconditional in split_rows(*both.chunk(2)):
+                yield guide(conditional.float(), unconditional.float(), 1 + (guidance - 1) * share)
 
         return logits_at
 
@@ -127,8 +128,8 @@ class MaskGIT:
 
 
 def _plain(prior: MaskedPrior, state: Any) -> LogitsAt:
-    def logits_at(tokens: Tensor, selected: Cells, step: int) -> Tensor:
-        return prior.logits(tokens, state, selected).float()
+    def logits_at(tokens: Tensor, selected: Cells, step: int) -> Iterator[Tensor]:
+        return (logits for (logits,) in split_rows(prior.logits(tokens, state, selected)))
 
     return logits_at
 

@@ -1,0 +1,40 @@
+/* Vectors of float32 numbers from and to bfloat16, on CPUs with AVX-512 BF16. */
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#define LANES 16 /* float32 numbers in a register */
+#define INLINE static inline __attribute__((always_inline))
+
+typedef __m512 Floats;
+
+static int padded(int number, int to) { return (number + to - 1) / to * to; }
+static int least(int a, int b) { return a < b ? a : b; }
+
+/* The first `count` lanes, or all if there are fewer. */
+INLINE __mmask16 lanes(int count) {
+    return (__mmask16)(count >= LANES ? 0xffff : count <= 0 ? 0 : (1u << count) - 1);
+}
+
+INLINE Floats all(float number) { return _mm512_set1_ps(number); }
+
+INLINE Floats load_halves(const uint16_t *numbers, __mmask16 seen) {
+    __m512i words = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(seen, numbers));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(words, 16));
+}
+
+/* Rounded to the nearest. */
+INLINE void store_halves(uint16_t *numbers, __mmask16 seen, Floats x) {
+    _mm256_mask_storeu_epi16(numbers, seen, (__m256i)_mm512_cvtneps_pbh(x));
+}
+
+/* 2^x to 3e-6 of it. */
+INLINE Floats power(Floats x) {
+    Floats f = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); /* x - floor(x) */
+    Floats p = all(0.01353415f);
+    p = _mm512_fmadd_ps(p, f, all(0.0520115f));
+    p = _mm512_fmadd_ps(p, f, all(0.24144274f));
+    p = _mm512_fmadd_ps(p, f, all(0.69300384f));
+    p = _mm512_fmadd_ps(p, f, all(1.00000259f));
+    return _mm512_scalef_ps(p, x);
+}

@@ -1,0 +1,119 @@
+/* RMSNorm and SwiGLU in bfloat16 and their gradients, on CPUs with AVX-512 BF16.
+
+Compiled and called by compiled_layers.py. Each reads and writes its rows once, and computes in
+float32. */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifndef __AVX512BF16__
+int is_supported(void) { return 0; }
+#else
+
+#include <math.h>
+#include <string.h>
+
+#include "bfloat16.h"
+
+#define LOG2_E 1.44269504f
+
+int is_supported(void) { return 1; }
+
+INLINE float norm_scale(const uint16_t *x, int width, float epsilon) {
+    Floats sum = all(0);
+    for (int c = 0; c < width; c += LANES) {
+        Floats part = load_halves(x + c, lanes(width - c));
+        sum = _mm512_fmadd_ps(part, part, sum);
+    }
+    return 1 / sqrtf(_mm512_reduce_add_ps(sum) / width + epsilon);
+}
+
+/* out (rows, width) = RMSNorm of x (rows, width), times the gain (width). */
+void rms_norm(uint16_t *out, const uint16_t *x, const float *gain, int64_t rows, int width,
+              float epsilon, int threads) {
+#pragma omp parallel for num_threads(threads)
+    for (int64_t row = 0; row < rows; row++) {
+        const uint16_t *in = x + row * width;
+        Floats scale = all(norm_scale(in, width, epsilon));
+        for (int c = 0; c < width; c += LANES) {
+            __mmask16 seen = lanes(width - c);
+            Floats by = _mm512_maskz_loadu_ps(seen, gain + c);
+            Floats unit = _mm512_mul_ps(load_halves(in + c, seen), scale);
+            store_halves(out + row * width + c, seen, _mm512_mul_ps(unit, by));
+        }
+    }
+}
+
+/* for_x (rows, width) and for_gain (rows / chunk rounded up, width), the gradients; those of the
+gain are to be summed over the chunks of rows. */
+void rms_norm_backward(uint16_t *for_x, float *for_gain, const uint16_t *gradient,
+                       const uint16_t *x, const float *gain, int64_t rows, int width, int chunk,
+                       float epsilon, int threads) {
+#pragma omp parallel for num_threads(threads)
+    for (int64_t first = 0; first < rows; first += chunk) {
+        float *own_gain = for_gain + first / chunk * width;
+        int64_t last = first + chunk < rows ? first + chunk : rows;
+        memset(own_gain, 0, sizeof(float) * width);
+        for (int64_t row = first; row < last; row++) {
+            const uint16_t *in = x + row * width, *above = gradient + row * width;
+            Floats scale = all(norm_scale(in, width, epsilon)), sum = all(0);
+            for (int c = 0; c < width; c += LANES) {
+                __mmask16 seen = lanes(width - c);
+                Floats unit = _mm512_mul_ps(load_halves(in + c, seen), scale);
+                Floats product = _mm512_mul_ps(load_halves(above + c, seen), unit);
+                Floats so_far = _mm512_maskz_loadu_ps(seen, own_gain + c);
+                _mm512_mask_storeu_ps(own_gain + c, seen, _mm512_add_ps(so_far, product));
+                sum = _mm512_fmadd_ps(product, _mm512_maskz_loadu_ps(seen, gain + c), sum);
+            }
+            Floats along = all(_mm512_reduce_add_ps(sum) / width);
+            for (int c = 0; c < width; c += LANES) {
+                __mmask16 seen = lanes(width - c);
+                Floats unit = _mm512_mul_ps(load_halves(in + c, seen), scale);
+                Floats by = _mm512_maskz_loadu_ps(seen, gain + c);
+                Floats scaled = _mm512_mul_ps(load_halves(above + c, seen), by);
+                Floats found = _mm512_mul_ps(_mm512_fnmadd_ps(unit, along, scaled), scale);
+                store_halves(for_x + row * width + c, seen, found);
+            }
+        }
+    }
+}
+
+INLINE Floats sigmoid(Floats x) {
+    return _mm512_div_ps(all(1), _mm512_add_ps(all(1), power(_mm512_mul_ps(x, all(-LOG2_E)))));
+}
+
+/* out (rows, width) = silu(gate) * up, for x (rows, 2 width) of gate and up. */
+void swiglu(uint16_t *out, const uint16_t *x, int64_t rows, int width, int threads) {
+#pragma omp parallel for num_threads(threads)
+    for (int64_t row = 0; row < rows; row++) {
+        const uint16_t *in = x + row * 2 * width;
+        for (int c = 0; c < width; c += LANES) {
+            __mmask16 seen = lanes(width - c);
+            Floats gate = load_halves(in + c, seen), up = load_halves(in + width + c, seen);
+            Floats silu = _mm512_mul_ps(gate, sigmoid(gate));
+            store_halves(out + row * width + c, seen, _mm512_mul_ps(silu, up));
+        }
+    }
+}
+
+/* for_x (rows, 2 width), the gradient of x, given that of the output. */
+void swiglu_backward(uint16_t *for_x, const uint16_t *gradient, const uint16_t *x, int64_t rows,
+                     int width, int threads) {
+#pragma omp parallel for num_threads(threads)
+    for (int64_t row = 0; row < rows; row++) {
+        const uint16_t *in = x + row * 2 * width;
+        uint16_t *out = for_x + row * 2 * width;
+        for (int c = 0; c < width; c += LANES) {
+            __mmask16 seen = lanes(width - c);
+            Floats above = load_halves(gradient + row * width + c, seen);
+            Floats gate = load_halves(in + c, seen), up = load_halves(in + width + c, seen);
+            Floats share = sigmoid(gate), silu = _mm512_mul_ps(gate, share);
+            /* silu' = share (1 + gate - silu) */
+            Floats slope = _mm512_mul_ps(
+                share, _mm512_sub_ps(_mm512_add_ps(all(1), gate), silu));
+            store_halves(out + c, seen, _mm512_mul_ps(_mm512_mul_ps(above, up), slope));
+            store_halves(out + width + c, seen, _mm512_mul_ps(above, silu));
+        }
+    }
+}
+#endif

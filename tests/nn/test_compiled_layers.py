@@ -1,0 +1,242 @@
+"""Layers in C against the same layers in torch: both against a computation in float64."""
+
+import pytest
+import torch
+from torch import nn
+
+from tests import tiny
+from tests.marks import needs_fast_bfloat16
+from vqpriors.core.hardware import autocast
+from vqpriors.nn import compiled_attention, compiled_layers, compiler
+from vqpriors.nn.attention import CrossAttention, SelfAttention, grid_rope
+from vqpriors.nn.blocks import SwiGLU
+from vqpriors.nn.compiler import compiling
+from vqpriors.nn.norm import RMSNorm
+from vqpriors.training.losses import Objective
+
+CPU, BATCH = torch.device("cpu"), 3
+# Fewer positions than a tile and several tiles; heads that fill registers, and that do not.
+SELF = {
+    "one tile": {"width": 64, "heads": 2, "grid": (3, 5)},
+    "even": {"width": 64, "heads": 2, "grid": (8, 8)},
+    "wide": {"width": 160, "heads": 2, "grid": (5, 7)},
+    "odd": {"width": 21, "heads": 3, "grid": (5, 9), "is_turned": False},
+    "padded": {"width": 24, "heads": 2, "grid": (6, 7), "is_padded": True},
+    "causal": {"width": 24, "heads": 2, "grid": (6, 7), "is_causal": True},
+    "causal, even": {"width": 64, "heads": 2, "grid": (8, 12), "is_causal": True},
+}
+CROSS = {
+    "short": {"width": 24, "heads": 2, "length": 20, "text_length": 5},
+    "long": {"width": 64, "heads": 2, "length": 33, "text_length": 77},
+}
+
+
+class Self(nn.Module):
+    def __init__(self, *, width, heads, grid, is_causal=False, is_padded=False, is_turned=True):
+        super().__init__()
+        self.layer = SelfAttention(width=width, heads=heads, dropout=0.0)
+        self.shape = BATCH, grid[0] * grid[1], width
+        self.is_causal = is_causal
+        self.mask = mask_of(self.shape[1]) if is_padded else None
+        self.register_buffer("rope", grid_rope(*grid, width // heads)[:, 1:] if is_turned else None)
+
+    def forward(self, x):
+        return self.layer(x, is_causal=self.is_causal, rope=self.rope, padding_mask=self.mask)
+
+
+class Cross(nn.Module):
+    def __init__(self, *, width, heads, length, text_length):
+        super().__init__()
+        self.layer = CrossAttention(width=width, heads=heads, dropout=0.0)
+        self.shape = BATCH, length, width
+        self.caption = nn.Parameter(torch.randn(BATCH, text_length, width))
+        self.mask = mask_of(text_length)
+
+    def forward(self, x):
+        return self.layer(x, self.layer.keys_values(self.caption), self.mask)
+
+
+class Plain(nn.Module):
+    def __init__(self, layer, width):
+        super().__init__()
+        self.layer, self.shape = layer, (BATCH, 55, width)
+
+    def forward(self, x):
+        return self.layer(x.bfloat16() if torch.is_autocast_enabled("cpu") else x)
+
+
+def mask_of(length):
+    """Return a mask of all tokens, of those at the start, and of every second one."""
+    mask = torch.ones(BATCH, length, dtype=torch.bool)
+    mask[1, length // 3 :] = False
+    mask[2, 1::2] = False
+    return mask
+
+
+def made(module):
+    torch.manual_seed(0)
+    for parameter in module.parameters():
+        if parameter.ndim == 1:
+            nn.init.uniform_(parameter, 0.5, 1.5)
+        else:
+            nn.init.normal_(parameter, std=1 if parameter.ndim == 3 else 2 * len(parameter) ** -0.5)
+    return module
+
+
+MODULES = {
+    **{f"self-attention, {name}": (Self, settings) for name, settings in SELF.items()},
+    **{f"cross-attention, {name}": (Cross, settings) for name, settings in CROSS.items()},
+    **{f"RMSNorm of {width}": (Plain, {"width": width}) for width in (7, 40, 256)},
+    **{f"SwiGLU of {width}": (Plain, {"width": width}) for width in (7, 40)},
+}
+
+
+def build(name):
+    kind, settings = MODULES[name]
+    if kind is not Plain:
+        return made(kind(**settings))
+    width = settings["width"]
+    layer = RMSNorm(width) if "RMSNorm" in name else SwiGLU(width=width, dropout=0.0)
+    return made(Plain(layer, width))
+
+
+def results(module, *, precision="bf16", is_compiled=False, rows=slice(None)):
+    """Return the output, and the gradients of the input and of the weights."""
+    generator = torch.Generator().manual_seed(1)
+    x, gradient = (torch.randn(module.shape, generator=generator).bfloat16() for _ in range(2))
+    dtype = next(module.parameters()).dtype
+    x = x[rows].to(dtype).requires_grad_()
+    module.zero_grad()
+    with autocast(precision, CPU), compiling(is_compiled):
+        out = module(x)
+    out.backward(gradient[rows].to(out.dtype))
+    return [out.detach(), x.grad, *(p.grad.clone() for p in module.parameters())]
+
+
+pytestmark = needs_fast_bfloat16
+every_layer = pytest.mark.parametrize("name", MODULES)
+
+
+@every_layer
+def test_layers_in_c_are_as_exact_as_those_in_torch(name):
+    module = build(name)
+    plain, found = results(module), results(module, is_compiled=True)
+    exact = results(module.double(), precision="no")
+    assert not torch.equal(plain[0], found[0])
+    for own, other, each in zip(found, plain, exact, strict=True):
+        assert own.dtype == other.dtype
+        own, other = ((x - each).norm() / each.norm() for x in (own, other))
+        assert own < 1.2 * other + 0.002 < 0.03
+
+
+@every_layer
+def test_layers_in_c_are_the_same_for_any_number_of_threads(name):
+    module, threads, found = build(name), torch.get_num_threads(), []
+    try:
+        for number in (1, 2, 3, 7):
+            torch.set_num_threads(number)
+            found.append(results(module, is_compiled=True))
+    finally:
+        torch.set_num_threads(threads)
+    for each in found[1:]:
+        assert all(torch.equal(*pair) for pair in zip(found[0], each, strict=True))
+
+
+@every_layer
+def test_layers_in_c_pass_on_what_is_not_a_number(name):
+    module = build(name)
+    for parameter in module.parameters():
+        parameter.data.flatten()[0] = torch.nan
+        out = results(module, is_compiled=True)[0]
+        assert out.isnan().any()
+        assert torch.equal(out.isnan(), results(module)[0].isnan())
+        parameter.data.flatten()[0] = 1.0
+
+
+def test_attention_is_exact_where_it_is_sharp():
+    module = build("self-attention, causal, even")
+    module.layer.query_norm.weight.data.fill_(8.0)  # scores from about -40 to 40
+    found = results(module, is_compiled=True)[0]
+    exact = results(module.double(), precision="no")[0]
+    assert (found - exact).norm() < 0.02 * exact.norm()
+
+
+def test_padding_changes_nothing_and_gets_no_gradient():
+    module = build("cross-attention, long")
+    out, *_ = results(module, is_compiled=True)
+    padding = ~module.mask
+    assert not module.caption.grad[padding].any()
+    assert module.caption.grad[module.mask].any()
+    module.caption.data[padding] = 1e4
+    assert torch.equal(results(module, is_compiled=True)[0], out)
+
+
+def test_causal_attention_sees_no_later_position():
+    module = build("self-attention, causal")
+    x = torch.randn(module.shape)
+    changed = x.clone()
+    changed[:, 20:] = 7.0
+    with torch.inference_mode(), autocast("bf16", CPU), compiling(True):
+        assert torch.equal(module(x)[:, :20], module(changed)[:, :20])
+        assert not torch.equal(module(x)[:, 20:], module(changed)[:, 20:])
+
+
+@pytest.mark.parametrize("arch", ["transformer", "cftn", "cftn2"])
+@pytest.mark.parametrize("is_trained", [True, False])
+def test_priors_use_layers_in_c_in_bfloat16_if_wanted(arch, is_trained, monkeypatch):
+    used = set()
+    for module in (compiled_attention, compiled_layers):
+        call = module._call
+        monkeypatch.setattr(
+            module, "_call", lambda name, *given, call=call: used.add(name) or call(name, *given)
+        )
+    prior = tiny.randomised(getattr(tiny, arch)()).train(is_trained)
+    codes, text = tiny.codes(4), tiny.captions([1, 2], [3], [], [4])
+    batch = tiny.prior_batch(prior, codes, text)
+
+    def loss(precision, wanted):
+        used.clear()
+        with torch.set_grad_enabled(is_trained), autocast(precision, CPU), compiling(wanted):
+            total = sum(prior.losses(batch).values())
+        if is_trained:
+            total.backward()
+        return total.detach()
+
+    exact = loss("no", True)
+    assert not used
+    plain = loss("bf16", False)
+    assert not used
+    found = loss("bf16", True)
+    forward = {"attend", "rms_norm", "swiglu"}
+    assert used == forward | {f"{name}_backward" for name in forward if is_trained}
+    assert abs(found - exact) < 2 * abs(plain - exact) + 0.01 * exact
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated")  # torch's own, in tracing
+def test_torch_compile_traces_the_layers_of_torch():
+    prior = tiny.cftn().train()
+    objective = Objective(prior)
+    objective.compile(backend="eager")
+    batch = tiny.prior_batch(prior, tiny.codes(4), tiny.captions([1, 2], [3], [], [4]))
+    with autocast("bf16", CPU):
+        expected = prior.losses(batch)
+        with compiling(True):
+            torch.testing.assert_close(objective(batch), expected)
+
+
+def test_problems_of_layers_in_c_are_named(monkeypatch):
+    assert compiled_layers.problem(CPU, "bf16") is None
+    for_others = "layers in C are for bfloat16 on a CPU"
+    assert compiled_layers.problem(CPU, "no") == for_others
+    assert compiled_layers.problem(torch.device("cuda"), "bf16") == for_others
+    monkeypatch.setattr(compiler, "FLAGS", (*compiler.FLAGS, "-mno-avx512bf16"))
+    try:
+        for cached in (compiler.compile_c, compiler.bfloat16_problem):
+            cached.cache_clear()
+        found = compiled_layers.problem(CPU, "bf16")
+        assert found == "the processor has no AVX-512 BF16"
+        with compiling(True):
+            assert not compiled_layers.is_usable(torch.zeros(1, dtype=torch.bfloat16))
+    finally:
+        for cached in (compiler.compile_c, compiler.bfloat16_problem):
+            cached.cache_clear()
