@@ -1,6 +1,7 @@
 """Encode every image to codes with the trained tokenizer, in `data/tokens/`."""
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from pydantic import Field
 
 from stages import run
 from vqpriors.core.artifact import new_file, new_folder, verify
+from vqpriors.core.compiler import bfloat16_problem, compiling
 from vqpriors.core.hardware import Precision, best_device, processes
 from vqpriors.core.params import Params, Section
 from vqpriors.core.runs import run_folder_of
@@ -28,6 +30,7 @@ class EncodeConfig(Section):
 
     batch_size: int = Field(ge=1)
     precision: Precision
+    compile: bool
 
 
 def main(params: Params) -> None:
@@ -38,6 +41,8 @@ def main(params: Params) -> None:
     config = params.section("encode", EncodeConfig)
     state = processes()  # must come first: selects this process's GPU
     model, spec = load_tokenizer(Path("data/tokenizer"), best_device())
+    if config.compile and (reason := bfloat16_problem(best_device())):
+        print(f"encode.compile: changes nothing: {reason}", file=sys.stderr)
     verify(IMAGES)
     shards = [path for split in SPLITS for path in shard_paths(IMAGES, split)]
     with run_folder_of("encode", params) as folder:
@@ -55,7 +60,8 @@ def main(params: Params) -> None:
 def _encode(source: Path, target: Path, model: Any, spec: TokenSpec, config: EncodeConfig) -> None:
     images = read_image_shard(source)
     settings = {"batch_size": config.batch_size, "precision": config.precision}
-    codes = encode_pixels(model, images.pixels, **settings)
+    with compiling(config.compile):
+        codes = encode_pixels(model, images.pixels, **settings)
     table = token_table(
         spec,
         ids=images.ids,

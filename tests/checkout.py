@@ -67,6 +67,7 @@ TINY: dict[str, Any] = {
     "tokenizer.fsq.levels": [4, 4],
     **{f"tokenizer.train.{key}": value for key, value in _TRAIN.items()},
     "encode.precision": "no",
+    "encode.compile": False,
     "text.encoder": "wordpiece",
     "text.wordpiece.vocabulary": 100,
     "judge.attributes.width": 8,

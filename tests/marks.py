@@ -5,11 +5,10 @@ import shutil
 import pytest
 import torch
 
-from vqpriors.nn import compiled_layers
-from vqpriors.nn.compiler import COMPILERS
+from vqpriors.core.compiler import COMPILERS, bfloat16_problem
 
 needs_c_compiler = pytest.mark.skipif(
     not any(map(shutil.which, COMPILERS)), reason="needs a C compiler"
 )
-_PROBLEM = compiled_layers.problem(torch.device("cpu"), "bf16")
-needs_fast_bfloat16 = pytest.mark.skipif(_PROBLEM is not None, reason=f"layers in C: {_PROBLEM}")
+_PROBLEM = bfloat16_problem(torch.device("cpu"))
+needs_fast_bfloat16 = pytest.mark.skipif(_PROBLEM is not None, reason=f"code in C: {_PROBLEM}")

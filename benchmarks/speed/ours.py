@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from benchmarks.speed.benchmark import Implementation, Size
+from vqpriors.core.compiler import bfloat16_problem, compiling
 from vqpriors.core.hardware import Precision, autocast, autocast_once
 from vqpriors.core.params import Params
 from vqpriors.data.text_inputs import TextInput, TextShape
-from vqpriors.nn import compiled_layers
-from vqpriors.nn.compiler import compiling
 from vqpriors.sampling.base.choosing import choose_sampler
 from vqpriors.sampling.base.sampler import PictureRandom
 from vqpriors.training.config import StageTrainConfig
@@ -211,9 +210,9 @@ def compiled_and_plain(
     return [compiled, replace(plain, name=f"{name} not compiled")]
 
 
-def has_layers_in_c(precision: Precision) -> bool:
-    """Return whether `train.compile_layers` changes something here."""
-    return compiled_layers.problem(torch.get_default_device(), precision) is None
+def has_bfloat16_code(precision: Precision = "bf16") -> bool:
+    """Return whether compiling layers in a precision, or the search for codes, does something."""
+    return bfloat16_problem(torch.get_default_device(), precision) is None
 
 
 def device_of(model: nn.Module) -> torch.device:

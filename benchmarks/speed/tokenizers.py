@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from benchmarks.speed import checkouts, ours
 from benchmarks.speed.benchmark import Benchmark, Implementation, Size, installed
+from vqpriors.core.compiler import compiling
 from vqpriors.core.hardware import Precision, autocast
 from vqpriors.data.images import decode_pixels, encode_png
 from vqpriors.data.pixels import to_unit_range
@@ -48,7 +49,12 @@ def step(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
     images = torch.rand(size.pictures, 3, size.pixels, size.pixels) * 2 - 1
     for precision in precisions:
         model = ours.tokenizer(size)
-        run = ours.training(model, {"images": images}, precision)
+        own, *others = ours.compiled_and_plain(
+            "vqvae with ema",
+            partial(ours.training, model, {"images": images}, precision),
+            ours.num_parameters(model),
+            is_compiled=ours.has_bfloat16_code(),
+        )
         peers = {peer: partial(_train, peer, size, images, precision) for peer in PEERS}
         yield Benchmark(
             work="tokenizer-step",
@@ -56,8 +62,8 @@ def step(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
             unit="images/s",
             amount=size.pictures,
             precision=precision,
-            ours=Implementation("vqvae with ema", run, ours.num_parameters(model)),
-            peers=installed(peers),
+            ours=own,
+            peers=others + installed(peers),
         )
 
 
@@ -66,7 +72,12 @@ def encode(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
     pngs = _random_pngs(size)
     for precision in precisions:
         model = ours.tokenizer(size).eval().requires_grad_(False)
-        run = partial(_encode_ours, model, pngs, size, precision)
+        own, *others = ours.compiled_and_plain(
+            "vqvae with ema",
+            partial(_encoding, model, pngs, size, precision),
+            ours.num_parameters(model),
+            is_compiled=ours.has_bfloat16_code(),
+        )
         peers = {peer: partial(_encode, peer, size, pngs, precision) for peer in PEERS}
         yield Benchmark(
             work="encode",
@@ -74,22 +85,29 @@ def encode(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
             unit="images/s",
             amount=len(pngs),
             precision=precision,
-            ours=Implementation("vqvae with ema", run, ours.num_parameters(model)),
-            peers=installed(peers),
+            ours=own,
+            peers=others + installed(peers),
         )
 
 
 def nearest_code(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
     """Yield a benchmark of time and, on Linux, one of peak memory; all compute in float32."""
     peers = {peer: partial(_search, peer, size) for peer in (DIFFUSERS, VECTOR_QUANTIZE)}
+    quantizer = _quantizer("vqpriors", size)
+    own, *others = ours.compiled_and_plain(
+        QUANTIZERS["vqpriors"],
+        partial(_quantization, "vqpriors", quantizer, size, size.vectors),
+        ours.num_parameters(quantizer),
+        is_compiled=ours.has_bfloat16_code(),
+    )
     speed = Benchmark(
         work="nearest-code",
         size=f"{size.vectors:,} vectors of {size.code_width} among {size.num_codes:,}",
         unit="vectors/s",
         amount=size.vectors,
         precision="no",
-        ours=_search("vqpriors", size),
-        peers=installed(peers),
+        ours=own,
+        peers=others + installed(peers),
     )
     yield speed
     if RESET_PEAK.exists() and torch.get_default_device().type == "cpu":
@@ -224,8 +242,15 @@ def _encode(peer: str, size: Size, pngs: list[bytes], precision: Precision) -> I
     return Implementation(NAMES[peer], run, ours.num_parameters(model), peer)
 
 
-def _encode_ours(model: Any, pngs: list[bytes], size: Size, precision: Precision) -> np.ndarray:
-    return encode_pixels(model, _decoded(pngs), batch_size=size.pictures, precision=precision)
+def _encoding(
+    model: Any, pngs: list[bytes], size: Size, precision: Precision, *, is_compiled: bool
+) -> Callable[[], np.ndarray]:
+    def run() -> np.ndarray:
+        with compiling(is_compiled):
+            pixels = _decoded(pngs)
+            return encode_pixels(model, pixels, batch_size=size.pictures, precision=precision)
+
+    return run
 
 
 @torch.inference_mode()
@@ -244,19 +269,20 @@ def _search(package: str, size: Size) -> Implementation:
 
 
 def _memory_of(search: Implementation, size: Size) -> Implementation:
-    return replace(search, run=partial(_peak_in_new_process, search.package, size))
+    is_compiled = search.counted is not None
+    return replace(search, run=partial(_peak_in_new_process, search.package, size, is_compiled))
 
 
-def _peak_in_new_process(package: str, size: Size) -> float:
+def _peak_in_new_process(package: str, size: Size, is_compiled: bool) -> float:
     """Measure the peak memory of a search in MB, in a process without memory to reuse."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_peak, package, size).result()
+        return pool.submit(_peak, package, size, is_compiled).result()
 
 
-def _peak(package: str, size: Size) -> float:
+def _peak(package: str, size: Size, is_compiled: bool) -> float:
     quantizer = _quantizer(package, size)
-    _quantization(package, quantizer, size, WARM_UP)()
-    run = _quantization(package, quantizer, size, size.vectors)
+    _quantization(package, quantizer, size, WARM_UP, is_compiled=is_compiled)()
+    run = _quantization(package, quantizer, size, size.vectors, is_compiled=is_compiled)
     RESET_PEAK.write_text("5")
     before = _kilobytes("VmRSS")
     run()
@@ -276,7 +302,9 @@ def _quantizer(package: str, size: Size) -> nn.Module:
     return ours.tokenizer(size).quantizer.eval()
 
 
-def _quantization(package: str, quantizer: Any, size: Size, count: int) -> Callable[[], Any]:
+def _quantization(
+    package: str, quantizer: Any, size: Size, count: int, *, is_compiled: bool = False
+) -> Callable[[], Any]:
     """Return a call of a quantizer on random vectors in the shape that it requires."""
     vectors = torch.randn(count, size.code_width)
     if package == DIFFUSERS:
@@ -286,6 +314,7 @@ def _quantization(package: str, quantizer: Any, size: Size, count: int) -> Calla
 
     @torch.inference_mode()
     def run() -> Any:
-        return quantizer(vectors)
+        with compiling(is_compiled):
+            return quantizer(vectors)
 
     return run

@@ -6,11 +6,12 @@ from torch import nn
 
 from tests import tiny
 from tests.marks import needs_fast_bfloat16
+from vqpriors.core import compiler
+from vqpriors.core.compiler import compiling
 from vqpriors.core.hardware import autocast
-from vqpriors.nn import compiled_attention, compiled_layers, compiler
+from vqpriors.nn import compiled_attention, compiled_layers
 from vqpriors.nn.attention import CrossAttention, SelfAttention, grid_rope
 from vqpriors.nn.blocks import SwiGLU
-from vqpriors.nn.compiler import compiling
 from vqpriors.nn.norm import RMSNorm
 from vqpriors.training.losses import Objective
 
@@ -224,19 +225,17 @@ def test_torch_compile_traces_the_layers_of_torch():
             torch.testing.assert_close(objective(batch), expected)
 
 
-def test_problems_of_layers_in_c_are_named(monkeypatch):
-    assert compiled_layers.problem(CPU, "bf16") is None
-    for_others = "layers in C are for bfloat16 on a CPU"
-    assert compiled_layers.problem(CPU, "no") == for_others
-    assert compiled_layers.problem(torch.device("cuda"), "bf16") == for_others
+def test_problems_of_code_in_c_are_named(monkeypatch):
+    assert compiler.bfloat16_problem(CPU) is None
+    assert compiler.bfloat16_problem(CPU, "no") == "only for bfloat16"
+    assert compiler.bfloat16_problem(torch.device("cuda")) == "only for CPUs"
     monkeypatch.setattr(compiler, "FLAGS", (*compiler.FLAGS, "-mno-avx512bf16"))
     try:
-        for cached in (compiler.compile_c, compiler.bfloat16_problem):
+        for cached in (compiler.compile_c, compiler._bfloat16_problem):
             cached.cache_clear()
-        found = compiled_layers.problem(CPU, "bf16")
-        assert found == "the processor has no AVX-512 BF16"
+        assert compiler.bfloat16_problem(CPU) == "the processor has no AVX-512 BF16"
         with compiling(True):
             assert not compiled_layers.is_usable(torch.zeros(1, dtype=torch.bfloat16))
     finally:
-        for cached in (compiler.compile_c, compiler.bfloat16_problem):
+        for cached in (compiler.compile_c, compiler._bfloat16_problem):
             cached.cache_clear()

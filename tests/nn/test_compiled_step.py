@@ -6,10 +6,11 @@ from torch.testing import assert_close
 
 from tests.marks import needs_c_compiler
 from tests.tiny import NO_TEXT, captions, no_captions, transformer
+from vqpriors.core import compiler
+from vqpriors.core.compiler import compiling
 from vqpriors.core.hardware import autocast
-from vqpriors.nn import compiled_step, compiler
+from vqpriors.nn import compiled_step
 from vqpriors.nn.compiled_step import MAX_ROWS, CompiledBlocks
-from vqpriors.nn.compiler import compiling
 from vqpriors.nn.stepping import CachedBlocks, FastBlocks, make_steps
 
 pytestmark = needs_c_compiler

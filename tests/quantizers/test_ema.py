@@ -2,8 +2,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from tests.marks import needs_fast_bfloat16
 from tests.tiny import ema
+from vqpriors.core.compiler import compiling
 from vqpriors.quantizers.ema import kmeans, nearest
+from vqpriors.tokenizer.base import compiled_nearest
 
 
 def updated(quantizer, vectors):
@@ -21,6 +24,18 @@ def initialised(*codes, **changes):
     quantizer.cluster_sum.copy_(codebook)
     quantizer.is_initialised.fill_(True)
     return quantizer
+
+
+@pytest.fixture(params=["torch", pytest.param("C", marks=needs_fast_bfloat16)])
+def search(request):
+    """The search for the nearest code, in torch and in C."""
+
+    def found(vectors, codebook):
+        with compiling(request.param == "C"):
+            assert compiled_nearest.is_usable(vectors) == (request.param == "C")
+            return nearest(vectors, codebook)
+
+    return found
 
 
 def test_two_ema_updates_by_hand():
@@ -59,16 +74,63 @@ def test_commitment_pulls_vectors_to_their_codes():
     assert_close(vectors.grad, torch.tensor([[0.25, 0.5]]))  # 0.25 x 2 v / 2
 
 
-def test_nearest_equals_a_search_over_all_pairs():
+@pytest.mark.parametrize(("width", "num_codes"), [(1, 300), (5, 37), (16, 512), (40, 96)])
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_nearest_equals_a_search_over_all_pairs(search, width, num_codes, offset, scale):
     generator = torch.Generator().manual_seed(0)
-    vectors, codebook = (torch.randn(n, 5, generator=generator) for n in (20000, 37))
-    found = nearest(vectors, codebook)  # more than one chunk
-    assert torch.equal(found, torch.cdist(vectors.double(), codebook.double()).argmin(1))
+    vectors, codebook = (
+        (torch.randn(n, width, generator=generator) + offset) * scale for n in (5003, num_codes)
+    )
+    found = search(vectors, codebook)  # more than one chunk
+    distances = torch.cdist(
+        vectors.double(), codebook.double(), compute_mode="donot_use_mm_for_euclid_dist"
+    )
+    own = distances.gather(1, found[:, None])[:, 0]
+    # In float32, codes about as near can't be told apart.
+    error = 2e-6 * (vectors.norm(dim=1) + codebook.norm(dim=1).max()) ** 2
+    assert ((own.square() - distances.min(1).values.square()) <= error).all()
+    if offset == 0 and width > 1:
+        assert torch.equal(found, distances.argmin(1))
 
 
-def test_first_of_tied_codes_is_chosen():
+@needs_fast_bfloat16
+def test_search_in_c_tells_apart_codes_that_bfloat16_does_not():
+    generator = torch.Generator().manual_seed(0)
+    codebook = 50 + torch.randn(600, 12, generator=generator)  # rounded by up to 0.125
+    vectors = 50 + torch.randn(2000, 12, generator=generator)
+    assert (codebook.bfloat16().float() - codebook).abs().mean() > 0.05
+    with compiling(True):
+        found = nearest(vectors, codebook)
+    distances = torch.cdist(vectors.double(), codebook.double())
+    assert torch.equal(found, distances.argmin(1))
+
+
+@needs_fast_bfloat16
+def test_search_in_c_is_the_same_for_any_number_of_threads():
+    vectors, codebook = torch.randn(1003, 7), torch.randn(50, 7)
+    threads, found = torch.get_num_threads(), []
+    try:
+        for number in (1, 2, 3, 200):
+            torch.set_num_threads(number)
+            with compiling(True):
+                found.append(nearest(vectors, codebook))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(found[0], each) for each in found)
+
+
+def test_search_takes_no_vectors_and_vectors_that_are_not_numbers(search):
+    codebook = torch.tensor([[5.0], [1.0]])
+    assert search(torch.zeros(0, 1), codebook).shape == (0,)
+    found = search(torch.tensor([[torch.nan], [4.0], [torch.inf]]), codebook)
+    assert 0 <= found.min() <= found.max() < 2
+    assert found[1] == 0
+
+
+def test_first_of_tied_codes_is_chosen(search):
     codebook = torch.tensor([[5.0], [1.0], [-1.0], [1.0]])
-    assert nearest(torch.tensor([[0.0], [1.0], [3.0]]), codebook).tolist() == [1, 1, 0]
+    assert search(torch.tensor([[0.0], [1.0], [3.0]]), codebook).tolist() == [1, 1, 0]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -127,13 +189,13 @@ def test_evaluation_changes_nothing(is_initialised):
 
 
 @pytest.mark.parametrize("num_codes", [64, 70, 192])  # one block of 64, no whole blocks, three
-def test_first_of_equal_codes_is_the_nearest(num_codes):
+def test_first_of_equal_codes_is_the_nearest(search, num_codes):
     generator = torch.Generator().manual_seed(0)
     distinct = torch.randn(num_codes // 2, 4, generator=generator)
     codebook = distinct.repeat(2, 1)  # each code twice, often in another block
     vectors = torch.cat([distinct, torch.randn(300, 4, generator=generator)])
     expected = torch.cdist(vectors.double(), distinct.double()).argmin(1)
-    assert torch.equal(nearest(vectors, codebook), expected)
+    assert torch.equal(search(vectors, codebook), expected)
 
 
 def test_codes_are_the_same_under_autocast():

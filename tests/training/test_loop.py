@@ -12,7 +12,7 @@ from tests import tiny
 from tests.marks import needs_fast_bfloat16
 from tests.tiny import RUNTIME, phase, runtime_config, train_config
 from tests.training.test_resume import tokenizer_run
-from vqpriors.nn.compiler import is_compiling_wanted
+from vqpriors.core.compiler import is_compiling_wanted
 from vqpriors.training import checkpoint as checkpoints
 from vqpriors.training.gradients import FiniteCheck
 from vqpriors.training.loop import train
@@ -397,7 +397,7 @@ def test_layers_in_c_are_wanted_in_training_only_if_params_say_so(tmp_path, caps
     run(tmp_path, model, phase(), compile_layers=wanted)
     assert model.seen_wanted == wanted
     assert not is_compiling_wanted()
-    problem = "train.compile_layers: changes nothing: layers in C are for bfloat16 on a CPU\n"
+    problem = "train.compile_layers: changes nothing: only for bfloat16\n"
     assert (problem in capsys.readouterr().err) == wanted
 
 

@@ -7,13 +7,6 @@ written to memory. Sums are in float32.
 Reference:
     Dao et al. 2022, FlashAttention, arXiv:2205.14135. */
 
-#include <stddef.h>
-#include <stdint.h>
-
-#ifndef __AVX512BF16__
-int is_supported(void) { return 0; }
-#else
-
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -174,10 +167,6 @@ static void pack(Packed packed, const Rows *rows, int item, int width, const Siz
     read_rows(packed.rows, rows, item, 0, rows->count, length, width, sizes);
     if (packed.columns != NULL) pack_columns(packed.columns, packed.rows, length, width);
     if (packed.pairs != NULL) pack_pairs(packed.pairs, packed.rows, length, width);
-}
-
-INLINE Floats dot(Floats sum, uint32_t pair, __m512i column) {
-    return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32((int)pair), (__m512bh)column);
 }
 
 /* sums = ROWS rows of `count` pairs times COLUMNS columns, in two blocks of LANES. */
@@ -482,6 +471,3 @@ int attend_backward(const Sizes *sizes, const Rows *query, const Rows *key, cons
     }
     return is_lacking;
 }
-
-int is_supported(void) { return 1; }
-#endif

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from vqpriors.nn.compiler import compile_c, has_fast_bfloat16, pointer
+from vqpriors.core.compiler import compile_c, pointer, uses_bfloat16_code
 from vqpriors.nn.norm import EPSILON
 
 SOURCE = Path(__file__).with_name("attention.c")
@@ -37,7 +37,8 @@ class _Rows(ctypes.Structure):
 
 def is_usable(query: Tensor) -> bool:
     """Return whether `attend` is wanted and can be used for queries of (B, heads, N, D)."""
-    return query.shape[-1] <= MAX_WIDTH and has_fast_bfloat16(SOURCE, query)
+    is_narrow = query.shape[-1] <= MAX_WIDTH
+    return query.dtype == torch.bfloat16 and is_narrow and uses_bfloat16_code(query.device)
 
 
 def attend(

@@ -11,28 +11,15 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from vqpriors.core.hardware import Precision
-from vqpriors.nn.compiler import bfloat16_problem, compile_c, has_fast_bfloat16, pointer
+from vqpriors.core.compiler import compile_c, pointer, uses_bfloat16_code
 
 SOURCE = Path(__file__).with_name("layers.c")
 _CHUNK = 64  # rows whose gradients of a gain are summed in order
 
 
-def problem(device: torch.device, precision: Precision) -> str | None:
-    """Return why layers in C can't be used, attention included; None if they can.
-
-    Args:
-        device: Device of the model.
-        precision: As resolved on the device.
-    """
-    if device.type != "cpu" or precision != "bf16":
-        return "layers in C are for bfloat16 on a CPU"
-    return bfloat16_problem(SOURCE)
-
-
 def is_usable(x: Tensor) -> bool:
     """Return whether compiled code is wanted and can be used for a tensor."""
-    return has_fast_bfloat16(SOURCE, x)
+    return x.dtype == torch.bfloat16 and uses_bfloat16_code(x.device)
 
 
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqpriors.core.compiler import compile_c, is_compiling_wanted, pointer
 from vqpriors.core.hardware import working_dtype
 from vqpriors.nn.attention import Context
 from vqpriors.nn.backbone import Backbone
 from vqpriors.nn.blocks import Block
-from vqpriors.nn.compiler import compile_c, is_compiling_wanted, pointer
 from vqpriors.nn.norm import EPSILON, RMSNorm
 
 SOURCE = Path(__file__).with_name("step.c")

@@ -3,21 +3,12 @@
 Compiled and called by compiled_layers.py. Each reads and writes its rows once, and computes in
 float32. */
 
-#include <stddef.h>
-#include <stdint.h>
-
-#ifndef __AVX512BF16__
-int is_supported(void) { return 0; }
-#else
-
 #include <math.h>
 #include <string.h>
 
 #include "bfloat16.h"
 
 #define LOG2_E 1.44269504f
-
-int is_supported(void) { return 1; }
 
 INLINE float norm_scale(const uint16_t *x, int width, float epsilon) {
     Floats sum = all(0);
@@ -116,4 +107,3 @@ void swiglu_backward(uint16_t *for_x, const uint16_t *gradient, const uint16_t *
         }
     }
 }
-#endif

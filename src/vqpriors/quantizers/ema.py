@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vqpriors.core.distributed import broadcast_from_first, gather_rows, sample_rows, sum_over_ranks
 from vqpriors.core.params import Section
+from vqpriors.tokenizer.base import compiled_nearest
 from vqpriors.tokenizer.base.quantizer import Quantized
 
 KMEANS_ITERS = 10
@@ -154,6 +155,8 @@ def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
         vectors: (M, D) float32.
         codebook: (K, D) float32.
     """
+    if compiled_nearest.is_usable(vectors):
+        return compiled_nearest.nearest(vectors, codebook)
     # argmin |v - c|^2 = argmax v c - |c|^2 / 2: one product of [v, 1] with [c, -|c|^2 / 2] saves a
     # pass over the M x K scores to subtract the norms.
     extended = torch.cat([codebook, -0.5 * codebook.square().sum(1, keepdim=True)], dim=1)

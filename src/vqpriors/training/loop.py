@@ -6,8 +6,8 @@ from pathlib import Path
 
 from torch import nn
 
+from vqpriors.core.compiler import compiling
 from vqpriors.core.phases import Phase
-from vqpriors.nn.compiler import compiling
 from vqpriors.trackers.base.progress_bar import ProgressBar
 from vqpriors.training.checkpoint import Progress, StateDict
 from vqpriors.training.checkpointing import Checkpointer

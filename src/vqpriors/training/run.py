@@ -9,9 +9,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from vqpriors.core.compiler import bfloat16_problem
 from vqpriors.core.hardware import best_device, processes, resolve_precision
 from vqpriors.core.phases import Phase
-from vqpriors.nn import compiled_layers
 from vqpriors.training import launch, sharding
 from vqpriors.training.batch_size import choose_batch_size, require_full_parts
 from vqpriors.training.checkpoint import Checkpoint, Progress, StateDict
@@ -94,8 +94,11 @@ class TrainingRun:
         """Print why `train.compile_layers` changes nothing here, if so."""
         if not self.config.shared.compile_layers:
             return
-        precision = resolve_precision(self.config.shared.precision, self.accelerator.device)
-        if reason := compiled_layers.problem(self.accelerator.device, precision):
+        device = self.accelerator.device
+        precision = resolve_precision(self.config.shared.precision, device)
+        if self.config.section == "tokenizer.train":  # the search for codes is in float32
+            precision = "bf16"
+        if reason := bfloat16_problem(device, precision):
             self.print(f"train.compile_layers: changes nothing: {reason}")
 
     def choose_batch_size(self, training: Examples) -> None:

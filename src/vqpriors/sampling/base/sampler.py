@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from vqpriors.core.compiler import bfloat16_problem, compiling
 from vqpriors.core.hardware import (
     Precision,
     autocast_once,
@@ -26,8 +27,6 @@ from vqpriors.core.hardware import (
 )
 from vqpriors.core.seeds import derived_seed
 from vqpriors.data.text_inputs import TextInput
-from vqpriors.nn import compiled_layers
-from vqpriors.nn.compiler import compiling
 
 _LOG = logging.getLogger(__name__)
 
@@ -166,10 +165,9 @@ def sample_codes(
     # So that all CPUs draw the same pictures. Fast bfloat16 would save a tenth to a fifth.
     if precision == "auto" and prior.primitive == "stepwise" and device.type == "cpu":
         precision = "no"
-    if compile and prior.primitive == "masked":
-        resolved = resolve_precision(precision, device)
-        if reason := compiled_layers.problem(device, resolved):
-            _LOG.warning("compile: changes nothing: %s", reason)
+    problem = bfloat16_problem(device, resolve_precision(precision, device)) if compile else None
+    if problem and prior.primitive == "masked":
+        _LOG.warning("compile: changes nothing: %s", problem)
     batches = []
     with tqdm(total=len(captions), desc="sampling", disable=not sys.stderr.isatty()) as bar:
         for start in range(0, len(captions), batch_size):

@@ -1,6 +1,7 @@
 /* Vectors of float32 numbers from and to bfloat16, on CPUs with AVX-512 BF16. */
 
 #include <immintrin.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define LANES 16 /* float32 numbers in a register */
@@ -8,8 +9,8 @@
 
 typedef __m512 Floats;
 
-static int padded(int number, int to) { return (number + to - 1) / to * to; }
-static int least(int a, int b) { return a < b ? a : b; }
+INLINE int padded(int number, int to) { return (number + to - 1) / to * to; }
+INLINE int least(int a, int b) { return a < b ? a : b; }
 
 /* The first `count` lanes, or all if there are fewer. */
 INLINE __mmask16 lanes(int count) {
@@ -26,6 +27,11 @@ INLINE Floats load_halves(const uint16_t *numbers, __mmask16 seen) {
 /* Rounded to the nearest. */
 INLINE void store_halves(uint16_t *numbers, __mmask16 seen, Floats x) {
     _mm256_mask_storeu_epi16(numbers, seen, (__m256i)_mm512_cvtneps_pbh(x));
+}
+
+/* sum + the products of a pair of bfloat16 numbers with those of each lane. */
+INLINE Floats dot(Floats sum, uint32_t pair, __m512i column) {
+    return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32((int)pair), (__m512bh)column);
 }
 
 /* 2^x to 3e-6 of it. */

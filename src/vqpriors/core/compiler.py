@@ -13,11 +13,14 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
+from vqpriors.core.hardware import Precision
+
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = (
     *("-std=gnu11", "-O3", "-march=native", "-shared", "-fPIC"),
     *("-fno-math-errno", "-fno-trapping-math", "-fassociative-math", "-fno-signed-zeros"),
 )
+INCLUDE = f"-I{Path(__file__).parent}"
 THREADS = "-fopenmp"  # not known to all compilers; without it, one thread computes
 TIMEOUT = 300  # seconds
 
@@ -39,22 +42,28 @@ def is_compiling_wanted() -> bool:
     return _IS_WANTED.get()
 
 
-def has_fast_bfloat16(source: Path, like: Tensor) -> bool:
-    """Return whether a file's code for bfloat16 is wanted, and can be used for a tensor."""
-    return (
-        not torch.compiler.is_compiling()
-        and is_compiling_wanted()
-        and like.device.type == "cpu"
-        and like.dtype == torch.bfloat16
-        and bfloat16_problem(source) is None
-    )
+def uses_bfloat16_code(device: torch.device) -> bool:
+    """Return whether code that includes bfloat16.h is wanted, and can run on a device."""
+    is_wanted = not torch.compiler.is_compiling() and is_compiling_wanted()
+    return is_wanted and bfloat16_problem(device) is None
+
+
+def bfloat16_problem(device: torch.device, precision: Precision = "bf16") -> str | None:
+    """Return why code that includes bfloat16.h can't be used; None if it can.
+
+    Args:
+        device: Device of the model.
+        precision: Precision of the model there, not "auto".
+    """
+    if device.type != "cpu":
+        return "only for CPUs"
+    return "only for bfloat16" if precision != "bf16" else _bfloat16_problem()
 
 
 @cache
-def bfloat16_problem(source: Path) -> str | None:
-    """Return why a file's code for bfloat16 can't be used on this machine; None if it can."""
+def _bfloat16_problem() -> str | None:
     try:
-        is_supported = bool(compile_c(source).is_supported())
+        is_supported = bool(compile_c(Path(__file__).with_name("bfloat16.c")).is_supported())
     except RuntimeError as error:
         return str(error)
     return None if is_supported else "the processor has no AVX-512 BF16"
@@ -77,7 +86,7 @@ def compile_c(source: Path) -> ctypes.CDLL:
         raise RuntimeError(f"no C compiler found ({', '.join(COMPILERS)})")
     with TemporaryDirectory(prefix="vqpriors-") as folder:
         library = Path(folder) / source.with_suffix(".so").name
-        command = [compiler, *FLAGS, str(source), "-o", str(library), "-lm"]
+        command = [compiler, *FLAGS, INCLUDE, str(source), "-o", str(library), "-lm"]
         error = ""
         for each in ([*command, THREADS], command):
             try:
