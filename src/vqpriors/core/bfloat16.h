@@ -1,10 +1,13 @@
 /* Vectors of float32 numbers from and to bfloat16, on CPUs with AVX-512 BF16. */
 
 #include <immintrin.h>
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define LANES 16 /* float32 numbers in a register */
+#define LANES 16   /* float32 numbers in a register */
+#define ROWS 8     /* rows of a tile, which is computed in registers */
+#define COLUMNS 32 /* columns of a tile */
 #define INLINE static inline __attribute__((always_inline))
 
 typedef __m512 Floats;
@@ -29,9 +32,35 @@ INLINE void store_halves(uint16_t *numbers, __mmask16 seen, Floats x) {
     _mm256_mask_storeu_epi16(numbers, seen, (__m256i)_mm512_cvtneps_pbh(x));
 }
 
+/* One over the root mean square of a row. */
+INLINE float norm_scale(const uint16_t *row, int width, float epsilon) {
+    Floats sum = all(0);
+    for (int c = 0; c < width; c += LANES) {
+        Floats x = load_halves(row + c, lanes(width - c));
+        sum = _mm512_fmadd_ps(x, x, sum);
+    }
+    return 1 / sqrtf(_mm512_reduce_add_ps(sum) / width + epsilon);
+}
+
 /* sum + the products of a pair of bfloat16 numbers with those of each lane. */
 INLINE Floats dot(Floats sum, uint32_t pair, __m512i column) {
     return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32((int)pair), (__m512bh)column);
+}
+
+/* sums = ROWS rows of `count` pairs times COLUMNS columns, in two blocks of LANES. */
+INLINE void tile(Floats sums[ROWS][2], const uint32_t *rows, size_t row_stride, int count,
+                 const uint32_t *columns, size_t pair_stride, size_t block_stride) {
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; r++) sums[r][0] = sums[r][1] = all(0);
+    for (int p = 0; p < count; p++) {
+        __m512i left = _mm512_loadu_si512(columns + p * pair_stride);
+        __m512i right = _mm512_loadu_si512(columns + p * pair_stride + block_stride);
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; r++) {
+            sums[r][0] = dot(sums[r][0], rows[r * row_stride + p], left);
+            sums[r][1] = dot(sums[r][1], rows[r * row_stride + p], right);
+        }
+    }
 }
 
 /* 2^x to 3e-6 of it. */

@@ -13,8 +13,6 @@ Reference:
 
 #include "bfloat16.h"
 
-#define ROWS 8        /* rows of a tile, which is computed in registers */
-#define COLUMNS 32    /* columns of a tile */
 #define MAX_WIDTH 256 /* of a head */
 #define LOG2_E 1.44269504f
 
@@ -56,16 +54,6 @@ static uint16_t *row_of(const Rows *rows, int item, int heads, int n) {
     return rows->numbers + item / heads * rows->batch + item % heads * rows->head + n * rows->row;
 }
 
-/* One over the root mean square. */
-INLINE float norm_scale(const uint16_t *row, const Sizes *sizes) {
-    Floats sum = all(0);
-    for (int c = 0; c < sizes->width; c += LANES) {
-        Floats x = load_halves(row + c, lanes(sizes->width - c));
-        sum = _mm512_fmadd_ps(x, x, sum);
-    }
-    return 1 / sqrtf(_mm512_reduce_add_ps(sum) / sizes->width + sizes->epsilon);
-}
-
 /* x cos + other sin, for the `half` channels of a row from `to`, and the others of their pairs. */
 INLINE Floats rotated(const float *row, int to, int other, int c, const float *cos,
                       const float *sin, int sin_at, __mmask16 seen) {
@@ -87,7 +75,7 @@ static void read_rows(uint16_t *out, const Rows *rows, int item, int first, int 
             continue;
         }
         float normal[MAX_WIDTH];
-        Floats scale = all(norm_scale(in, sizes));
+        Floats scale = all(norm_scale(in, sizes->width, sizes->epsilon));
         for (int c = 0; c < channels; c += LANES) {
             __mmask16 seen = lanes(channels - c);
             Floats gain = _mm512_maskz_loadu_ps(seen, rows->gain + c);
@@ -130,7 +118,7 @@ static void write_gradient(const Rows *out, const Rows *rows, float *for_gain, c
         gradient = above;
     }
     const uint16_t *in = row_of(rows, item, sizes->heads, n);
-    Floats scale = all(norm_scale(in, sizes)), sum = all(0);
+    Floats scale = all(norm_scale(in, sizes->width, sizes->epsilon)), sum = all(0);
     for (int c = 0; c < channels; c += LANES) {
         __mmask16 seen = lanes(channels - c);
         Floats unit = _mm512_mul_ps(load_halves(in + c, seen), scale);
@@ -169,22 +157,6 @@ static void pack(Packed packed, const Rows *rows, int item, int width, const Siz
     if (packed.pairs != NULL) pack_pairs(packed.pairs, packed.rows, length, width);
 }
 
-/* sums = ROWS rows of `count` pairs times COLUMNS columns, in two blocks of LANES. */
-INLINE void tile(Floats sums[ROWS][2], const uint32_t *rows, size_t row_stride, int count,
-                 const uint32_t *columns, size_t pair_stride, size_t block_stride) {
-#pragma GCC unroll 8
-    for (int r = 0; r < ROWS; r++) sums[r][0] = sums[r][1] = all(0);
-    for (int p = 0; p < count; p++) {
-        __m512i left = _mm512_loadu_si512(columns + p * pair_stride);
-        __m512i right = _mm512_loadu_si512(columns + p * pair_stride + block_stride);
-#pragma GCC unroll 8
-        for (int r = 0; r < ROWS; r++) {
-            sums[r][0] = dot(sums[r][0], rows[r * row_stride + p], left);
-            sums[r][1] = dot(sums[r][1], rows[r * row_stride + p], right);
-        }
-    }
-}
-
 /* The products of ROWS rows of (L, W) with columns k to k + COLUMNS - 1. */
 INLINE void scores(Floats sums[ROWS][2], const uint16_t *rows, const uint32_t *columns, int k,
                    int width, int channels) {
@@ -192,7 +164,7 @@ INLINE void scores(Floats sums[ROWS][2], const uint16_t *rows, const uint32_t *c
          columns + (size_t)k * (width / 2), LANES, LANES * (width / 2));
 }
 
-/* out (ROWS, W) = `factor` times columns `first` to `until` - 1 of ROWS weights times rows. */
+/* out (ROWS, W) = factors (ROWS) times columns `first` to `until` - 1 of ROWS weights times rows. */
 INLINE void mix(float *out, const uint16_t *weights, size_t stride, int first, int until,
                 const uint32_t *pairs, int width, const float factors[ROWS]) {
     for (int c = 0; c < width; c += COLUMNS) {
@@ -217,7 +189,8 @@ INLINE __mmask16 lanes_between(int first, int until, int k) {
     return lanes(until - k) & ~lanes(first - k);
 }
 
-/* Write what ROWS queries attend to. */
+/* out (ROWS, W) = the attention of ROWS queries from `first` to keys before `until`; sums (ROWS) as
+in `attend`, or NULL. */
 INLINE void attend_tile(float *out, float *sums, const uint16_t *queries, Packed keys,
                         Packed values, Softmax softmax, float *work, uint16_t *weights, int first,
                         int until, int num_keys, int width, const Sizes *sizes) {
@@ -237,8 +210,7 @@ INLINE void attend_tile(float *out, float *sums, const uint16_t *queries, Packed
                 if (softmax.bias != NULL) x = _mm512_add_ps(x, _mm512_loadu_ps(softmax.bias + at));
                 if (is_edge) {
                     int last = sizes->is_causal ? least(first + r + 1, num_keys) : num_keys;
-                    x = _mm512_mask_blend_ps(lanes_between(0, last, at),
-                                             all(-INFINITY), x);
+                    x = _mm512_mask_blend_ps(lanes_between(0, last, at), all(-INFINITY), x);
                 }
                 _mm512_storeu_ps(work + r * stride + at, x);
                 most[r] = _mm512_max_ps(most[r], x);

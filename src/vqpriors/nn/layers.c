@@ -3,21 +3,11 @@
 Compiled and called by compiled_layers.py. Each reads and writes its rows once, and computes in
 float32. */
 
-#include <math.h>
 #include <string.h>
 
 #include "bfloat16.h"
 
 #define LOG2_E 1.44269504f
-
-INLINE float norm_scale(const uint16_t *x, int width, float epsilon) {
-    Floats sum = all(0);
-    for (int c = 0; c < width; c += LANES) {
-        Floats part = load_halves(x + c, lanes(width - c));
-        sum = _mm512_fmadd_ps(part, part, sum);
-    }
-    return 1 / sqrtf(_mm512_reduce_add_ps(sum) / width + epsilon);
-}
 
 /* out (rows, width) = RMSNorm of x (rows, width), times the gain (width). */
 void rms_norm(uint16_t *out, const uint16_t *x, const float *gain, int64_t rows, int width,

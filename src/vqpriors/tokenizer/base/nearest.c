@@ -11,9 +11,6 @@ rounding leaves in question are compared by their exact distance, so that the re
 
 #include "bfloat16.h"
 
-#define ROWS 8 /* vectors of a tile, which is computed in registers */
-#define COLUMNS 32
-
 typedef struct {
     const float *codes;      /* (K, D) */
     uint32_t *columns;       /* (K / 16, W / 2, 16) pairs of numbers in bfloat16 */
@@ -67,17 +64,7 @@ static void score(float *scores, int count, const uint32_t *rows, const Codebook
     for (int k = 0; k < count; k += COLUMNS) {
         const uint32_t *columns = book->columns + k / LANES * block;
         Floats sums[ROWS][2];
-#pragma GCC unroll 8
-        for (int r = 0; r < ROWS; r++) sums[r][0] = sums[r][1] = all(0);
-        for (int p = 0; p < book->pairs; p++) {
-            __m512i left = _mm512_loadu_si512(columns + p * LANES);
-            __m512i right = _mm512_loadu_si512(columns + block + p * LANES);
-#pragma GCC unroll 8
-            for (int r = 0; r < ROWS; r++) {
-                sums[r][0] = dot(sums[r][0], rows[r * book->pairs + p], left);
-                sums[r][1] = dot(sums[r][1], rows[r * book->pairs + p], right);
-            }
-        }
+        tile(sums, rows, book->pairs, book->pairs, columns, LANES, block);
 #pragma GCC unroll 8
         for (int r = 0; r < ROWS; r++)
 #pragma GCC unroll 2
@@ -94,11 +81,11 @@ static int64_t choose(const float *x, const float *scores, int count, const Code
     Floats most = all(-INFINITY);
     for (int k = 0; k < count; k += LANES)
         most = _mm512_max_ps(most, _mm512_loadu_ps(scores + k));
-    /* Rounding changes each factor by at most 2^-9 of it, so a product by 2^-8 of |x| |c|; sums
-    of float32 add their own error. A score can be too low by this, and the highest too high. */
-    float largest = (float)sqrt(squared_length(x, book->width)) * book->most_length;
-    float rounding = 1.01f / 256 + 2 * (book->width + 8) * FLT_EPSILON;
-    float error = largest * rounding + book->most_length * book->most_length * rounding / 256;
+    /* Rounding to bfloat16 changes a factor by at most 2^-9 of it, so x c by 2^-8 of |x| |c|; sums
+    in float32 add an error of their own. A score can be too low by both, the highest too high. */
+    float length = (float)sqrt(squared_length(x, book->width)), most_length = book->most_length;
+    float sums = 2 * (book->width + 8) * FLT_EPSILON * (length + most_length) * most_length;
+    float error = 1.01f / 256 * length * most_length + sums;
     Floats least_score = all(_mm512_reduce_max_ps(most) - 2 * error);
     double best = INFINITY;
     int64_t found = 0;
