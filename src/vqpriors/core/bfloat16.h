@@ -8,6 +8,7 @@
 #define LANES 16   /* float32 numbers in a register */
 #define ROWS 8     /* rows of a tile, which is computed in registers */
 #define COLUMNS 32 /* columns of a tile */
+#define LOG2_E 1.44269504f
 #define INLINE static inline __attribute__((always_inline))
 
 typedef __m512 Floats;

@@ -14,7 +14,6 @@ Reference:
 #include "bfloat16.h"
 
 #define MAX_WIDTH 256 /* of a head */
-#define LOG2_E 1.44269504f
 
 typedef struct {
     int32_t batch;     /* B */
@@ -25,8 +24,8 @@ typedef struct {
     float epsilon;     /* of norms */
 } Sizes;
 
-/* (B, H, count, C) bfloat16, whose channels are adjacent; with a gain, rows get an RMSNorm, and with
-a rope they are then rotated. */
+/* (B, H, count, C) bfloat16, whose channels are adjacent; with a gain, rows get an RMSNorm, and
+with a rope they are then rotated. */
 typedef struct {
     uint16_t *numbers;
     int64_t batch, head, row; /* strides */
@@ -95,8 +94,8 @@ static void read_rows(uint16_t *out, const Rows *rows, int item, int first, int 
 }
 
 /* Write the gradient of a row of a head, given that of the row that `read_rows` returns. */
-static void write_gradient(const Rows *out, const Rows *rows, float *for_gain, const float *gradient,
-                           int item, int n, const Sizes *sizes) {
+static void write_gradient(const Rows *out, const Rows *rows, float *for_gain,
+                           const float *gradient, int item, int n, const Sizes *sizes) {
     int channels = sizes->width, half = channels / 2;
     uint16_t *to = row_of(out, item, sizes->heads, n);
     if (rows->gain == NULL) {
@@ -164,7 +163,8 @@ INLINE void scores(Floats sums[ROWS][2], const uint16_t *rows, const uint32_t *c
          columns + (size_t)k * (width / 2), LANES, LANES * (width / 2));
 }
 
-/* out (ROWS, W) = factors (ROWS) times columns `first` to `until` - 1 of ROWS weights times rows. */
+/* out (ROWS, W) = factors (ROWS) times columns `first` to `until` - 1 of ROWS weights, times rows,
+given as pairs. */
 INLINE void mix(float *out, const uint16_t *weights, size_t stride, int first, int until,
                 const uint32_t *pairs, int width, const float factors[ROWS]) {
     for (int c = 0; c < width; c += COLUMNS) {

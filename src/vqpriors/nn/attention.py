@@ -167,7 +167,7 @@ def _fastest(query: Tensor, key: Tensor) -> Literal["fused", "plain", "chunks"]:
     is_trained = torch.is_grad_enabled() and query.requires_grad
     if is_trained and key.shape[2] <= MAX_UNFUSED_KEYS[key.dtype.itemsize]:
         return "plain"
-    # In bfloat16, it takes 1.3 times as long as `_Chunks`, except for a single query.
+    # In bfloat16, fused attention takes 1.3 times as long as `_Chunks`, except for one query.
     is_half = key.dtype.itemsize == 2 and query.shape[2] > 1
     return "chunks" if is_half and not torch.compiler.is_compiling() else "fused"
 

@@ -76,7 +76,7 @@ def attend(
         mask = F.pad(padding_mask, (0, -padding_mask.shape[1] % _COLUMNS), value=False)
         bias = torch.zeros(mask.shape).masked_fill_(~mask, -torch.inf)
     return _Attention.apply(  # pyright: ignore[reportReturnType]
-        query, key, value, query_gain, key_gain, rope, bias, is_causal
+        query, key, value, query_gain, key_gain, rope, bias, is_causal, torch.is_grad_enabled()
     )
 
 
@@ -92,13 +92,13 @@ class _Attention(torch.autograd.Function):
         rope: Tensor | None,
         bias: Tensor | None,
         is_causal: bool,
+        is_trained: bool,
     ) -> Tensor:
         query, key, value = map(_with_adjacent_channels, (query, key, value))
         gains = [None if gain is None else gain.float() for gain in (query_gain, key_gain)]
         rope = None if rope is None else rope.float().contiguous()
         batch, heads, length, width = query.shape
         out = query.new_empty(batch, length, heads, width)
-        is_trained = any(ctx.needs_input_grad)
         sums = torch.empty(batch, heads, length) if is_trained else None
         _call(
             "attend",
@@ -146,7 +146,7 @@ class _Attention(torch.autograd.Function):
             None if dtype is None else gain.sum((0, 1)).to(dtype)
             for gain, dtype in zip(gains, ctx.gain_dtypes, strict=True)
         ]
-        return (*found, *for_gains, None, None, None)
+        return (*found, *for_gains, None, None, None, None)
 
 
 def _call(name: str, sizes: _Sizes, *arguments: Any) -> None:

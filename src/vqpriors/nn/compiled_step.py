@@ -25,7 +25,6 @@ from vqpriors.nn.norm import EPSILON, RMSNorm
 SOURCE = Path(__file__).with_name("step.c")
 MAX_ROWS = 16  # for more, `FastBlocks` is as fast; the source allows 64
 
-
 _LOG = logging.getLogger(__name__)
 
 

@@ -7,8 +7,6 @@ float32. */
 
 #include "bfloat16.h"
 
-#define LOG2_E 1.44269504f
-
 /* out (rows, width) = RMSNorm of x (rows, width), times the gain (width). */
 void rms_norm(uint16_t *out, const uint16_t *x, const float *gain, int64_t rows, int width,
               float epsilon, int threads) {
@@ -90,8 +88,7 @@ void swiglu_backward(uint16_t *for_x, const uint16_t *gradient, const uint16_t *
             Floats gate = load_halves(in + c, seen), up = load_halves(in + width + c, seen);
             Floats share = sigmoid(gate), silu = _mm512_mul_ps(gate, share);
             /* silu' = share (1 + gate - silu) */
-            Floats slope = _mm512_mul_ps(
-                share, _mm512_sub_ps(_mm512_add_ps(all(1), gate), silu));
+            Floats slope = _mm512_mul_ps(share, _mm512_sub_ps(_mm512_add_ps(all(1), gate), silu));
             store_halves(out + c, seen, _mm512_mul_ps(_mm512_mul_ps(above, up), slope));
             store_halves(out + width + c, seen, _mm512_mul_ps(above, silu));
         }
