@@ -197,3 +197,22 @@ def test_a_compiler_without_threads_is_used_without_them(monkeypatch, tmp_path, 
     monkeypatch.setenv("PATH", str(tmp_path))
     compiler.compile_c.cache_clear()
     assert torch.equal(drawn(CompiledBlocks, prior, tokens), expected)
+
+
+def test_a_library_that_lacks_that_of_threads_is_built_without(
+    monkeypatch, tmp_path, fresh_compiler
+):
+    real = next(filter(None, map(shutil.which, compiler.COMPILERS)))
+    fake = tmp_path / "cc"
+    fake.write_text(
+        f'#!/bin/sh\nPATH=/usr/bin:/bin {real} "$@" || exit 1\n'
+        f'case "$*" in *{compiler.THREADS}*) while [ "$1" != -o ]; do shift; done\n'
+        'echo no library > "$2";; esac\n'
+    )
+    fake.chmod(0o755)
+    prior = make(**SIZES["odd"])
+    tokens = torch.randint(prior.begin, (prior.length, 3))
+    expected = drawn(CompiledBlocks, prior, tokens)
+    monkeypatch.setenv("PATH", f"{tmp_path}")
+    compiler.compile_c.cache_clear()
+    assert torch.equal(drawn(CompiledBlocks, prior, tokens), expected)

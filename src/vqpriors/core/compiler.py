@@ -93,14 +93,12 @@ def compile_c(source: Path) -> ctypes.CDLL:
                 done = subprocess.run(each, capture_output=True, text=True, timeout=TIMEOUT)
             except (OSError, subprocess.SubprocessError) as failure:
                 raise RuntimeError(f"{compiler}: {failure}") from None
-            if done.returncode == 0:
-                return _load(library)
-            error = error or next(iter(done.stderr.splitlines()), f"exit code {done.returncode}")
+            if done.returncode:
+                line = next(iter(done.stderr.splitlines()), f"exit code {done.returncode}")
+                error = error or line
+                continue
+            try:
+                return ctypes.CDLL(str(library))
+            except OSError as failure:  # it lacks a library for threads, or may not be run
+                error = error or str(failure)
     raise RuntimeError(f"{compiler}: {error}")
-
-
-def _load(library: Path) -> ctypes.CDLL:
-    try:
-        return ctypes.CDLL(str(library))
-    except OSError as error:  # such as a folder of temporary files that forbids to run them
-        raise RuntimeError(str(error)) from None
