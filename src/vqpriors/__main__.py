@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from vqpriors.cli.abilities import abilities_of, read_abilities
 from vqpriors.cli.drawing import generate, open_picture
+from vqpriors.cli.loading import load_generator
 from vqpriors.cli.options import build_parser, parse
 from vqpriors.core.environment import prepare_environment
 
@@ -83,9 +84,7 @@ def _caption(options: argparse.Namespace) -> None:
     if known:
         known.require_captions()
 
-    from vqpriors.inference.generator import Generator
-
-    generator = Generator.load(options.source, options.rev)
+    generator = load_generator(options.source, options.rev)
     _LOG.info("loaded %r", generator)
     abilities_of(generator).require_captions()
     captions = generator.caption(pictures, seed=options.seed)
@@ -94,9 +93,7 @@ def _caption(options: argparse.Namespace) -> None:
 
 
 def _save(options: argparse.Namespace) -> None:
-    from vqpriors.inference.generator import Generator
-
-    Generator.load(options.source, options.rev).save(options.folder, half=options.half)
+    load_generator(options.source, options.rev).save(options.folder, half=options.half)
     print(options.folder)
 
 
@@ -104,9 +101,7 @@ def _push(options: argparse.Namespace) -> None:
     from vqpriors.publish.hub import require_id
 
     require_id(options.repository)
-    from vqpriors.inference.generator import Generator
-
-    generator = Generator.load(options.source, options.rev)
+    generator = load_generator(options.source, options.rev)
     print(generator.push(options.repository, private=not options.public))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqpriors.cli.abilities import Abilities, abilities_of, read_abilities
+from vqpriors.cli.loading import load_generator
 from vqpriors.cli.options import SAMPLES
 from vqpriors.cli.results import LIST, check_folder, make_numbered_folder, save_pictures
 from vqpriors.inference.limits import (
@@ -46,10 +47,8 @@ def generate(options: argparse.Namespace) -> None:
     if known:
         _check_abilities(options, known)
 
-    # Imported after the checks that need no model, since importing torch is slow.
-    from vqpriors.inference.generator import Generator
-
-    generator = Generator.load(options.source, options.rev, compile=options.compile)
+    # After the checks that need no model, since importing torch is slow.
+    generator = load_generator(options.source, options.rev, compile=options.compile)
     _LOG.info("loaded %r", generator)
     if not known:
         _check_abilities(options, abilities_of(generator))
