@@ -6,6 +6,7 @@ from torch import nn
 
 from tests import tiny
 from tests.marks import needs_fast_bfloat16
+from tests.threads import by_threads
 from vqpriors.core import compiler
 from vqpriors.core.compiler import compiling
 from vqpriors.core.hardware import autocast
@@ -132,13 +133,8 @@ def test_layers_in_c_are_as_exact_as_those_in_torch(name):
 
 @every_layer
 def test_layers_in_c_are_the_same_for_any_number_of_threads(name):
-    module, threads, found = build(name), torch.get_num_threads(), []
-    try:
-        for number in (1, 2, 3, 7):
-            torch.set_num_threads(number)
-            found.append(results(module, is_compiled=True))
-    finally:
-        torch.set_num_threads(threads)
+    module = build(name)
+    found = by_threads(lambda: results(module, is_compiled=True), 1, 2, 3, 7)
     for each in found[1:]:
         assert all(torch.equal(*pair) for pair in zip(found[0], each, strict=True))
 
@@ -239,3 +235,10 @@ def test_problems_of_code_in_c_are_named(monkeypatch):
     finally:
         for cached in (compiler.compile_c, compiler._bfloat16_problem):
             cached.cache_clear()
+
+
+def test_heads_wider_than_the_memory_for_them_are_left_to_torch():
+    with compiling(True):
+        for width in (256, 257):
+            query = torch.zeros(1, 1, 2, width, dtype=torch.bfloat16)
+            assert compiled_attention.is_usable(query) == (width == compiled_attention.MAX_WIDTH)

@@ -5,6 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from tests.marks import needs_c_compiler
+from tests.threads import by_threads
 from tests.tiny import NO_TEXT, captions, no_captions, transformer
 from vqpriors.core import compiler
 from vqpriors.core.compiler import compiling
@@ -97,14 +98,7 @@ def test_cached_keys_and_values_are_rounded_to_the_nearest_bfloat16():
 def test_compiled_step_is_the_same_for_any_number_of_threads_and_pictures(precision):
     prior = make(**SIZES["odd"], text=NO_TEXT)
     tokens = torch.randint(prior.begin, (prior.length, 6))
-    threads = torch.get_num_threads()
-    found = []
-    try:
-        for number in (1, 2, 3, 7):
-            torch.set_num_threads(number)
-            found.append(drawn(CompiledBlocks, prior, tokens, precision))
-    finally:
-        torch.set_num_threads(threads)
+    found = by_threads(lambda: drawn(CompiledBlocks, prior, tokens, precision), 1, 2, 3, 7)
     found.append(drawn(CompiledBlocks, prior, tokens.repeat(1, 2)[:, :9], precision)[:, :6])
     for each in found[1:]:
         assert torch.equal(found[0], each)

@@ -3,6 +3,7 @@ import torch
 from torch.testing import assert_close
 
 from tests.marks import needs_fast_bfloat16
+from tests.threads import by_threads
 from tests.tiny import ema
 from vqpriors.core.compiler import compiling
 from vqpriors.quantizers.ema import kmeans, nearest
@@ -109,14 +110,8 @@ def test_search_in_c_tells_apart_codes_that_bfloat16_does_not():
 @needs_fast_bfloat16
 def test_search_in_c_is_the_same_for_any_number_of_threads():
     vectors, codebook = torch.randn(1003, 7), torch.randn(50, 7)
-    threads, found = torch.get_num_threads(), []
-    try:
-        for number in (1, 2, 3, 200):
-            torch.set_num_threads(number)
-            with compiling(True):
-                found.append(nearest(vectors, codebook))
-    finally:
-        torch.set_num_threads(threads)
+    with compiling(True):
+        found = by_threads(lambda: nearest(vectors, codebook), 1, 2, 3, 200)
     assert all(torch.equal(found[0], each) for each in found)
 
 
