@@ -5,10 +5,16 @@ import shutil
 import pytest
 import torch
 
-from vqpriors.core.compiler import COMPILERS, bfloat16_problem
+from vqpriors.core.compiler import COMPILERS, code_problem
 
 needs_c_compiler = pytest.mark.skipif(
     not any(map(shutil.which, COMPILERS)), reason="needs a C compiler"
 )
-_PROBLEM = bfloat16_problem(torch.device("cpu"))
-needs_fast_bfloat16 = pytest.mark.skipif(_PROBLEM is not None, reason=f"code in C: {_PROBLEM}")
+
+
+def _skip_if(problem):
+    return pytest.mark.skipif(problem is not None, reason=f"code in C: {problem}")
+
+
+needs_fast_bfloat16 = _skip_if(code_problem(torch.device("cpu"), "bf16"))
+needs_avx512 = _skip_if(code_problem(torch.device("cpu"), "no"))

@@ -42,31 +42,47 @@ def is_compiling_wanted() -> bool:
     return _IS_WANTED.get()
 
 
-def uses_bfloat16_code(device: torch.device) -> bool:
-    """Return whether code that includes bfloat16.h is wanted, and can run on a device."""
+def uses_code(device: torch.device, precision: Precision) -> bool:
+    """Return whether code that includes avx512.h is wanted, and can run on a device."""
     is_wanted = not torch.compiler.is_compiling() and is_compiling_wanted()
-    return is_wanted and bfloat16_problem(device) is None
+    return is_wanted and code_problem(device, precision) is None
 
 
-def bfloat16_problem(device: torch.device, precision: Precision = "bf16") -> str | None:
-    """Return why code that includes bfloat16.h can't be used; None if it can.
+def code_problem(device: torch.device, precision: Precision = "bf16") -> str | None:
+    """Return why code that includes avx512.h can't be used; None if it can.
 
     Args:
         device: Device of the model.
-        precision: Precision of the model there, not "auto".
+        precision: Precision of the code there: "bf16", or "no" for float32.
     """
     if device.type != "cpu":
         return "only for CPUs"
-    return "only for bfloat16" if precision != "bf16" else _bfloat16_problem()
+    return _code_problem(precision)
 
 
 @cache
-def _bfloat16_problem() -> str | None:
+def _code_problem(precision: Precision) -> str | None:
+    if precision not in ("no", "bf16"):
+        return "only for bfloat16 and float32"
     try:
-        is_supported = bool(compile_c(Path(__file__).with_name("bfloat16.c")).is_supported())
+        level = compile_c(Path(__file__).with_name("avx512.c")).level()
     except RuntimeError as error:
         return str(error)
-    return None if is_supported else "the processor has no AVX-512 BF16"
+    if level >= (2 if precision == "bf16" else 1):
+        return None
+    return f"the processor has no AVX-512{' BF16' if level else ''}"
+
+
+def code_for(source: Path, dtype: torch.dtype) -> ctypes.CDLL:
+    """Compile a file that includes avx512.h for float32 or bfloat16 numbers; see `compile_c`."""
+    return compile_c(source, *(["-DFLOAT32"] if dtype == torch.float32 else []))
+
+
+def precision_of(dtype: torch.dtype) -> Precision:
+    """Return the precision of numbers of a dtype, for `uses_code`."""
+    if dtype == torch.float32:
+        return "no"
+    return "bf16" if dtype == torch.bfloat16 else "fp16"
 
 
 def pointer(tensor: Tensor | None) -> ctypes.c_void_p:
@@ -75,7 +91,7 @@ def pointer(tensor: Tensor | None) -> ctypes.c_void_p:
 
 
 @cache
-def compile_c(source: Path) -> ctypes.CDLL:
+def compile_c(source: Path, *options: str) -> ctypes.CDLL:
     """Compile a file to a shared library for this processor, and load it; takes about a second.
 
     Raises:
@@ -86,7 +102,7 @@ def compile_c(source: Path) -> ctypes.CDLL:
         raise RuntimeError(f"no C compiler found ({', '.join(COMPILERS)})")
     with TemporaryDirectory(prefix="vqpriors-") as folder:
         library = Path(folder) / source.with_suffix(".so").name
-        command = [compiler, *FLAGS, INCLUDE, str(source), "-o", str(library), "-lm"]
+        command = [compiler, *FLAGS, INCLUDE, *options, str(source), "-o", str(library), "-lm"]
         error = ""
         for each in ([*command, THREADS], command):
             try:

@@ -1,4 +1,4 @@
-/* Attention in bfloat16 and its gradients, on CPUs with AVX-512 BF16.
+/* Attention in bfloat16 or float32 and its gradients, on CPUs with AVX-512; see avx512.h.
 
 Compiled and called by compiled_attention.py. A thread computes a head of a picture at a time, and
 for each few queries all scores, their softmax and its product with the values; only the last is
@@ -11,7 +11,7 @@ Reference:
 #include <stdlib.h>
 #include <string.h>
 
-#include "bfloat16.h"
+#include "avx512.h"
 
 #define MAX_WIDTH 256 /* of a head */
 
@@ -24,10 +24,10 @@ typedef struct {
     float epsilon;     /* of norms */
 } Sizes;
 
-/* (B, H, count, C) bfloat16, whose channels are adjacent; with a gain, rows get an RMSNorm, and
+/* (B, H, count, C) numbers, whose channels are adjacent; with a gain, rows get an RMSNorm, and
 with a rope they are then rotated. */
 typedef struct {
-    uint16_t *numbers;
+    Number *numbers;
     int64_t batch, head, row; /* strides */
     int32_t count;
     const float *gain; /* (C), or NULL */
@@ -36,9 +36,9 @@ typedef struct {
 
 /* The rows of a head in the layouts that products need, padded with zeros. */
 typedef struct {
-    uint16_t *rows;    /* (L, W) */
-    uint32_t *columns; /* (L / 16, W / 2, 16) pairs of channels, for products over channels */
-    uint32_t *pairs;   /* (L / 2, W) pairs of rows, for products over rows */
+    Number *rows;    /* (L, W) */
+    uint32_t *columns; /* (L / 16, W / G, 16) groups of G channels, for products over channels */
+    uint32_t *groups;  /* (L / G, W) groups of G rows, for products over rows */
 } Packed;
 
 /* Scores of a query and a key are multiplied by `scale`; (L) padded. */
@@ -49,7 +49,7 @@ typedef struct {
     float scale;       /* log2(e) / sqrt(C) */
 } Softmax;
 
-static uint16_t *row_of(const Rows *rows, int item, int heads, int n) {
+static Number *row_of(const Rows *rows, int item, int heads, int n) {
     return rows->numbers + item / heads * rows->batch + item % heads * rows->head + n * rows->row;
 }
 
@@ -63,14 +63,14 @@ INLINE Floats rotated(const float *row, int to, int other, int c, const float *c
 }
 
 /* Copy the rows of a head, normalised and rotated, to (L, W). */
-static void read_rows(uint16_t *out, const Rows *rows, int item, int first, int count, int length,
+static void read_rows(Number *out, const Rows *rows, int item, int first, int count, int length,
                       int width, const Sizes *sizes) {
     int channels = sizes->width, half = channels / 2;
-    memset(out, 0, sizeof(uint16_t) * length * width);
+    memset(out, 0, sizeof(Number) * length * width);
     for (int n = 0; n < count; n++, out += width) {
-        const uint16_t *in = row_of(rows, item, sizes->heads, first + n);
+        const Number *in = row_of(rows, item, sizes->heads, first + n);
         if (rows->gain == NULL) {
-            memcpy(out, in, sizeof(uint16_t) * channels);
+            memcpy(out, in, sizeof(Number) * channels);
             continue;
         }
         float normal[MAX_WIDTH];
@@ -78,8 +78,8 @@ static void read_rows(uint16_t *out, const Rows *rows, int item, int first, int 
         for (int c = 0; c < channels; c += LANES) {
             __mmask16 seen = lanes(channels - c);
             Floats gain = _mm512_maskz_loadu_ps(seen, rows->gain + c);
-            Floats x = _mm512_mul_ps(_mm512_mul_ps(load_halves(in + c, seen), scale), gain);
-            if (rows->rope == NULL) store_halves(out + c, seen, x);
+            Floats x = _mm512_mul_ps(_mm512_mul_ps(load(in + c, seen), scale), gain);
+            if (rows->rope == NULL) store(out + c, seen, x);
             else _mm512_mask_storeu_ps(normal + c, seen, x);
         }
         if (rows->rope == NULL) continue;
@@ -87,8 +87,8 @@ static void read_rows(uint16_t *out, const Rows *rows, int item, int first, int 
         const float *sin = cos + (size_t)rows->count * channels;
         for (int c = 0; c < half; c += LANES) {
             __mmask16 seen = lanes(half - c);
-            store_halves(out + c, seen, rotated(normal, 0, half, c, cos, sin, 0, seen));
-            store_halves(out + half + c, seen, rotated(normal, half, 0, c, cos, sin, half, seen));
+            store(out + c, seen, rotated(normal, 0, half, c, cos, sin, 0, seen));
+            store(out + half + c, seen, rotated(normal, half, 0, c, cos, sin, half, seen));
         }
     }
 }
@@ -97,10 +97,10 @@ static void read_rows(uint16_t *out, const Rows *rows, int item, int first, int 
 static void write_gradient(const Rows *out, const Rows *rows, float *for_gain,
                            const float *gradient, int item, int n, const Sizes *sizes) {
     int channels = sizes->width, half = channels / 2;
-    uint16_t *to = row_of(out, item, sizes->heads, n);
+    Number *to = row_of(out, item, sizes->heads, n);
     if (rows->gain == NULL) {
         for (int c = 0; c < channels; c += LANES)
-            store_halves(to + c, lanes(channels - c), _mm512_loadu_ps(gradient + c));
+            store(to + c, lanes(channels - c), _mm512_loadu_ps(gradient + c));
         return;
     }
     float above[MAX_WIDTH];
@@ -116,11 +116,11 @@ static void write_gradient(const Rows *out, const Rows *rows, float *for_gain,
         }
         gradient = above;
     }
-    const uint16_t *in = row_of(rows, item, sizes->heads, n);
+    const Number *in = row_of(rows, item, sizes->heads, n);
     Floats scale = all(norm_scale(in, sizes->width, sizes->epsilon)), sum = all(0);
     for (int c = 0; c < channels; c += LANES) {
         __mmask16 seen = lanes(channels - c);
-        Floats unit = _mm512_mul_ps(load_halves(in + c, seen), scale);
+        Floats unit = _mm512_mul_ps(load(in + c, seen), scale);
         Floats product = _mm512_mul_ps(_mm512_maskz_loadu_ps(seen, gradient + c), unit);
         Floats so_far = _mm512_maskz_loadu_ps(seen, for_gain + c);
         _mm512_mask_storeu_ps(for_gain + c, seen, _mm512_add_ps(so_far, product));
@@ -129,23 +129,30 @@ static void write_gradient(const Rows *out, const Rows *rows, float *for_gain,
     Floats along = all(_mm512_reduce_add_ps(sum) / channels);
     for (int c = 0; c < channels; c += LANES) {
         __mmask16 seen = lanes(channels - c);
-        Floats unit = _mm512_mul_ps(load_halves(in + c, seen), scale);
+        Floats unit = _mm512_mul_ps(load(in + c, seen), scale);
         Floats x = _mm512_mul_ps(_mm512_maskz_loadu_ps(seen, gradient + c),
                                  _mm512_maskz_loadu_ps(seen, rows->gain + c));
-        store_halves(to + c, seen, _mm512_mul_ps(_mm512_fnmadd_ps(unit, along, x), scale));
+        store(to + c, seen, _mm512_mul_ps(_mm512_fnmadd_ps(unit, along, x), scale));
     }
 }
 
-static void pack_columns(uint32_t *out, const uint16_t *rows, int length, int width) {
-    for (int block = 0; block < length / LANES; block++, out += LANES * width / 2)
+static void pack_columns(uint32_t *out, const Number *rows, int length, int width) {
+    int groups = width / GROUP;
+    for (int block = 0; block < length / LANES; block++, out += LANES * groups)
         for (int lane = 0; lane < LANES; lane++, rows += width)
-            for (int pair = 0; pair < width / 2; pair++)
-                memcpy(out + pair * LANES + lane, rows + 2 * pair, 4);
+            for (int group = 0; group < groups; group++)
+                memcpy(out + group * LANES + lane, rows + GROUP * group, 4);
 }
 
-static void pack_pairs(uint32_t *out, const uint16_t *rows, int length, int width) {
-    for (int pair = 0; pair < length / 2; pair++, rows += 2 * width, out += width)
-        for (int c = 0; c < width; c++) out[c] = rows[c] | (uint32_t)rows[width + c] << 16;
+static void pack_groups(uint32_t *out, const Number *rows, int length, int width) {
+    for (int group = 0; group < length / GROUP; group++, rows += GROUP * width, out += width)
+        for (int c = 0; c < width; c++) {
+#ifdef FLOAT32
+            memcpy(out + c, rows + c, 4);
+#else
+            out[c] = rows[c] | (uint32_t)rows[width + c] << 16;
+#endif
+        }
 }
 
 /* Read all rows of a head, and pack them where `packed` has memory for it. */
@@ -153,24 +160,25 @@ static void pack(Packed packed, const Rows *rows, int item, int width, const Siz
     int length = padded(rows->count, COLUMNS);
     read_rows(packed.rows, rows, item, 0, rows->count, length, width, sizes);
     if (packed.columns != NULL) pack_columns(packed.columns, packed.rows, length, width);
-    if (packed.pairs != NULL) pack_pairs(packed.pairs, packed.rows, length, width);
+    if (packed.groups != NULL) pack_groups(packed.groups, packed.rows, length, width);
 }
 
 /* The products of ROWS rows of (L, W) with columns k to k + COLUMNS - 1. */
-INLINE void scores(Floats sums[ROWS][2], const uint16_t *rows, const uint32_t *columns, int k,
+INLINE void scores(Floats sums[ROWS][2], const Number *rows, const uint32_t *columns, int k,
                    int width, int channels) {
-    tile(sums, (const uint32_t *)rows, width / 2, (channels + 1) / 2,
-         columns + (size_t)k * (width / 2), LANES, LANES * (width / 2));
+    int groups = width / GROUP;
+    tile(sums, (const uint32_t *)rows, groups, padded(channels, GROUP) / GROUP,
+         columns + (size_t)k * groups, LANES, LANES * groups);
 }
 
 /* out (ROWS, W) = factors (ROWS) times columns `first` to `until` - 1 of ROWS weights, times rows,
-given as pairs. */
-INLINE void mix(float *out, const uint16_t *weights, size_t stride, int first, int until,
-                const uint32_t *pairs, int width, const float factors[ROWS]) {
+given as groups. */
+INLINE void mix(float *out, const Number *weights, size_t stride, int first, int until,
+                const uint32_t *groups, int width, const float factors[ROWS]) {
     for (int c = 0; c < width; c += COLUMNS) {
         Floats sums[ROWS][2];
-        tile(sums, (const uint32_t *)(weights + first), stride / 2, (until - first) / 2,
-             pairs + (size_t)first / 2 * width + c, width, LANES);
+        tile(sums, (const uint32_t *)(weights + first), stride / GROUP, (until - first) / GROUP,
+             groups + (size_t)first / GROUP * width + c, width, LANES);
 #pragma GCC unroll 8
         for (int r = 0; r < ROWS; r++) {
             Floats factor = all(factors[r]);
@@ -180,10 +188,6 @@ INLINE void mix(float *out, const uint16_t *weights, size_t stride, int first, i
     }
 }
 
-INLINE void store_two(uint16_t *out, Floats left, Floats right) {
-    _mm512_storeu_si512(out, (__m512i)_mm512_cvtne2ps_pbh(right, left));
-}
-
 /* The lanes of columns k to k + 15 from `first` to `until` - 1. */
 INLINE __mmask16 lanes_between(int first, int until, int k) {
     return lanes(until - k) & ~lanes(first - k);
@@ -191,8 +195,8 @@ INLINE __mmask16 lanes_between(int first, int until, int k) {
 
 /* out (ROWS, W) = the attention of ROWS queries from `first` to keys before `until`; sums (ROWS) as
 in `attend`, or NULL. */
-INLINE void attend_tile(float *out, float *sums, const uint16_t *queries, Packed keys,
-                        Packed values, Softmax softmax, float *work, uint16_t *weights, int first,
+INLINE void attend_tile(float *out, float *sums, const Number *queries, Packed keys,
+                        Packed values, Softmax softmax, float *work, Number *weights, int first,
                         int until, int num_keys, int width, const Sizes *sizes) {
     size_t stride = padded(num_keys, COLUMNS);
     Floats most[ROWS];
@@ -232,13 +236,13 @@ INLINE void attend_tile(float *out, float *sums, const uint16_t *queries, Packed
         factors[r] = 1 / sum;
         if (sums != NULL) sums[r] = top + log2f(sum);
     }
-    mix(out, weights, stride, 0, until, values.pairs, width, factors);
+    mix(out, weights, stride, 0, until, values.groups, width, factors);
 }
 
 /* gradients = those of the scores of ROWS rows, weights = their softmax, for columns `first` to
 `until` - 1. Rows are queries and columns keys, or the other way round if `is_transposed`. */
-INLINE void tile_gradients(uint16_t *gradients, uint16_t *weights, size_t stride,
-                           const uint16_t *rows, const uint16_t *other_rows,
+INLINE void tile_gradients(Number *gradients, Number *weights, size_t stride,
+                           const Number *rows, const Number *other_rows,
                            const uint32_t *columns, const uint32_t *other_columns, Softmax softmax,
                            int row, int first, int until, int num_columns, int width,
                            const Sizes *sizes, const int is_transposed) {
@@ -296,11 +300,11 @@ static void *taken(char **memory, size_t bytes) {
     return begin;
 }
 
-static Packed take_packed(char **memory, int length, int width, int has_columns, int has_pairs) {
-    size_t bytes = sizeof(uint16_t) * length * width;
+static Packed take_packed(char **memory, int length, int width, int has_columns, int has_groups) {
+    size_t bytes = sizeof(Number) * length * width;
     Packed packed = {taken(memory, bytes), NULL, NULL};
     if (has_columns) packed.columns = taken(memory, bytes);
-    if (has_pairs) packed.pairs = taken(memory, bytes);
+    if (has_groups) packed.groups = taken(memory, bytes);
     return packed;
 }
 
@@ -310,23 +314,23 @@ int attend(const Sizes *sizes, const Rows *query, const Rows *key, const Rows *v
            const Rows *out, const float *bias, float *sums) {
     int width = padded(sizes->width, COLUMNS), items = sizes->batch * sizes->heads;
     int keys = padded(key->count, COLUMNS), is_lacking = 0;
-    size_t packed = sizeof(uint16_t) * keys * width;
+    size_t packed = sizeof(Number) * keys * width;
 #pragma omp parallel num_threads(sizes->threads) reduction(| : is_lacking)
     {
-        size_t tile_bytes = (6 * (size_t)keys + 6 * width) * ROWS;
+        size_t tile_bytes = (4 + sizeof(Number)) * ROWS * ((size_t)keys + width);
         char *memory = aligned_alloc(64, (4 * packed + tile_bytes + 1023) / 64 * 64);
         char *next = memory;
         is_lacking |= memory == NULL;
         Packed packed_keys = {0}, packed_values = {0};
         float *work = NULL, *mixed = NULL;
-        uint16_t *weights = NULL, *own = NULL;
+        Number *weights = NULL, *own = NULL;
         if (memory != NULL) {
             packed_keys = take_packed(&next, keys, width, 1, 0);
             packed_values = take_packed(&next, keys, width, 0, 1);
             work = taken(&next, sizeof(float) * ROWS * keys);
-            weights = taken(&next, sizeof(uint16_t) * ROWS * keys);
+            weights = taken(&next, sizeof(Number) * ROWS * keys);
             mixed = taken(&next, sizeof(float) * ROWS * width);
-            own = taken(&next, sizeof(uint16_t) * ROWS * width);
+            own = taken(&next, sizeof(Number) * ROWS * width);
         }
 #pragma omp for schedule(dynamic)
         for (int item = 0; item < items; item++) {
@@ -363,24 +367,24 @@ int attend_backward(const Sizes *sizes, const Rows *query, const Rows *key, cons
     int width = padded(sizes->width, COLUMNS), items = sizes->batch * sizes->heads;
     int keys = padded(key->count, COLUMNS), queries = padded(query->count, COLUMNS);
     int longest = keys > queries ? keys : queries, is_lacking = 0;
-    size_t packed = sizeof(uint16_t) * longest * width;
+    size_t packed = sizeof(Number) * longest * width;
 #pragma omp parallel num_threads(sizes->threads) reduction(| : is_lacking)
     {
-        size_t tile_bytes = (4 * (size_t)longest + 4 * width) * ROWS;
+        size_t tile_bytes = ROWS * (2 * sizeof(Number) * longest + sizeof(float) * width);
         size_t bytes = 11 * packed + tile_bytes + sizeof(float) * 2 * queries;
         char *memory = aligned_alloc(64, (bytes + 2047) / 64 * 64);
         char *next = memory;
         is_lacking |= memory == NULL;
         Packed q = {0}, k = {0}, v = {0}, g = {0};
-        uint16_t *weights = NULL, *gradients = NULL;
+        Number *weights = NULL, *gradients = NULL;
         float *mixed = NULL, *own_sums = NULL, *dots = NULL;
         if (memory != NULL) {
             q = take_packed(&next, queries, width, 1, 1);
             k = take_packed(&next, keys, width, 1, 1);
             v = take_packed(&next, keys, width, 1, 0);
             g = take_packed(&next, queries, width, 1, 1);
-            weights = taken(&next, sizeof(uint16_t) * ROWS * longest);
-            gradients = taken(&next, sizeof(uint16_t) * ROWS * longest);
+            weights = taken(&next, sizeof(Number) * ROWS * longest);
+            gradients = taken(&next, sizeof(Number) * ROWS * longest);
             mixed = taken(&next, sizeof(float) * ROWS * width);
             own_sums = taken(&next, sizeof(float) * queries);
             dots = taken(&next, sizeof(float) * queries);
@@ -393,12 +397,12 @@ int attend_backward(const Sizes *sizes, const Rows *query, const Rows *key, cons
             memset(own_sums, 0, sizeof(float) * queries), memset(dots, 0, sizeof(float) * queries);
             memcpy(own_sums, sums + (size_t)item * query->count, sizeof(float) * query->count);
             for (int n = 0; n < query->count; n++) {
-                const uint16_t *row = row_of(out, item, sizes->heads, n);
+                const Number *row = row_of(out, item, sizes->heads, n);
                 Floats sum = all(0);
                 for (int c = 0; c < sizes->width; c += LANES) {
                     __mmask16 seen = lanes(sizes->width - c);
-                    Floats above = load_halves(g.rows + (size_t)n * width + c, seen);
-                    sum = _mm512_fmadd_ps(load_halves(row + c, seen), above, sum);
+                    Floats above = load(g.rows + (size_t)n * width + c, seen);
+                    sum = _mm512_fmadd_ps(load(row + c, seen), above, sum);
                 }
                 dots[n] = _mm512_reduce_add_ps(sum);
             }
@@ -419,7 +423,7 @@ int attend_backward(const Sizes *sizes, const Rows *query, const Rows *key, cons
                 size_t at = (size_t)n * width;
                 tile_gradients(gradients, NULL, longest, q.rows + at, g.rows + at, k.columns,
                                v.columns, softmax, n, 0, until, num_keys, width, sizes, 0);
-                mix(mixed, gradients, longest, 0, until, k.pairs, width, score_factors);
+                mix(mixed, gradients, longest, 0, until, k.groups, width, score_factors);
                 for (int r = 0; r < count; r++)
                     write_gradient(for_query, query, query_gain, mixed + r * width, item, n + r,
                                    sizes);
@@ -431,10 +435,10 @@ int attend_backward(const Sizes *sizes, const Rows *query, const Rows *key, cons
                 tile_gradients(gradients, weights, longest, k.rows + at, v.rows + at, q.columns,
                                g.columns, softmax, n, first, queries, query->count, width, sizes,
                                1);
-                mix(mixed, gradients, longest, first, queries, q.pairs, width, score_factors);
+                mix(mixed, gradients, longest, first, queries, q.groups, width, score_factors);
                 for (int r = 0; r < count; r++)
                     write_gradient(for_key, key, key_gain, mixed + r * width, item, n + r, sizes);
-                mix(mixed, weights, longest, first, queries, g.pairs, width, value_factors);
+                mix(mixed, weights, longest, first, queries, g.groups, width, value_factors);
                 for (int r = 0; r < count; r++)
                     write_gradient(for_value, value, NULL, mixed + r * width, item, n + r, sizes);
             }

@@ -1,4 +1,4 @@
-"""Attention in bfloat16 in C, for CPUs with AVX-512 BF16; see attention.c.
+"""Attention in bfloat16 or float32 in C, for CPUs with AVX-512; see attention.c.
 
 In torch, attention of a few hundred queries spends half of its time in reading and writing scores.
 In C, they stay in the processor's cache, as do the norm and the rotation of queries and keys.
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from vqpriors.core.compiler import compile_c, pointer, uses_bfloat16_code
+from vqpriors.core.compiler import code_for, pointer, precision_of, uses_code
 from vqpriors.nn.norm import EPSILON
 
 SOURCE = Path(__file__).with_name("attention.c")
@@ -37,8 +37,7 @@ class _Rows(ctypes.Structure):
 
 def is_usable(query: Tensor) -> bool:
     """Return whether `attend` is wanted and can be used for queries of (B, heads, N, D)."""
-    is_narrow = query.shape[-1] <= MAX_WIDTH
-    return query.dtype == torch.bfloat16 and is_narrow and uses_bfloat16_code(query.device)
+    return query.shape[-1] <= MAX_WIDTH and uses_code(query.device, precision_of(query.dtype))
 
 
 def attend(
@@ -55,9 +54,9 @@ def attend(
     """Scaled dot-product attention, after an RMSNorm and a rotation of queries and keys.
 
     Args:
-        query: (B, heads, N, D) bfloat16.
-        key: (B, heads, L, D) bfloat16.
-        value: (B, heads, L, D) bfloat16.
+        query: (B, heads, N, D) bfloat16 or float32.
+        key: (B, heads, L, D), in the same dtype.
+        value: (B, heads, L, D), in the same dtype.
         query_gain: The weight of the queries' RMSNorm, (D) float; None for no norm.
         key_gain: The same for the keys.
         rope: Rotary positions, (2, N, D), from `rope_tables`, of queries and keys that get a norm;
@@ -66,7 +65,7 @@ def attend(
         is_causal: Whether query i attends only to keys up to i; with L = N.
 
     Returns:
-        (B, N, heads, D) bfloat16.
+        (B, N, heads, D), in the same dtype.
 
     Raises:
         MemoryError: If memory is lacking.
@@ -102,6 +101,7 @@ class _Attention(torch.autograd.Function):
         sums = torch.empty(batch, heads, length) if is_trained else None
         _call(
             "attend",
+            query.dtype,
             _sizes(query, is_causal),
             _rows(query, gains[0], rope),
             _rows(key, gains[1], rope),
@@ -135,6 +135,7 @@ class _Attention(torch.autograd.Function):
         gains = torch.empty(2, *query.shape[:2], query.shape[-1])
         _call(
             "attend_backward",
+            query.dtype,
             _sizes(query, ctx.is_causal),
             *given,
             pointer(bias),
@@ -149,11 +150,11 @@ class _Attention(torch.autograd.Function):
         return (*found, *for_gains, None, None, None, None)
 
 
-def _call(name: str, sizes: _Sizes, *arguments: Any) -> None:
+def _call(name: str, dtype: torch.dtype, sizes: _Sizes, *arguments: Any) -> None:
     given = [
         each if isinstance(each, ctypes.c_void_p) else ctypes.byref(each) for each in arguments
     ]
-    if getattr(compile_c(SOURCE), name)(ctypes.byref(sizes), *given):
+    if getattr(code_for(SOURCE, dtype), name)(ctypes.byref(sizes), *given):
         raise MemoryError("attention in C: out of memory")
 
 

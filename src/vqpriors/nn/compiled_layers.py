@@ -1,4 +1,4 @@
-"""RMSNorm and SwiGLU in bfloat16 in C, for CPUs with AVX-512 BF16; see layers.c.
+"""RMSNorm and SwiGLU in bfloat16 or float32 in C, for CPUs with AVX-512; see layers.c.
 
 In torch, each makes several passes over memory.
 """
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from vqpriors.core.compiler import compile_c, pointer, uses_bfloat16_code
+from vqpriors.core.compiler import code_for, pointer, precision_of, uses_code
 
 SOURCE = Path(__file__).with_name("layers.c")
 _CHUNK = 64  # rows whose gradients of a gain are summed in order
@@ -19,16 +19,16 @@ _CHUNK = 64  # rows whose gradients of a gain are summed in order
 
 def is_usable(x: Tensor) -> bool:
     """Return whether compiled code is wanted and can be used for a tensor."""
-    return x.dtype == torch.bfloat16 and uses_bfloat16_code(x.device)
+    return uses_code(x.device, precision_of(x.dtype))
 
 
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-    """Divide (..., D) bfloat16 by the root mean square over D, and multiply by (D) float."""
+    """Divide (..., D) by the root mean square over D, and multiply by (D) float."""
     return _RMSNorm.apply(x, weight, epsilon)  # pyright: ignore[reportReturnType]
 
 
 def swiglu(gate_up: Tensor) -> Tensor:
-    """Map gate and up, (..., 2 D) bfloat16, to silu(gate) * up, (..., D)."""
+    """Map gate and up, (..., 2 D), to silu(gate) * up, (..., D)."""
     return _SwiGLU.apply(gate_up)  # pyright: ignore[reportReturnType]
 
 
@@ -82,6 +82,7 @@ def _rows(x: Tensor) -> ctypes.c_int64:
     return ctypes.c_int64(x.numel() // max(1, x.shape[-1]))
 
 
-def _call(name: str, *arguments: Any) -> None:
+def _call(name: str, out: Tensor, *arguments: Any) -> None:
     given = [pointer(each) if isinstance(each, Tensor) else each for each in arguments]
-    getattr(compile_c(SOURCE), name)(*given, torch.get_num_threads())
+    function = getattr(code_for(SOURCE, out.dtype), name)
+    function(pointer(out), *given, torch.get_num_threads())

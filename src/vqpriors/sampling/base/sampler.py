@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from vqpriors.core.compiler import bfloat16_problem, compiling
+from vqpriors.core.compiler import code_problem, compiling
 from vqpriors.core.hardware import (
     Precision,
     autocast_once,
@@ -165,7 +165,7 @@ def sample_codes(
     # So that all CPUs draw the same pictures. Fast bfloat16 would save a tenth to a fifth.
     if precision == "auto" and prior.primitive == "stepwise" and device.type == "cpu":
         precision = "no"
-    problem = bfloat16_problem(device, resolve_precision(precision, device)) if compile else None
+    problem = code_problem(device, resolve_precision(precision, device)) if compile else None
     if problem and prior.primitive == "masked":
         _LOG.warning("compile: changes nothing: %s", problem)
     batches = []

@@ -9,7 +9,7 @@ rounding leaves in question are compared by their exact distance, so that the re
 #include <stdlib.h>
 #include <string.h>
 
-#include "bfloat16.h"
+#include "avx512.h"
 
 typedef struct {
     const float *codes;      /* (K, D) */
@@ -36,7 +36,7 @@ static void round_row(uint16_t *out, const float *x, int width, int pairs) {
     out[2 * pairs - 1] = 0;
     for (int i = 0; i < width; i += LANES) {
         __mmask16 seen = lanes(width - i);
-        store_halves(out + i, seen, _mm512_maskz_loadu_ps(seen, x + i));
+        store(out + i, seen, _mm512_maskz_loadu_ps(seen, x + i));
     }
 }
 
