@@ -172,7 +172,7 @@ def _add_generate(commands: "Commands") -> None:
         action="store_true",
         default=None,
         help="draw faster on a CPU, by parts in C that the machine's C compiler builds: steps of "
-        "transformer for a few pictures, layers of cftn and cftn2 in bfloat16",
+        "transformer for a few pictures, layers of cftn and cftn2",
     )
     draw.add_argument(
         "--animate", action="store_true", help="also save the decoding steps as sheet.gif"
