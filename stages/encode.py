@@ -10,7 +10,7 @@ from pydantic import Field
 
 from stages import run
 from vqpriors.core.artifact import new_file, new_folder, verify
-from vqpriors.core.compiler import code_problem, compiling
+from vqpriors.core.compiler import avx512_problem, compiling
 from vqpriors.core.hardware import Precision, best_device, processes
 from vqpriors.core.params import Params, Section
 from vqpriors.core.runs import run_folder_of
@@ -41,7 +41,7 @@ def main(params: Params) -> None:
     config = params.section("encode", EncodeConfig)
     state = processes()  # must come first: selects this process's GPU
     model, spec = load_tokenizer(Path("data/tokenizer"), best_device())
-    if config.compile and (reason := code_problem(best_device())):
+    if config.compile and (reason := avx512_problem(best_device())):
         print(f"encode.compile: changes nothing: {reason}", file=sys.stderr)
     verify(IMAGES)
     shards = [path for split in SPLITS for path in shard_paths(IMAGES, split)]

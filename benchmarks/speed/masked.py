@@ -32,7 +32,7 @@ def step(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
             "cftn",
             partial(ours.training, prior, ours.prior_batch(prior, size, text), precision),
             ours.num_parameters(prior),
-            is_compiled=ours.has_code(precision),
+            is_compiled=ours.has_avx512(precision),
         )
         yield Benchmark(
             work="masked-prior-step",
@@ -114,7 +114,7 @@ def _own(
         name,
         partial(ours.sampling, prior, **given, **options),
         ours.num_parameters(prior),
-        is_compiled=ours.has_code(precision),
+        is_compiled=ours.has_avx512(precision),
     )
 
 

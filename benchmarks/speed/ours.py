@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from benchmarks.speed.benchmark import Implementation, Size
-from vqpriors.core.compiler import code_problem, compiling
+from vqpriors.core.compiler import avx512_problem, compiling
 from vqpriors.core.hardware import Precision, autocast, autocast_once
 from vqpriors.core.params import Params
 from vqpriors.data.text_inputs import TextInput, TextShape
@@ -210,9 +210,9 @@ def compiled_and_plain(
     return [compiled, replace(plain, name=f"{name} not compiled")]
 
 
-def has_code(precision: Precision = "bf16") -> bool:
+def has_avx512(precision: Precision = "bf16") -> bool:
     """Return whether compiling layers in a precision, or the search for codes, does something."""
-    return code_problem(torch.get_default_device(), precision) is None
+    return avx512_problem(torch.get_default_device(), precision) is None
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -39,7 +39,7 @@ def step(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
             "transformer",
             partial(ours.training, prior, batch, precision),
             ours.num_parameters(prior),
-            is_compiled=ours.has_code(precision),
+            is_compiled=ours.has_avx512(precision),
         )
         yield Benchmark(
             work="prior-step",

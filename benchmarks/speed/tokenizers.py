@@ -53,7 +53,7 @@ def step(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
             "vqvae with ema",
             partial(ours.training, model, {"images": images}, precision),
             ours.num_parameters(model),
-            is_compiled=ours.has_code(),
+            is_compiled=ours.has_avx512(),
         )
         peers = {peer: partial(_train, peer, size, images, precision) for peer in PEERS}
         yield Benchmark(
@@ -76,7 +76,7 @@ def encode(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]:
             "vqvae with ema",
             partial(_encoding, model, pngs, size, precision),
             ours.num_parameters(model),
-            is_compiled=ours.has_code(),
+            is_compiled=ours.has_avx512(),
         )
         peers = {peer: partial(_encode, peer, size, pngs, precision) for peer in PEERS}
         yield Benchmark(
@@ -98,7 +98,7 @@ def nearest_code(size: Size, precisions: list[Precision]) -> Iterator[Benchmark]
         QUANTIZERS["vqpriors"],
         partial(_quantization, "vqpriors", quantizer, size, size.vectors),
         ours.num_parameters(quantizer),
-        is_compiled=ours.has_code(),
+        is_compiled=ours.has_avx512(),
     )
     speed = Benchmark(
         work="nearest-code",

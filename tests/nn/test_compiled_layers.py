@@ -244,7 +244,7 @@ def flags(monkeypatch):
 
     def add(*given):
         monkeypatch.setattr(compiler, "FLAGS", (*FLAGS, *given))
-        for cached in (compiler.compile_c, compiler._code_problem):
+        for cached in (compiler.compile_c, compiler._avx512_problem):
             cached.cache_clear()
 
     yield add
@@ -254,17 +254,17 @@ def flags(monkeypatch):
 @needs_fast_bfloat16
 def test_problems_of_code_in_c_are_named(flags):
     for precision in ("no", "bf16"):
-        assert compiler.code_problem(CPU, precision) is None
-        assert compiler.code_problem(torch.device("cuda"), precision) == "only for CPUs"
-    assert compiler.code_problem(CPU, "fp16") == "only for bfloat16 and float32"
+        assert compiler.avx512_problem(CPU, precision) is None
+        assert compiler.avx512_problem(torch.device("cuda"), precision) == "only for CPUs"
+    assert compiler.avx512_problem(CPU, "fp16") == "only for bfloat16 and float32"
     flags("-mno-avx512bf16")
-    assert compiler.code_problem(CPU, "no") is None
-    assert compiler.code_problem(CPU, "bf16") == "the processor has no AVX-512 BF16"
+    assert compiler.avx512_problem(CPU, "no") is None
+    assert compiler.avx512_problem(CPU, "bf16") == "the processor has no AVX-512 BF16"
     with compiling(True):
         assert not compiled_layers.is_usable(torch.zeros(1, dtype=torch.bfloat16))
         assert compiled_layers.is_usable(torch.zeros(1))
     flags("-mno-avx512f")
-    assert compiler.code_problem(CPU, "no") == "the processor has no AVX-512"
+    assert compiler.avx512_problem(CPU, "no") == "the processor has no AVX-512"
 
 
 @needs_avx512

@@ -151,7 +151,7 @@ def test_without_a_compiler_the_log_says_so_once(monkeypatch, tmp_path, caplog, 
 @pytest.fixture
 def fresh_compiler():
     """Forget what has been compiled, before a test and after it."""
-    found = (compiler.compile_c, compiler._code_problem, compiled_step._can_compile)
+    found = (compiler.compile_c, compiler._avx512_problem, compiled_step._can_compile)
     for function in found:
         function.cache_clear()
     yield

@@ -396,7 +396,7 @@ class WithLayers(Slope):
 def test_layers_in_c_are_wanted_in_training_only_if_params_say_so(
     tmp_path, capsys, monkeypatch, wanted
 ):
-    monkeypatch.setattr(training_run, "code_problem", lambda *_: "a reason")
+    monkeypatch.setattr(training_run, "avx512_problem", lambda *_: "a reason")
     model = WithLayers()
     run(tmp_path, model, phase(), compile_layers=wanted)
     assert model.seen_wanted == wanted

@@ -13,7 +13,7 @@ def load_generator(
     """Import torch and load a model; see `Generator.load`.
 
     Python looks for garbage among all objects again and again while torch is imported, and later
-    among those of torch. Without that, the command takes a tenth less time.
+    among those of torch. Without that, `generate` takes a quarter less time.
     """
     gc.disable()
     try:

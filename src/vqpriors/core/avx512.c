@@ -1,4 +1,4 @@
-/* Says what this processor and compiler have of AVX-512: 2 with BF16, 1 without, 0 for neither. */
+/* The level of AVX-512 of this processor and compiler: 2 with BF16, 1 without it, 0 for none. */
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
 #ifndef __AVX512BF16__

@@ -1,5 +1,5 @@
-/* Vectors of float32 numbers, loaded from bfloat16 and stored in it on CPUs with AVX-512 BF16; with
-FLOAT32 defined, from and in float32, on CPUs with AVX-512. */
+/* Vectors of float32 numbers, for CPUs with AVX-512. Memory holds float32 if FLOAT32 is defined,
+otherwise bfloat16, which needs AVX-512 BF16. */
 
 #include <immintrin.h>
 #include <math.h>

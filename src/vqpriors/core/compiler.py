@@ -42,13 +42,13 @@ def is_compiling_wanted() -> bool:
     return _IS_WANTED.get()
 
 
-def uses_code(device: torch.device, precision: Precision) -> bool:
+def uses_avx512(device: torch.device, precision: Precision) -> bool:
     """Return whether code that includes avx512.h is wanted, and can run on a device."""
     is_wanted = not torch.compiler.is_compiling() and is_compiling_wanted()
-    return is_wanted and code_problem(device, precision) is None
+    return is_wanted and avx512_problem(device, precision) is None
 
 
-def code_problem(device: torch.device, precision: Precision = "bf16") -> str | None:
+def avx512_problem(device: torch.device, precision: Precision = "bf16") -> str | None:
     """Return why code that includes avx512.h can't be used; None if it can.
 
     Args:
@@ -57,11 +57,11 @@ def code_problem(device: torch.device, precision: Precision = "bf16") -> str | N
     """
     if device.type != "cpu":
         return "only for CPUs"
-    return _code_problem(precision)
+    return _avx512_problem(precision)
 
 
 @cache
-def _code_problem(precision: Precision) -> str | None:
+def _avx512_problem(precision: Precision) -> str | None:
     if precision not in ("no", "bf16"):
         return "only for bfloat16 and float32"
     try:
@@ -73,13 +73,13 @@ def _code_problem(precision: Precision) -> str | None:
     return f"the processor has no AVX-512{' BF16' if level else ''}"
 
 
-def code_for(source: Path, dtype: torch.dtype) -> ctypes.CDLL:
+def compile_for(source: Path, dtype: torch.dtype) -> ctypes.CDLL:
     """Compile a file that includes avx512.h for float32 or bfloat16 numbers; see `compile_c`."""
     return compile_c(source, *(["-DFLOAT32"] if dtype == torch.float32 else []))
 
 
 def precision_of(dtype: torch.dtype) -> Precision:
-    """Return the precision of numbers of a dtype, for `uses_code`."""
+    """Return the precision of numbers of a dtype, for `uses_avx512`."""
     if dtype == torch.float32:
         return "no"
     return "bf16" if dtype == torch.bfloat16 else "fp16"

@@ -36,7 +36,7 @@ typedef struct {
 
 /* The rows of a head in the layouts that products need, padded with zeros. */
 typedef struct {
-    Number *rows;    /* (L, W) */
+    Number *rows;      /* (L, W) */
     uint32_t *columns; /* (L / 16, W / G, 16) groups of G channels, for products over channels */
     uint32_t *groups;  /* (L / G, W) groups of G rows, for products over rows */
 } Packed;

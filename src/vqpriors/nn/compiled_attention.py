@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from vqpriors.core.compiler import code_for, pointer, precision_of, uses_code
+from vqpriors.core.compiler import compile_for, pointer, precision_of, uses_avx512
 from vqpriors.nn.norm import EPSILON
 
 SOURCE = Path(__file__).with_name("attention.c")
@@ -37,7 +37,7 @@ class _Rows(ctypes.Structure):
 
 def is_usable(query: Tensor) -> bool:
     """Return whether `attend` is wanted and can be used for queries of (B, heads, N, D)."""
-    return query.shape[-1] <= MAX_WIDTH and uses_code(query.device, precision_of(query.dtype))
+    return query.shape[-1] <= MAX_WIDTH and uses_avx512(query.device, precision_of(query.dtype))
 
 
 def attend(
@@ -154,7 +154,7 @@ def _call(name: str, dtype: torch.dtype, sizes: _Sizes, *arguments: Any) -> None
     given = [
         each if isinstance(each, ctypes.c_void_p) else ctypes.byref(each) for each in arguments
     ]
-    if getattr(code_for(SOURCE, dtype), name)(ctypes.byref(sizes), *given):
+    if getattr(compile_for(SOURCE, dtype), name)(ctypes.byref(sizes), *given):
         raise MemoryError("attention in C: out of memory")
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from vqpriors.core.compiler import code_for, pointer, precision_of, uses_code
+from vqpriors.core.compiler import compile_for, pointer, precision_of, uses_avx512
 
 SOURCE = Path(__file__).with_name("layers.c")
 _CHUNK = 64  # rows whose gradients of a gain are summed in order
@@ -19,7 +19,7 @@ _CHUNK = 64  # rows whose gradients of a gain are summed in order
 
 def is_usable(x: Tensor) -> bool:
     """Return whether compiled code is wanted and can be used for a tensor."""
-    return uses_code(x.device, precision_of(x.dtype))
+    return uses_avx512(x.device, precision_of(x.dtype))
 
 
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
@@ -84,5 +84,5 @@ def _rows(x: Tensor) -> ctypes.c_int64:
 
 def _call(name: str, out: Tensor, *arguments: Any) -> None:
     given = [pointer(each) if isinstance(each, Tensor) else each for each in arguments]
-    function = getattr(code_for(SOURCE, out.dtype), name)
+    function = getattr(compile_for(SOURCE, out.dtype), name)
     function(pointer(out), *given, torch.get_num_threads())

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from vqpriors.core.compiler import code_problem
+from vqpriors.core.compiler import avx512_problem
 from vqpriors.core.hardware import best_device, processes, resolve_precision
 from vqpriors.core.phases import Phase
 from vqpriors.training import launch, sharding
@@ -98,7 +98,7 @@ class TrainingRun:
         precision = resolve_precision(self.config.shared.precision, device)
         if self.config.section == "tokenizer.train":  # the search for codes is in float32
             precision = "bf16"
-        if reason := code_problem(device, precision):
+        if reason := avx512_problem(device, precision):
             self.print(f"train.compile_layers: changes nothing: {reason}")
 
     def choose_batch_size(self, training: Examples) -> None:

@@ -453,6 +453,6 @@ def test_layers_in_c_draw_nearly_the_same_codes(prior, monkeypatch, caplog, prec
 def test_compiling_that_changes_nothing_is_logged(prior, monkeypatch, caplog):
     expected = sample(prior)
     for module in ("vqpriors.sampling.base.sampler", "vqpriors.core.compiler"):
-        monkeypatch.setattr(f"{module}.code_problem", lambda *_: "a reason")
+        monkeypatch.setattr(f"{module}.avx512_problem", lambda *_: "a reason")
     assert (sample(prior, compile=True) == expected).all()
     assert caplog.messages == ["compile: changes nothing: a reason"]

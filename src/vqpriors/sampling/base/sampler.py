@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from vqpriors.core.compiler import code_problem, compiling
+from vqpriors.core.compiler import avx512_problem, compiling
 from vqpriors.core.hardware import (
     Precision,
     autocast_once,
@@ -154,7 +154,7 @@ def sample_codes(
         precision: Precision of the prior; with "auto", stepwise priors use float32 on CPUs.
         seed: Seed of the run; a picture's numbers depend on it and on its place in `captions`.
         compile: Whether to compile parts from C on a CPU: steps of `transformer` for few pictures,
-            and layers of masked priors, in bfloat16 if the processor has AVX-512 BF16.
+            and layers of masked priors if the processor has AVX-512.
         known: Codes of the pictures, (M, N) integers, and which of them to keep, (M, N) bool.
         callback: As in `Sampler`; called for each batch separately.
 
@@ -165,7 +165,7 @@ def sample_codes(
     # So that all CPUs draw the same pictures. Fast bfloat16 would save a tenth to a fifth.
     if precision == "auto" and prior.primitive == "stepwise" and device.type == "cpu":
         precision = "no"
-    problem = code_problem(device, resolve_precision(precision, device)) if compile else None
+    problem = avx512_problem(device, resolve_precision(precision, device)) if compile else None
     if problem and prior.primitive == "masked":
         _LOG.warning("compile: changes nothing: %s", problem)
     batches = []

@@ -6,14 +6,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vqpriors.core.compiler import compile_c, pointer, uses_code
+from vqpriors.core.compiler import compile_c, pointer, uses_avx512
 
 SOURCE = Path(__file__).with_name("nearest.c")
 
 
 def is_usable(vectors: Tensor) -> bool:
     """Return whether compiled code is wanted and can be used for vectors."""
-    return vectors.dtype == torch.float32 and uses_code(vectors.device, "bf16")
+    return vectors.dtype == torch.float32 and uses_avx512(vectors.device, "bf16")
 
 
 def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
