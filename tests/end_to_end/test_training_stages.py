@@ -12,11 +12,13 @@ from safetensors.torch import load_file
 from stages import train_tokenizer
 from tests.checkout import set_value, tiny_params
 from tests.faults.stage import declared_params, run_stage
+from tests.marks import needs_fast_bfloat16
 from vqpriors.core.params import Params
 from vqpriors.data.images import read_images, read_source
 from vqpriors.judge.attributes.labels import attributes_of
 from vqpriors.priors.cftn2.code_stem import CodeStem
 from vqpriors.text.base.encoder import load_encoder
+from vqpriors.tokenizer.base import compiled_nearest
 from vqpriors.tokenizer.base.coding import decode_codes, encode_pixels
 from vqpriors.tokenizer.base.loading import load_tokenizer
 from vqpriors.tokenizer.base.reconstruction import psnr
@@ -79,6 +81,23 @@ def test_codes_are_those_of_the_pictures_with_the_same_id_and_caption(checkout):
         codes = tokenizer.encode(torch.from_numpy(images.pixels) / 127.5 - 1)
         np.testing.assert_array_equal(np.stack(table["codes"].tolist()), codes)
         assert len(np.unique(codes)) > 2
+
+
+@needs_fast_bfloat16
+@pytest.mark.parametrize("wanted", [True, False])
+def test_codes_are_searched_in_c_if_params_say_so(checkout, monkeypatch, wanted):
+    files = sorted((checkout / "data/tokens").glob("*.parquet"))
+    expected = pd.concat(map(pd.read_parquet, files))
+    used, search = [], compiled_nearest.nearest
+    monkeypatch.setattr(
+        compiled_nearest, "nearest", lambda *given: used.append(len(given[0])) or search(*given)
+    )
+    params = tiny_params()
+    set_value(params, "encode.compile", wanted)
+    outcome = run_stage("encode", declared_params("encode", params), monkeypatch)
+    assert outcome.code == 0, outcome.lines
+    pd.testing.assert_frame_equal(pd.concat(map(pd.read_parquet, files)), expected)
+    assert sum(used) == (expected["codes"].map(len).sum() if wanted else 0)
 
 
 def test_pictures_too_small_to_measure_are_refused_before_training(checkout, monkeypatch):
