@@ -4,7 +4,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from vqpriors.nn.blocks import Block, Head, SwiGLU, initialise
-from vqpriors.nn.residual import ResidualLinear
+from vqpriors.nn.linear import ResidualLinear
 
 
 def block(**changes):
@@ -45,7 +45,7 @@ def test_residual_outputs_are_scaled_down_by_depth():
     torch.manual_seed(0)
     network = nn.ModuleDict({"blocks": nn.ModuleList(block(width=128) for _ in range(2))})
     network["embedding"] = nn.Embedding(500, 128)
-    network["head"] = Head(128, 500, bias=False)
+    network["head"] = Head(128, 500)
     initialise(network, depth=8)
     first = network["blocks"][0]
     small = 0.02 / 16**0.5

@@ -10,15 +10,17 @@ from tests.threads import by_threads
 from vqpriors.core import compiler
 from vqpriors.core.compiler import compiling
 from vqpriors.core.hardware import autocast
-from vqpriors.nn import compiled_attention, compiled_layers
+from vqpriors.nn import compiled_attention, compiled_layers, compiled_linear
 from vqpriors.nn.attention import CrossAttention, SelfAttention, grid_rope
-from vqpriors.nn.blocks import SwiGLU
+from vqpriors.nn.blocks import Block, SwiGLU
+from vqpriors.nn.linear import Linear
 from vqpriors.nn.norm import RMSNorm
 from vqpriors.training.losses import Objective
 
 CPU, BATCH = torch.device("cpu"), 3
 FLAGS = compiler.FLAGS
-# Fewer positions than a tile and several tiles; heads that fill registers, and that do not.
+# Fewer positions than a tile, several tiles and several blocks of keys; heads that fill registers,
+# and that do not.
 SELF = {
     "one tile": {"width": 64, "heads": 2, "grid": (3, 5)},
     "even": {"width": 64, "heads": 2, "grid": (8, 8)},
@@ -27,6 +29,8 @@ SELF = {
     "padded": {"width": 24, "heads": 2, "grid": (6, 7), "is_padded": True},
     "causal": {"width": 24, "heads": 2, "grid": (6, 7), "is_causal": True},
     "causal, even": {"width": 64, "heads": 2, "grid": (8, 12), "is_causal": True},
+    "long, padded": {"width": 24, "heads": 2, "grid": (14, 15), "is_padded": True},
+    "long, causal": {"width": 64, "heads": 2, "grid": (14, 20), "is_causal": True},
 }
 CROSS = {
     "short": {"width": 24, "heads": 2, "length": 20, "text_length": 5},
@@ -90,7 +94,8 @@ MODULES = {
     **{f"self-attention, {name}": (Self, settings) for name, settings in SELF.items()},
     **{f"cross-attention, {name}": (Cross, settings) for name, settings in CROSS.items()},
     **{f"RMSNorm of {width}": (Plain, {"width": width}) for width in (7, 40, 256)},
-    **{f"SwiGLU of {width}": (Plain, {"width": width}) for width in (7, 40)},
+    **{f"SwiGLU of {width}": (Plain, {"width": width}) for width in (7, 40, 64)},
+    **{f"linear layers of {width}": (Plain, {"width": width}) for width in (32, 96)},
 }
 
 
@@ -99,6 +104,8 @@ def build(name):
     if kind is not Plain:
         return made(kind(**settings))
     width = settings["width"]
+    if "linear" in name:
+        return made(Plain(nn.Sequential(Linear(width, 64), Linear(64, width)), width))
     layer = RMSNorm(width) if "RMSNorm" in name else SwiGLU(width=width, dropout=0.0)
     return made(Plain(layer, width))
 
@@ -130,7 +137,8 @@ def test_layers_in_c_are_as_exact_as_those_in_torch(name, precision):
     plain = results(module, precision=precision)
     found = results(module, precision=precision, is_compiled=True)
     exact = results(module.double(), precision="no")
-    assert not torch.equal(plain[0], found[0])
+    if "linear" not in name:  # torch may compute the same sums in the same order
+        assert not torch.equal(plain[0], found[0])
     for own, other, each in zip(found, plain, exact, strict=True):
         assert own.dtype == other.dtype
         own, other = ((x - each).norm() / each.norm() for x in (own, other))
@@ -274,6 +282,56 @@ def test_layers_in_float32_need_no_bfloat16(flags):
     flags("-mno-avx512bf16")
     found = results(module, precision="no", is_compiled=True)
     assert all(torch.equal(*pair) for pair in zip(expected, found, strict=True))
+
+
+@both_precisions
+def test_linear_layers_in_c_map_each_row_by_itself(precision):
+    layer, x = made(Linear(64, 96)), torch.randn(2, 75, 64)
+
+    def run(rows):
+        with torch.inference_mode(), autocast(precision, CPU), compiling(True):
+            return layer(x.flatten(0, 1)[rows])
+
+    out = run(slice(None))
+    with torch.inference_mode(), autocast(precision, CPU), compiling(True):
+        assert torch.equal(layer(x).flatten(0, 1), out)
+    for rows in (slice(1), slice(7), slice(3, 12), slice(5, 70)):
+        assert torch.equal(run(rows), out[rows])
+
+
+@needs_avx512
+def test_other_linear_layers_are_left_to_torch(monkeypatch):
+    monkeypatch.setattr(compiled_linear, "_multiply", lambda *_, **__: pytest.fail("used"))
+    with compiling(True):
+        for inputs, outputs in [(40, 64), (64, 40)]:
+            assert Linear(inputs, outputs)(torch.zeros(9, inputs)).shape == (9, outputs)
+        for shape in [(0, 64), (9, 1, 64)]:
+            assert Linear(64, 32)(torch.zeros(shape)).shape == (*shape[:-1], 32)
+        with pytest.raises(RuntimeError, match="shapes"):
+            Linear(64, 32)(torch.zeros(9, 32))
+    Linear(64, 32)(torch.zeros(9, 64))
+
+
+@both_precisions
+def test_the_products_of_a_block_are_computed_in_c_if_wanted(precision, monkeypatch):
+    used, multiply = [], compiled_linear._multiply
+
+    def noted(x, weight, *, is_transposed):
+        used.append((is_transposed, *weight.shape))
+        return multiply(x, weight, is_transposed=is_transposed)
+
+    monkeypatch.setattr(compiled_linear, "_multiply", noted)
+    block = Block(width=64, heads=2, dropout=0.0, has_text=True)
+    with autocast(precision, CPU):
+        for wanted in (False, True):
+            assert not used
+            with compiling(wanted):
+                x, caption = (torch.randn(2, n, 64, requires_grad=True) for n in (40, 9))
+                pair = block.cross_attention.keys_values(caption)
+                context = pair, torch.ones(2, 9, dtype=torch.bool)
+                block(x, is_causal=False, context=context).float().sum().backward()
+    weights = [p.shape for p in block.parameters() if p.ndim == 2]
+    assert sorted(used) == sorted((way, *shape) for way in (False, True) for shape in weights)
 
 
 @needs_fast_bfloat16

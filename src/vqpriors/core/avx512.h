@@ -5,6 +5,7 @@ otherwise bfloat16, which needs AVX-512 BF16. */
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define LANES 16   /* float32 numbers in a register */
 #define ROWS 8     /* rows of a tile, which is computed in registers */
@@ -57,6 +58,22 @@ INLINE void store_two(Number *numbers, Floats left, Floats right) {
 #endif
 }
 
+/* Write GROUP rows of COLUMNS numbers as groups, one for each column. */
+INLINE void store_groups(uint32_t *groups, const Floats rows[GROUP][2]) {
+#pragma GCC unroll 2
+    for (int j = 0; j < 2; j++) {
+#ifdef FLOAT32
+        _mm512_storeu_ps(groups + j * LANES, rows[0][j]);
+#else
+        __m512i both = (__m512i)_mm512_cvtne2ps_pbh(rows[1][j], rows[0][j]);
+        __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+        __m512i other = _mm512_add_epi32(lane, _mm512_set1_epi32(LANES));
+        __m512i order = _mm512_or_si512(lane, _mm512_slli_epi32(other, 16));
+        _mm512_storeu_si512(groups + j * LANES, _mm512_permutexvar_epi16(order, both));
+#endif
+    }
+}
+
 /* One over the root mean square of a row. */
 INLINE float norm_scale(const Number *row, int width, float epsilon) {
     Floats sum = all(0);
@@ -77,19 +94,53 @@ INLINE Floats dot(Floats sum, uint32_t group, __m512i column) {
 #endif
 }
 
-/* sums = ROWS rows of `count` groups times COLUMNS columns, in two blocks of LANES. */
-INLINE void tile(Floats sums[ROWS][2], const uint32_t *rows, size_t row_stride, int count,
-                 const uint32_t *columns, size_t group_stride, size_t block_stride) {
-#pragma GCC unroll 8
-    for (int r = 0; r < ROWS; r++) sums[r][0] = sums[r][1] = all(0);
+/* sums += ROWS rows of `count` groups times COLUMNS columns, in two blocks of LANES. Group p of row r
+is rows[r * row_stride + p * step]. */
+INLINE void add_tile(Floats sums[ROWS][2], const uint32_t *rows, size_t row_stride, size_t step,
+                     int count, const uint32_t *columns, size_t group_stride,
+                     size_t block_stride) {
     for (int p = 0; p < count; p++) {
         __m512i left = _mm512_loadu_si512(columns + p * group_stride);
         __m512i right = _mm512_loadu_si512(columns + p * group_stride + block_stride);
 #pragma GCC unroll 8
         for (int r = 0; r < ROWS; r++) {
-            sums[r][0] = dot(sums[r][0], rows[r * row_stride + p], left);
-            sums[r][1] = dot(sums[r][1], rows[r * row_stride + p], right);
+            uint32_t group = rows[r * row_stride + p * step];
+            sums[r][0] = dot(sums[r][0], group, left);
+            sums[r][1] = dot(sums[r][1], group, right);
         }
+    }
+}
+
+/* sums = as `add_tile` adds; the groups of a row are adjacent. */
+INLINE void tile(Floats sums[ROWS][2], const uint32_t *rows, size_t row_stride, int count,
+                 const uint32_t *columns, size_t group_stride, size_t block_stride) {
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; r++) sums[r][0] = sums[r][1] = all(0);
+    add_tile(sums, rows, row_stride, 1, count, columns, group_stride, block_stride);
+}
+
+/* out = the groups of rows (length, width), LANES rows at a time: (length / LANES, groups, LANES), for
+products over the width. */
+INLINE void pack_columns(uint32_t *out, const Number *rows, int length, int width) {
+    int groups = width / GROUP;
+    for (int block = 0; block < length / LANES; block++, out += LANES * groups)
+        for (int lane = 0; lane < LANES; lane++, rows += width)
+            for (int group = 0; group < groups; group++)
+                memcpy(out + group * LANES + lane, rows + GROUP * group, 4);
+}
+
+/* out (length / GROUP rounded up, width) = groups of rows (length, width), for products over the
+length; rows are `stride` apart. */
+INLINE void pack_groups(uint32_t *out, const Number *rows, size_t stride, int length, int width) {
+    for (int n = 0; n < length; n += GROUP, rows += GROUP * stride, out += width) {
+#ifdef FLOAT32
+        memcpy(out, rows, sizeof(float) * width);
+#else
+        if (n + 1 < length)
+            for (int c = 0; c < width; c++) out[c] = rows[c] | (uint32_t)rows[stride + c] << 16;
+        else
+            for (int c = 0; c < width; c++) out[c] = rows[c];
+#endif
     }
 }
 

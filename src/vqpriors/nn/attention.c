@@ -14,6 +14,8 @@ Reference:
 #include "avx512.h"
 
 #define MAX_WIDTH 256 /* of a head */
+#define QUERIES 32 /* whose gradients are computed at a time, */
+#define KEYS 128   /* for this many keys */
 
 typedef struct {
     int32_t batch;     /* B */
@@ -49,8 +51,15 @@ typedef struct {
     float scale;       /* log2(e) / sqrt(C) */
 } Softmax;
 
-static Number *row_of(const Rows *rows, int item, int heads, int n) {
-    return rows->numbers + item / heads * rows->batch + item % heads * rows->head + n * rows->row;
+/* Row n of a head. Rows are far apart, so those of the next tile are requested from memory. */
+static Number *row_of(const Rows *rows, int item, const Sizes *sizes, int n) {
+    int heads = sizes->heads;
+    Number *row =
+        rows->numbers + item / heads * rows->batch + item % heads * rows->head + n * rows->row;
+    if (n + ROWS < rows->count)
+        for (int c = 0; c < sizes->width; c += 64 / (int)sizeof(Number))
+            __builtin_prefetch(row + ROWS * rows->row + c);
+    return row;
 }
 
 /* x cos + other sin, for the `half` channels of a row from `to`, and the others of their pairs. */
@@ -68,7 +77,7 @@ static void read_rows(Number *out, const Rows *rows, int item, int first, int co
     int channels = sizes->width, half = channels / 2;
     memset(out, 0, sizeof(Number) * length * width);
     for (int n = 0; n < count; n++, out += width) {
-        const Number *in = row_of(rows, item, sizes->heads, first + n);
+        const Number *in = row_of(rows, item, sizes, first + n);
         if (rows->gain == NULL) {
             memcpy(out, in, sizeof(Number) * channels);
             continue;
@@ -97,7 +106,7 @@ static void read_rows(Number *out, const Rows *rows, int item, int first, int co
 static void write_gradient(const Rows *out, const Rows *rows, float *for_gain,
                            const float *gradient, int item, int n, const Sizes *sizes) {
     int channels = sizes->width, half = channels / 2;
-    Number *to = row_of(out, item, sizes->heads, n);
+    Number *to = row_of(out, item, sizes, n);
     if (rows->gain == NULL) {
         for (int c = 0; c < channels; c += LANES)
             store(to + c, lanes(channels - c), _mm512_loadu_ps(gradient + c));
@@ -116,7 +125,7 @@ static void write_gradient(const Rows *out, const Rows *rows, float *for_gain,
         }
         gradient = above;
     }
-    const Number *in = row_of(rows, item, sizes->heads, n);
+    const Number *in = row_of(rows, item, sizes, n);
     Floats scale = all(norm_scale(in, sizes->width, sizes->epsilon)), sum = all(0);
     for (int c = 0; c < channels; c += LANES) {
         __mmask16 seen = lanes(channels - c);
@@ -136,31 +145,13 @@ static void write_gradient(const Rows *out, const Rows *rows, float *for_gain,
     }
 }
 
-static void pack_columns(uint32_t *out, const Number *rows, int length, int width) {
-    int groups = width / GROUP;
-    for (int block = 0; block < length / LANES; block++, out += LANES * groups)
-        for (int lane = 0; lane < LANES; lane++, rows += width)
-            for (int group = 0; group < groups; group++)
-                memcpy(out + group * LANES + lane, rows + GROUP * group, 4);
-}
-
-static void pack_groups(uint32_t *out, const Number *rows, int length, int width) {
-    for (int group = 0; group < length / GROUP; group++, rows += GROUP * width, out += width)
-        for (int c = 0; c < width; c++) {
-#ifdef FLOAT32
-            memcpy(out + c, rows + c, 4);
-#else
-            out[c] = rows[c] | (uint32_t)rows[width + c] << 16;
-#endif
-        }
-}
-
 /* Read all rows of a head, and pack them where `packed` has memory for it. */
 static void pack(Packed packed, const Rows *rows, int item, int width, const Sizes *sizes) {
     int length = padded(rows->count, COLUMNS);
     read_rows(packed.rows, rows, item, 0, rows->count, length, width, sizes);
     if (packed.columns != NULL) pack_columns(packed.columns, packed.rows, length, width);
-    if (packed.groups != NULL) pack_groups(packed.groups, packed.rows, length, width);
+    if (packed.groups != NULL && GROUP > 1) /* otherwise they are the rows */
+        pack_groups(packed.groups, packed.rows, width, length, width);
 }
 
 /* The products of ROWS rows of (L, W) with columns k to k + COLUMNS - 1. */
@@ -193,17 +184,56 @@ INLINE __mmask16 lanes_between(int first, int until, int k) {
     return lanes(until - k) & ~lanes(first - k);
 }
 
-/* out (ROWS, W) = the attention of ROWS queries from `first` to keys before `until`; sums (ROWS) as
-in `attend`, or NULL. */
-INLINE void attend_tile(float *out, float *sums, const Number *queries, Packed keys,
-                        Packed values, Softmax softmax, float *work, Number *weights, int first,
-                        int until, int num_keys, int width, const Sizes *sizes) {
+/* Memory of which a part is taken; if `begin` is NULL, `used` says how much is needed. */
+typedef struct {
+    char *begin;
+    size_t used;
+} Memory;
+
+static void *taken(Memory *memory, size_t bytes) {
+    char *part = memory->begin == NULL ? NULL : memory->begin + memory->used;
+    memory->used += (bytes + 63) / 64 * 64;
+    return part;
+}
+
+static Packed take_packed(Memory *memory, int length, int width, int has_columns, int has_groups) {
+    size_t bytes = sizeof(Number) * length * width;
+    Packed packed = {taken(memory, bytes), NULL, NULL};
+    if (has_columns) packed.columns = taken(memory, bytes);
+    if (has_groups) packed.groups = GROUP == 1 ? (uint32_t *)packed.rows : taken(memory, bytes);
+    return packed;
+}
+
+/* Memory of a thread for a head; (L, W) is padded with zeros. */
+typedef struct {
+    Packed key, value;
+    float *scores;   /* (ROWS, L) */
+    Number *weights; /* (ROWS, L) */
+    float *mixed;    /* (ROWS, W) */
+    Number *query;   /* (ROWS, W) */
+} ForwardWork;
+
+static ForwardWork take_forward(Memory *memory, int keys, int width) {
+    ForwardWork work;
+    work.key = take_packed(memory, keys, width, 1, 0);
+    work.value = take_packed(memory, keys, width, 0, 1);
+    work.scores = taken(memory, sizeof(float) * ROWS * keys);
+    work.weights = taken(memory, sizeof(Number) * ROWS * keys);
+    work.mixed = taken(memory, sizeof(float) * ROWS * width);
+    work.query = taken(memory, sizeof(Number) * ROWS * width);
+    return work;
+}
+
+/* work->mixed = the attention of the ROWS queries in `work`, from `first`, to keys before `until`;
+sums (ROWS) as in `attend`, or NULL. */
+INLINE void attend_tile(const ForwardWork *work, float *sums, Softmax softmax, int first, int until,
+                        int num_keys, int width, const Sizes *sizes) {
     size_t stride = padded(num_keys, COLUMNS);
     Floats most[ROWS];
     for (int r = 0; r < ROWS; r++) most[r] = all(-INFINITY);
     for (int k = 0; k < until; k += COLUMNS) {
         Floats found[ROWS][2];
-        scores(found, queries, keys.columns, k, width, sizes->width);
+        scores(found, work->query, work->key.columns, k, width, sizes->width);
         int is_edge = k + COLUMNS > num_keys || (sizes->is_causal && k + COLUMNS > first);
 #pragma GCC unroll 8
         for (int r = 0; r < ROWS; r++)
@@ -216,7 +246,7 @@ INLINE void attend_tile(float *out, float *sums, const Number *queries, Packed k
                     int last = sizes->is_causal ? least(first + r + 1, num_keys) : num_keys;
                     x = _mm512_mask_blend_ps(lanes_between(0, last, at), all(-INFINITY), x);
                 }
-                _mm512_storeu_ps(work + r * stride + at, x);
+                _mm512_storeu_ps(work->scores + r * stride + at, x);
                 most[r] = _mm512_max_ps(most[r], x);
             }
     }
@@ -225,65 +255,79 @@ INLINE void attend_tile(float *out, float *sums, const Number *queries, Packed k
         float top = _mm512_reduce_max_ps(most[r]) * softmax.scale;
         Floats shift = all(-top), scale = all(softmax.scale);
         Floats left_sum = all(0), right_sum = left_sum;
-        const float *row = work + r * stride;
+        const float *row = work->scores + r * stride;
         for (int k = 0; k < until; k += COLUMNS) {
             Floats left = power(_mm512_fmadd_ps(_mm512_loadu_ps(row + k), scale, shift));
             Floats right = power(_mm512_fmadd_ps(_mm512_loadu_ps(row + k + LANES), scale, shift));
             left_sum = _mm512_add_ps(left_sum, left), right_sum = _mm512_add_ps(right_sum, right);
-            store_two(weights + r * stride + k, left, right);
+            store_two(work->weights + r * stride + k, left, right);
         }
         float sum = _mm512_reduce_add_ps(_mm512_add_ps(left_sum, right_sum));
         factors[r] = 1 / sum;
         if (sums != NULL) sums[r] = top + log2f(sum);
     }
-    mix(out, weights, stride, 0, until, values.groups, width, factors);
+    mix(work->mixed, work->weights, stride, 0, until, work->value.groups, width, factors);
 }
 
-/* gradients = those of the scores of ROWS rows, weights = their softmax, for columns `first` to
-`until` - 1. Rows are queries and columns keys, or the other way round if `is_transposed`. */
-INLINE void tile_gradients(Number *gradients, Number *weights, size_t stride,
-                           const Number *rows, const Number *other_rows,
-                           const uint32_t *columns, const uint32_t *other_columns, Softmax softmax,
-                           int row, int first, int until, int num_columns, int width,
-                           const Sizes *sizes, const int is_transposed) {
+/* out (ROWS, W) += weights times rows, given as `count` groups. Group p of row r of the weights is
+weights[r * row_stride + p * step]. */
+INLINE void add_mix(float *out, const uint32_t *weights, size_t row_stride, size_t step, int count,
+                    const uint32_t *groups, int width) {
+    for (int c = 0; c < width; c += COLUMNS) {
+        Floats sums[ROWS][2];
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; r++) {
+            sums[r][0] = _mm512_loadu_ps(out + r * width + c);
+            sums[r][1] = _mm512_loadu_ps(out + r * width + c + LANES);
+        }
+        add_tile(sums, weights, row_stride, step, count, groups + c, width, LANES);
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; r++) {
+            _mm512_storeu_ps(out + r * width + c, sums[r][0]);
+            _mm512_storeu_ps(out + r * width + c + LANES, sums[r][1]);
+        }
+    }
+}
+
+/* The softmax of the scores of ROWS queries from `row`, and the gradients of the scores, for keys
+`first` to `until` - 1. */
+INLINE void tile_gradients(Packed weights, Packed gradients, const Number *queries,
+                           const Number *for_out, Packed keys, Packed values, Softmax softmax,
+                           int row, int first, int until, int num_keys, int width,
+                           const Sizes *sizes) {
     Floats scale = all(softmax.scale);
     for (int k = first; k < until; k += COLUMNS) {
         Floats found[ROWS][2], own[ROWS][2];
-        scores(found, rows, columns, k, width, sizes->width);
-        int is_diagonal = is_transposed ? k < row + ROWS : k + COLUMNS > row;
-        int is_edge = k + COLUMNS > num_columns || (sizes->is_causal && is_diagonal);
+        scores(found, queries, keys.columns, k, width, sizes->width);
+        int is_edge = k + COLUMNS > num_keys || (sizes->is_causal && k + COLUMNS > row);
 #pragma GCC unroll 8
-        for (int r = 0; r < ROWS; r++) {
+        for (int r = 0; r < ROWS; r++)
 #pragma GCC unroll 2
             for (int j = 0; j < 2; j++) {
-                int at = k + j * LANES, begin = 0, end = num_columns;
+                int at = k + j * LANES;
                 Floats x = found[r][j];
-                if (softmax.bias != NULL)
-                    x = _mm512_add_ps(x, is_transposed ? all(softmax.bias[row + r])
-                                                       : _mm512_loadu_ps(softmax.bias + at));
-                Floats sum = is_transposed ? _mm512_loadu_ps(softmax.sums + at)
-                                           : all(softmax.sums[row + r]);
-                x = power(_mm512_fmsub_ps(x, scale, sum));
+                if (softmax.bias != NULL) x = _mm512_add_ps(x, _mm512_loadu_ps(softmax.bias + at));
+                x = power(_mm512_fmsub_ps(x, scale, all(softmax.sums[row + r])));
                 if (is_edge) {
-                    if (sizes->is_causal && is_transposed) begin = row + r;
-                    if (sizes->is_causal && !is_transposed) end = least(row + r + 1, num_columns);
-                    x = _mm512_maskz_mov_ps(lanes_between(begin, end, at), x);
+                    int last = sizes->is_causal ? least(row + r + 1, num_keys) : num_keys;
+                    x = _mm512_maskz_mov_ps(lanes_between(0, last, at), x);
                 }
                 own[r][j] = x;
             }
-            if (weights != NULL) store_two(weights + r * stride + k, own[r][0], own[r][1]);
-        }
-        scores(found, other_rows, other_columns, k, width, sizes->width);
+        scores(found, for_out, values.columns, k, width, sizes->width);
 #pragma GCC unroll 8
         for (int r = 0; r < ROWS; r++) {
-            Floats by[2];
+            Floats dots = all(softmax.dots[row + r]);
 #pragma GCC unroll 2
-            for (int j = 0; j < 2; j++) {
-                Floats dots = is_transposed ? _mm512_loadu_ps(softmax.dots + k + j * LANES)
-                                            : all(softmax.dots[row + r]);
-                by[j] = _mm512_mul_ps(own[r][j], _mm512_sub_ps(found[r][j], dots));
-            }
-            store_two(gradients + r * stride + k, by[0], by[1]);
+            for (int j = 0; j < 2; j++)
+                found[r][j] = _mm512_mul_ps(own[r][j], _mm512_sub_ps(found[r][j], dots));
+            if (GROUP > 1)
+                store_two(gradients.rows + r * KEYS + k - first, found[r][0], found[r][1]);
+        }
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; r += GROUP) {
+            store_groups(weights.groups + r / GROUP * KEYS + k - first, own + r);
+            store_groups(gradients.groups + r / GROUP * KEYS + k - first, found + r);
         }
     }
 }
@@ -294,68 +338,118 @@ static int seen_keys(const float *bias, int count) {
     return count;
 }
 
-static void *taken(char **memory, size_t bytes) {
-    char *begin = *memory;
-    *memory += (bytes + 63) / 64 * 64;
-    return begin;
-}
-
-static Packed take_packed(char **memory, int length, int width, int has_columns, int has_groups) {
-    size_t bytes = sizeof(Number) * length * width;
-    Packed packed = {taken(memory, bytes), NULL, NULL};
-    if (has_columns) packed.columns = taken(memory, bytes);
-    if (has_groups) packed.groups = taken(memory, bytes);
-    return packed;
-}
-
 /* out (B, H, N, C) = attention; sums (B, H, N) = log2 of the sum of exponentials of a query's
 scores, or NULL; bias (B, L padded to COLUMNS), or NULL. Returns 0, or 1 if memory is lacking. */
 int attend(const Sizes *sizes, const Rows *query, const Rows *key, const Rows *value,
            const Rows *out, const float *bias, float *sums) {
     int width = padded(sizes->width, COLUMNS), items = sizes->batch * sizes->heads;
     int keys = padded(key->count, COLUMNS), is_lacking = 0;
-    size_t packed = sizeof(Number) * keys * width;
+    Memory needed = {NULL, 0};
+    take_forward(&needed, keys, width);
 #pragma omp parallel num_threads(sizes->threads) reduction(| : is_lacking)
     {
-        size_t tile_bytes = (4 + sizeof(Number)) * ROWS * ((size_t)keys + width);
-        char *memory = aligned_alloc(64, (4 * packed + tile_bytes + 1023) / 64 * 64);
-        char *next = memory;
-        is_lacking |= memory == NULL;
-        Packed packed_keys = {0}, packed_values = {0};
-        float *work = NULL, *mixed = NULL;
-        Number *weights = NULL, *own = NULL;
-        if (memory != NULL) {
-            packed_keys = take_packed(&next, keys, width, 1, 0);
-            packed_values = take_packed(&next, keys, width, 0, 1);
-            work = taken(&next, sizeof(float) * ROWS * keys);
-            weights = taken(&next, sizeof(Number) * ROWS * keys);
-            mixed = taken(&next, sizeof(float) * ROWS * width);
-            own = taken(&next, sizeof(Number) * ROWS * width);
-        }
+        Memory memory = {aligned_alloc(64, needed.used), 0};
+        ForwardWork work = take_forward(&memory, keys, width);
+        is_lacking |= memory.begin == NULL;
 #pragma omp for schedule(dynamic)
         for (int item = 0; item < items; item++) {
-            if (memory == NULL) continue;
+            if (memory.begin == NULL) continue;
             const float *own_bias = bias ? bias + (size_t)(item / sizes->heads) * keys : NULL;
             Softmax softmax = {own_bias, NULL, NULL, LOG2_E / sqrtf((float)sizes->width)};
             int num_keys = seen_keys(own_bias, key->count);
-            pack(packed_keys, key, item, width, sizes);
-            pack(packed_values, value, item, width, sizes);
+            pack(work.key, key, item, width, sizes);
+            pack(work.value, value, item, width, sizes);
             for (int n = 0; n < query->count; n += ROWS) {
                 int count = least(ROWS, query->count - n);
                 int seen = sizes->is_causal ? least(n + count, num_keys) : num_keys;
                 float found[ROWS];
-                read_rows(own, query, item, n, count, ROWS, width, sizes);
-                attend_tile(mixed, sums ? found : NULL, own, packed_keys, packed_values, softmax,
-                            work, weights, n, padded(seen, COLUMNS), num_keys, width, sizes);
+                read_rows(work.query, query, item, n, count, ROWS, width, sizes);
+                attend_tile(&work, sums ? found : NULL, softmax, n, padded(seen, COLUMNS),
+                            num_keys, width, sizes);
                 if (sums != NULL)
                     memcpy(sums + (size_t)item * query->count + n, found, sizeof(float) * count);
                 for (int r = 0; r < count; r++)
-                    write_gradient(out, out, NULL, mixed + r * width, item, n + r, sizes);
+                    write_gradient(out, out, NULL, work.mixed + r * width, item, n + r, sizes);
             }
         }
-        free(memory);
+        free(memory.begin);
     }
     return is_lacking;
+}
+
+/* The gradients of rows of a head, given `factor` times them: (L, W) sums. */
+static void write_gradients(const Rows *out, const Rows *rows, float *for_gain, float *sums,
+                            float factor, int item, int width, const Sizes *sizes) {
+    for (int n = 0; n < rows->count; n++, sums += width) {
+        for (int c = 0; c < width; c++) sums[c] *= factor;
+        write_gradient(out, rows, for_gain, sums, item, n, sizes);
+    }
+}
+
+/* dots (L) = the products of the output's rows and their gradients, of a head. */
+static void dot_rows(float *dots, const Rows *out, const Number *for_out, int item, int width,
+                     const Sizes *sizes) {
+    for (int n = 0; n < out->count; n++, for_out += width) {
+        const Number *row = row_of(out, item, sizes, n);
+        Floats sum = all(0);
+        for (int c = 0; c < sizes->width; c += LANES) {
+            __mmask16 seen = lanes(sizes->width - c);
+            sum = _mm512_fmadd_ps(load(row + c, seen), load(for_out + c, seen), sum);
+        }
+        dots[n] = _mm512_reduce_add_ps(sum);
+    }
+}
+
+/* Memory of a thread for the gradients of a head; (L, W) is padded with zeros. */
+typedef struct {
+    Packed query, key, value, for_out;
+    Packed weights, gradients;              /* (QUERIES, KEYS) */
+    float *for_query, *for_key, *for_value; /* (L, W) */
+    float *sums, *dots;                     /* (L), as in Softmax */
+} BackwardWork;
+
+static BackwardWork take_backward(Memory *memory, int queries, int keys, int width) {
+    BackwardWork work;
+    work.query = take_packed(memory, queries, width, 0, 1);
+    work.key = take_packed(memory, keys, width, 1, 1);
+    work.value = take_packed(memory, keys, width, 1, 0);
+    work.for_out = take_packed(memory, queries, width, 0, 1);
+    work.weights = take_packed(memory, QUERIES, KEYS, 0, 1);
+    work.gradients = take_packed(memory, QUERIES, KEYS, 0, 1);
+    work.for_query = taken(memory, sizeof(float) * queries * width);
+    work.for_key = taken(memory, sizeof(float) * keys * width);
+    work.for_value = taken(memory, sizeof(float) * keys * width);
+    work.sums = taken(memory, sizeof(float) * queries);
+    work.dots = taken(memory, sizeof(float) * queries);
+    return work;
+}
+
+/* Add to the gradients of queries `row` to `last` - 1, and of keys `first` to `until` - 1, what
+they get from each other. */
+static void add_gradients(const BackwardWork *work, Softmax softmax, int row, int last, int first,
+                          int until, int num_keys, int width, const Sizes *sizes) {
+    for (int n = row; n < last; n += ROWS) {
+        size_t at = (size_t)n * width, begin = (size_t)(n - row) * KEYS;
+        Packed weights = {NULL, NULL, work->weights.groups + begin / GROUP};
+        Packed gradients = {work->gradients.rows + begin, NULL,
+                            work->gradients.groups + begin / GROUP};
+        int end = sizes->is_causal ? least(padded(n + ROWS, COLUMNS), until) : until;
+        tile_gradients(weights, gradients, work->query.rows + at, work->for_out.rows + at,
+                       work->key, work->value, softmax, n, first, end, num_keys, width, sizes);
+        add_mix(work->for_query + at, (const uint32_t *)gradients.rows, KEYS / GROUP, 1,
+                (end - first) / GROUP, work->key.groups + (size_t)first / GROUP * width, width);
+    }
+    for (int k = first; k < until; k += ROWS) {
+        /* the first query that attends to any of these keys, or whose weights are 0 */
+        int from = sizes->is_causal && k > row ? k / COLUMNS * COLUMNS : row;
+        int count = (last - from) / GROUP, begin = (from - row) / GROUP * KEYS + k - first;
+        size_t at = (size_t)k * width, rows = (size_t)from / GROUP * width;
+        if (from >= last) break;
+        add_mix(work->for_key + at, work->gradients.groups + begin, 1, KEYS, count,
+                work->query.groups + rows, width);
+        add_mix(work->for_value + at, work->weights.groups + begin, 1, KEYS, count,
+                work->for_out.groups + rows, width);
+    }
 }
 
 /* The gradients of query, key and value, each (B, H, L, C), given that of `out`; and of the gains,
@@ -366,84 +460,45 @@ int attend_backward(const Sizes *sizes, const Rows *query, const Rows *key, cons
                     float *for_query_gain, float *for_key_gain) {
     int width = padded(sizes->width, COLUMNS), items = sizes->batch * sizes->heads;
     int keys = padded(key->count, COLUMNS), queries = padded(query->count, COLUMNS);
-    int longest = keys > queries ? keys : queries, is_lacking = 0;
-    size_t packed = sizeof(Number) * longest * width;
+    int is_lacking = 0;
+    Memory needed = {NULL, 0};
+    take_backward(&needed, queries, keys, width);
 #pragma omp parallel num_threads(sizes->threads) reduction(| : is_lacking)
     {
-        size_t tile_bytes = ROWS * (2 * sizeof(Number) * longest + sizeof(float) * width);
-        size_t bytes = 11 * packed + tile_bytes + sizeof(float) * 2 * queries;
-        char *memory = aligned_alloc(64, (bytes + 2047) / 64 * 64);
-        char *next = memory;
-        is_lacking |= memory == NULL;
-        Packed q = {0}, k = {0}, v = {0}, g = {0};
-        Number *weights = NULL, *gradients = NULL;
-        float *mixed = NULL, *own_sums = NULL, *dots = NULL;
-        if (memory != NULL) {
-            q = take_packed(&next, queries, width, 1, 1);
-            k = take_packed(&next, keys, width, 1, 1);
-            v = take_packed(&next, keys, width, 1, 0);
-            g = take_packed(&next, queries, width, 1, 1);
-            weights = taken(&next, sizeof(Number) * ROWS * longest);
-            gradients = taken(&next, sizeof(Number) * ROWS * longest);
-            mixed = taken(&next, sizeof(float) * ROWS * width);
-            own_sums = taken(&next, sizeof(float) * queries);
-            dots = taken(&next, sizeof(float) * queries);
-        }
+        Memory memory = {aligned_alloc(64, needed.used), 0};
+        BackwardWork work = take_backward(&memory, queries, keys, width);
+        is_lacking |= memory.begin == NULL;
 #pragma omp for schedule(dynamic)
         for (int item = 0; item < items; item++) {
-            if (memory == NULL) continue;
-            pack(q, query, item, width, sizes), pack(k, key, item, width, sizes);
-            pack(v, value, item, width, sizes), pack(g, gradient, item, width, sizes);
-            memset(own_sums, 0, sizeof(float) * queries), memset(dots, 0, sizeof(float) * queries);
-            memcpy(own_sums, sums + (size_t)item * query->count, sizeof(float) * query->count);
-            for (int n = 0; n < query->count; n++) {
-                const Number *row = row_of(out, item, sizes->heads, n);
-                Floats sum = all(0);
-                for (int c = 0; c < sizes->width; c += LANES) {
-                    __mmask16 seen = lanes(sizes->width - c);
-                    Floats above = load(g.rows + (size_t)n * width + c, seen);
-                    sum = _mm512_fmadd_ps(load(row + c, seen), above, sum);
-                }
-                dots[n] = _mm512_reduce_add_ps(sum);
-            }
-            float score_factors[ROWS], value_factors[ROWS];
-            for (int r = 0; r < ROWS; r++)
-                score_factors[r] = 1 / sqrtf((float)sizes->width), value_factors[r] = 1;
+            if (memory.begin == NULL) continue;
             const float *own_bias = bias ? bias + (size_t)(item / sizes->heads) * keys : NULL;
-            Softmax softmax = {own_bias, own_sums, dots, LOG2_E / sqrtf((float)sizes->width)};
-            int num_keys = seen_keys(own_bias, key->count);
+            float factor = 1 / sqrtf((float)sizes->width);
+            Softmax softmax = {own_bias, work.sums, work.dots, LOG2_E * factor};
+            int num_keys = seen_keys(own_bias, key->count), end = padded(num_keys, COLUMNS);
             float *query_gain = for_query_gain + (size_t)item * sizes->width;
             float *key_gain = for_key_gain + (size_t)item * sizes->width;
+            pack(work.query, query, item, width, sizes), pack(work.key, key, item, width, sizes);
+            pack(work.value, value, item, width, sizes);
+            pack(work.for_out, gradient, item, width, sizes);
+            memset(work.for_query, 0, sizeof(float) * queries * width);
+            memset(work.for_key, 0, sizeof(float) * keys * width);
+            memset(work.for_value, 0, sizeof(float) * keys * width);
+            memset(work.sums, 0, sizeof(float) * queries);
+            memset(work.dots, 0, sizeof(float) * queries);
             memset(query_gain, 0, sizeof(float) * sizes->width);
             memset(key_gain, 0, sizeof(float) * sizes->width);
-            for (int n = 0; n < query->count; n += ROWS) {
-                int count = least(ROWS, query->count - n);
-                int seen = sizes->is_causal ? least(n + count, num_keys) : num_keys;
-                int until = padded(seen, COLUMNS);
-                size_t at = (size_t)n * width;
-                tile_gradients(gradients, NULL, longest, q.rows + at, g.rows + at, k.columns,
-                               v.columns, softmax, n, 0, until, num_keys, width, sizes, 0);
-                mix(mixed, gradients, longest, 0, until, k.groups, width, score_factors);
-                for (int r = 0; r < count; r++)
-                    write_gradient(for_query, query, query_gain, mixed + r * width, item, n + r,
-                                   sizes);
-            }
-            for (int n = 0; n < key->count; n += ROWS) {
-                int count = least(ROWS, key->count - n);
-                int first = sizes->is_causal ? n / COLUMNS * COLUMNS : 0;
-                size_t at = (size_t)n * width;
-                tile_gradients(gradients, weights, longest, k.rows + at, v.rows + at, q.columns,
-                               g.columns, softmax, n, first, queries, query->count, width, sizes,
-                               1);
-                mix(mixed, gradients, longest, first, queries, q.groups, width, score_factors);
-                for (int r = 0; r < count; r++)
-                    write_gradient(for_key, key, key_gain, mixed + r * width, item, n + r, sizes);
-                mix(mixed, weights, longest, first, queries, g.groups, width, value_factors);
-                for (int r = 0; r < count; r++)
-                    write_gradient(for_value, value, NULL, mixed + r * width, item, n + r, sizes);
-            }
+            memcpy(work.sums, sums + (size_t)item * query->count, sizeof(float) * query->count);
+            dot_rows(work.dots, out, work.for_out.rows, item, width, sizes);
+            for (int k = 0; k < end; k += KEYS)
+                for (int n = sizes->is_causal ? k : 0; n < query->count; n += QUERIES)
+                    add_gradients(&work, softmax, n, least(n + QUERIES, queries), k,
+                                  least(k + KEYS, end), num_keys, width, sizes);
+            write_gradients(for_query, query, query_gain, work.for_query, factor, item, width,
+                            sizes);
+            write_gradients(for_key, key, key_gain, work.for_key, factor, item, width, sizes);
+            write_gradients(for_value, value, NULL, work.for_value, 1, item, width, sizes);
         }
-        free(memory);
+        free(memory.begin);
     }
     return is_lacking;
 }

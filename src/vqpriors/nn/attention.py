@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from vqpriors.core.hardware import working_dtype
 from vqpriors.nn import compiled_attention
 from vqpriors.nn.dropout import Dropout
+from vqpriors.nn.linear import Linear, ResidualLinear
 from vqpriors.nn.norm import RMSNorm
-from vqpriors.nn.residual import ResidualLinear
 
 # Up to this many keys, by bytes per number, training on a CPU uses the plain formula.
 MAX_UNFUSED_KEYS = {2: 256, 4: 64, 8: 64}
@@ -275,8 +275,8 @@ class SelfAttention(nn.Module):
     def __init__(self, *, width: int, heads: int, dropout: float):
         super().__init__()
         self.heads, self.head_width = heads, width // heads
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = ResidualLinear(width, width, bias=False)
+        self.qkv = Linear(width, 3 * width)
+        self.out = ResidualLinear(width, width)
         self.query_norm = RMSNorm(width // heads)
         self.key_norm = RMSNorm(width // heads)
         self.dropout = Dropout(dropout)
@@ -338,9 +338,9 @@ class CrossAttention(nn.Module):
     def __init__(self, *, width: int, heads: int, dropout: float):
         super().__init__()
         self.heads, self.head_width = heads, width // heads
-        self.query = nn.Linear(width, width, bias=False)
-        self.key_value = nn.Linear(width, 2 * width, bias=False)
-        self.out = ResidualLinear(width, width, bias=False)
+        self.query = Linear(width, width)
+        self.key_value = Linear(width, 2 * width)
+        self.out = ResidualLinear(width, width)
         self.query_norm = RMSNorm(width // heads)
         self.key_norm = RMSNorm(width // heads)
         self.dropout = Dropout(dropout)

@@ -92,7 +92,7 @@ class Backbone(nn.Module):
         self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(Block(has_text=has_text, **sizes) for _ in range(depth))
         self.norm = RMSNorm(width)
-        self.head = Head(width, codebook_size, bias=False)
+        self.head = Head(width, codebook_size)
         initialise(self, depth=depth)
 
     def embed(self, tokens: Tensor, *, position: int = 0) -> Tensor:

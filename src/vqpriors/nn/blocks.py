@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from vqpriors.nn import compiled_layers
 from vqpriors.nn.attention import Context, CrossAttention, KeyValueCache, SelfAttention
 from vqpriors.nn.dropout import Dropout
+from vqpriors.nn.linear import Linear, ResidualLinear
 from vqpriors.nn.norm import RMSNorm
-from vqpriors.nn.residual import ResidualLinear
 
 Projection = Callable[[Tensor], Tensor]
 
 
-class Head(nn.Linear):
+class Head(Linear):
     """Linear projection to logits.
 
     Attributes:
@@ -34,8 +34,8 @@ class SwiGLU(nn.Module):
     def __init__(self, *, width: int, dropout: float):
         super().__init__()
         hidden = 32 * -(-width * 8 // (3 * 32))
-        self.gate_up = nn.Linear(width, 2 * hidden, bias=False)
-        self.down = ResidualLinear(hidden, width, bias=False)
+        self.gate_up = Linear(width, 2 * hidden)
+        self.down = ResidualLinear(hidden, width)
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from vqpriors.core.hardware import working_dtype
 from vqpriors.data.text_inputs import TextInput, TextShape
 from vqpriors.nn.blocks import Block
+from vqpriors.nn.linear import Linear
 from vqpriors.nn.norm import RMSNorm
 
 
@@ -14,7 +15,7 @@ class TextTower(nn.Module):
     def __init__(self, *, shape: TextShape, width: int, depth: int, heads: int, dropout: float):
         super().__init__()
         has_features = shape.feature_width > 0
-        self.project = nn.Linear(shape.feature_width, width, bias=False) if has_features else None
+        self.project = Linear(shape.feature_width, width) if has_features else None
         self.embedding = None if has_features else nn.Embedding(shape.vocabulary, width)
         self.positions = nn.Embedding(shape.length, width)
         self.blocks = nn.ModuleList(

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqpriors.nn.linear import Linear
 from vqpriors.nn.norm import RMSNorm
 
 
@@ -55,7 +56,7 @@ class CodeStem(nn.Module):
     def __init__(self, *, grid: tuple[int, int], num_codes: int, width: int, depth: int):
         super().__init__()
         self.register_buffer("code_features", torch.zeros(num_codes, width))
-        self.project = nn.Linear(width, width, bias=False)
+        self.project = Linear(width, width)
         self.blocks = nn.Sequential(*(ConvBlock(grid=grid, width=width) for _ in range(depth)))
 
     @torch.no_grad()

@@ -23,6 +23,7 @@ from vqpriors.core.phases import Phase
 from vqpriors.data.text_inputs import TextInput, TextShape
 from vqpriors.nn.attention import Context, grid_rope
 from vqpriors.nn.blocks import initialise
+from vqpriors.nn.linear import Linear
 from vqpriors.priors.base.cells import Cells
 from vqpriors.priors.base.masked import estimate_bound, fill
 from vqpriors.priors.base.masking import MaskSchedule
@@ -129,7 +130,7 @@ class CFTN2(nn.Module):
         )
         self.text = Tower(num_tokens=text.vocabulary, length=text.length, depth=depth, **sizes)
         has_features = text.feature_width > 0
-        self.project = nn.Linear(text.feature_width, width, bias=False) if has_features else None
+        self.project = Linear(text.feature_width, width) if has_features else None
         self.to_image, self.to_text = make_bridges(depth, **sizes), make_bridges(depth, **sizes)
         self.code_stem = CodeStem(grid=grid, num_codes=codebook_size, width=width, depth=stem_depth)
         self.latent = Latent(

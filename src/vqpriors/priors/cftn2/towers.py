@@ -58,7 +58,7 @@ class Tower(nn.Module):
             Block(width=width, heads=heads, dropout=dropout, has_text=False) for _ in range(depth)
         )
         self.norm = RMSNorm(width)
-        self.head = Head(width, num_tokens, bias=False)
+        self.head = Head(width, num_tokens)
 
     def embed(self, tokens: Tensor, extra: Tensor | None = None) -> Tensor:
         """Embed tokens, (B, N) int64, and add `extra`, of a shape that broadcasts to (B, N, D)."""

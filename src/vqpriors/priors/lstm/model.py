@@ -114,7 +114,7 @@ class LSTM(nn.Module):
             RecurrentLayer(offsets=offsets, has_text=has_text, **sizes) for _ in range(depth)
         )
         self.norm = RMSNorm(width)
-        self.head = Head(width, codebook_size, bias=False)
+        self.head = Head(width, codebook_size)
         initialise(self, depth=depth)
         for layer in self._layers():
             layer.initialise()

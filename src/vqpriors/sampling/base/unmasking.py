@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vqpriors.core.hardware import send
 from vqpriors.priors.base.cells import Cells
+from vqpriors.sampling.base import compiled_draw
 from vqpriors.sampling.base.logits import MIN_TEMPERATURE, draw, likeliest, require_codes
 from vqpriors.sampling.base.sampler import Callback, PictureRandom, no_callback
 
@@ -167,15 +168,19 @@ def _draw_tokens(
     for logits in parts:
         rows = uniform[count : count + len(logits)]
         count += len(logits)
-        found = _draw_part(logits.float(), rows, temperature)
+        found = _draw_part(logits, rows, temperature)
         drawn.append(found[0])
         log_probabilities.append(found[1])
     return torch.cat(drawn), torch.cat(log_probabilities)
 
 
 def _draw_part(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    log_probability = logits.log_softmax(-1)
     is_greedy = temperature < MIN_TEMPERATURE
+    if not is_greedy and compiled_draw.is_usable(logits):
+        drawn, log_probability = compiled_draw.draw(logits, uniform, temperature)
+        return drawn, log_probability.to(uniform.dtype)
+    logits = logits.float()
+    log_probability = logits.log_softmax(-1)
     drawn = likeliest(logits) if is_greedy else draw(logits / temperature, uniform)
     index = drawn.clamp(max=logits.shape[-1] - 1)[:, None]  # K stands for a draw from NaN
     return drawn, log_probability.gather(-1, index)[:, 0].to(uniform.dtype)

@@ -1,0 +1,74 @@
+"""Linear layers in bfloat16 or float32 in C, for CPUs with AVX-512; see linear.c.
+
+On the CPUs it was measured on, products of many rows take 0.82 to 0.9 of the time of torch's in
+float32, and 0.95 in bfloat16. A row's result does not depend on the other rows. The gradient of the
+weights is left to torch, which is as fast.
+"""
+
+import ctypes
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from vqpriors.core.compiler import compile_for, pointer, precision_of, uses_avx512
+from vqpriors.core.hardware import working_dtype
+
+SOURCE = Path(__file__).with_name("linear.c")
+_ROWS, _COLUMNS = 8, 32  # of a tile, as in avx512.h
+
+
+def is_usable(x: Tensor, weight: Tensor) -> bool:
+    """Return whether `linear` is wanted and can be used for x (..., K) and a weight (N, K).
+
+    Not for one position of each picture, (B, 1, K): packing the weights would take longer.
+    """
+    is_even = not any(size % _COLUMNS for size in weight.shape)
+    is_step = x.ndim > 2 and x.shape[-2] == 1
+    fits = is_even and not is_step and x.shape[-1] == weight.shape[1] and x.numel() > 0
+    return fits and uses_avx512(x.device, precision_of(working_dtype(x)))
+
+
+def linear(x: Tensor, weight: Tensor) -> Tensor:
+    """Map (..., K) float to (..., N) by a weight (N, K), in the dtype of products with `x`."""
+    dtype = working_dtype(x)
+    return _Linear.apply(x.to(dtype), weight.to(dtype))  # pyright: ignore[reportReturnType]
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        x, weight = x.contiguous(), weight.contiguous()
+        ctx.save_for_backward(x, weight)
+        return _multiply(x, weight, is_transposed=False)
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] the decorator has no types
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor | None, Tensor]:
+        x, weight = ctx.saved_tensors
+        above = gradients[0].contiguous()
+        for_x = _multiply(above, weight, is_transposed=True) if ctx.needs_input_grad[0] else None
+        return for_x, above.flatten(0, -2).T @ x.flatten(0, -2)
+
+
+def _multiply(x: Tensor, weight: Tensor, *, is_transposed: bool) -> Tensor:
+    """Multiply (..., K) by the transpose of (N, K), or by (K, N) if `is_transposed`."""
+    outputs, inputs = weight.T.shape if is_transposed else weight.shape
+    rows = x.flatten(0, -2)
+    missing = max(0, _ROWS - len(rows))
+    rows = F.pad(rows, (0, 0, 0, missing)) if missing else rows
+    out, packed = x.new_empty(len(rows), outputs), torch.empty_like(weight)
+    compile_for(SOURCE, x.dtype).multiply(
+        *map(pointer, (out, rows, weight, packed)),
+        ctypes.c_int64(len(rows)),
+        inputs,
+        outputs,
+        is_transposed,
+        torch.get_num_threads(),
+    )
+    return out[: len(out) - missing].view(*x.shape[:-1], outputs)
