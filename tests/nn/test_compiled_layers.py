@@ -299,9 +299,29 @@ def test_linear_layers_in_c_map_each_row_by_itself(precision):
         assert torch.equal(run(rows), out[rows])
 
 
+@both_precisions
+@pytest.mark.parametrize("width", [32, 96])
+def test_swiglu_without_gradients_is_as_exact(precision, width, monkeypatch):
+    kinds, multiply = [], compiled_linear._multiply
+    monkeypatch.setattr(
+        compiled_linear, "_multiply", lambda *given: kinds.append(given[-1]) or multiply(*given)
+    )
+    layer = made(SwiGLU(width=width, dropout=0.0))
+    x = torch.randn(3, 37, width).bfloat16().float()
+    with torch.inference_mode(), autocast(precision, CPU):
+        plain = layer(x)
+        with compiling(True):
+            found = layer(x)
+    assert kinds == [compiled_linear._GATED, compiled_linear._PLAIN]
+    with torch.no_grad():
+        exact = layer.double()(x.double())
+    own, other = ((each - exact).norm() / exact.norm() for each in (found, plain))
+    assert own < (1.2 * other if precision == "bf16" else 1e-6)
+
+
 @needs_avx512
 def test_other_linear_layers_are_left_to_torch(monkeypatch):
-    monkeypatch.setattr(compiled_linear, "_multiply", lambda *_, **__: pytest.fail("used"))
+    monkeypatch.setattr(compiled_linear, "_multiply", lambda *_: pytest.fail("used"))
     with compiling(True):
         for inputs, outputs in [(40, 64), (64, 40)]:
             assert Linear(inputs, outputs)(torch.zeros(9, inputs)).shape == (9, outputs)
@@ -316,9 +336,9 @@ def test_other_linear_layers_are_left_to_torch(monkeypatch):
 def test_the_products_of_a_block_are_computed_in_c_if_wanted(precision, monkeypatch):
     used, multiply = [], compiled_linear._multiply
 
-    def noted(x, weight, *, is_transposed):
-        used.append((is_transposed, *weight.shape))
-        return multiply(x, weight, is_transposed=is_transposed)
+    def noted(x, weight, kind):
+        used.append((kind, *weight.shape))
+        return multiply(x, weight, kind)
 
     monkeypatch.setattr(compiled_linear, "_multiply", noted)
     block = Block(width=64, heads=2, dropout=0.0, has_text=True)
@@ -331,7 +351,7 @@ def test_the_products_of_a_block_are_computed_in_c_if_wanted(precision, monkeypa
                 context = pair, torch.ones(2, 9, dtype=torch.bool)
                 block(x, is_causal=False, context=context).float().sum().backward()
     weights = [p.shape for p in block.parameters() if p.ndim == 2]
-    assert sorted(used) == sorted((way, *shape) for way in (False, True) for shape in weights)
+    assert sorted(used) == sorted((kind, *shape) for kind in range(2) for shape in weights)
 
 
 @needs_fast_bfloat16

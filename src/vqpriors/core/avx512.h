@@ -129,17 +129,14 @@ INLINE void pack_columns(uint32_t *out, const Number *rows, int length, int widt
                 memcpy(out + group * LANES + lane, rows + GROUP * group, 4);
 }
 
-/* out (length / GROUP rounded up, width) = groups of rows (length, width), for products over the
-length; rows are `stride` apart. */
+/* out (length / GROUP, width) = the groups of rows (length, width), for products over the length; rows
+are `stride` apart. */
 INLINE void pack_groups(uint32_t *out, const Number *rows, size_t stride, int length, int width) {
     for (int n = 0; n < length; n += GROUP, rows += GROUP * stride, out += width) {
 #ifdef FLOAT32
         memcpy(out, rows, sizeof(float) * width);
 #else
-        if (n + 1 < length)
-            for (int c = 0; c < width; c++) out[c] = rows[c] | (uint32_t)rows[stride + c] << 16;
-        else
-            for (int c = 0; c < width; c++) out[c] = rows[c];
+        for (int c = 0; c < width; c++) out[c] = rows[c] | (uint32_t)rows[stride + c] << 16;
 #endif
     }
 }
@@ -158,4 +155,8 @@ INLINE Floats power(Floats x) {
     for (size_t i = 1; i < sizeof terms / sizeof *terms; i++)
         p = _mm512_fmadd_ps(p, f, all(terms[i]));
     return _mm512_scalef_ps(p, x);
+}
+
+INLINE Floats sigmoid(Floats x) {
+    return _mm512_div_ps(all(1), _mm512_add_ps(all(1), power(_mm512_mul_ps(x, all(-LOG2_E)))));
 }

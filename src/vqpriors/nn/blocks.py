@@ -6,10 +6,11 @@ Reference:
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqpriors.nn import compiled_layers
+from vqpriors.nn import compiled_layers, compiled_linear
 from vqpriors.nn.attention import Context, CrossAttention, KeyValueCache, SelfAttention
 from vqpriors.nn.dropout import Dropout
 from vqpriors.nn.linear import Linear, ResidualLinear
@@ -40,6 +41,9 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., D) to (..., D)."""
+        weight = self.gate_up.weight
+        if not torch.is_grad_enabled() and compiled_linear.is_usable(x, weight):
+            return self.dropout(self.down(compiled_linear.swiglu(x, weight)))
         return self.dropout(swiglu(x, self.gate_up, self.down))
 
 

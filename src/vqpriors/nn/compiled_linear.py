@@ -19,6 +19,7 @@ from vqpriors.core.hardware import working_dtype
 
 SOURCE = Path(__file__).with_name("linear.c")
 _ROWS, _COLUMNS = 8, 32  # of a tile, as in avx512.h
+_PLAIN, _TRANSPOSED, _GATED = range(3)  # as in the source
 
 
 def is_usable(x: Tensor, weight: Tensor) -> bool:
@@ -38,12 +39,22 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
     return _Linear.apply(x.to(dtype), weight.to(dtype))  # pyright: ignore[reportReturnType]
 
 
+def swiglu(x: Tensor, weight: Tensor) -> Tensor:
+    """Map (..., K) float to silu(gate) * up, (..., N / 2), without gradients.
+
+    Args:
+        x: As in `linear`.
+        weight: Those of gate and up, (N, K).
+    """
+    dtype = working_dtype(x)
+    return _multiply(x.to(dtype), weight.to(dtype), _GATED)
+
+
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        x, weight = x.contiguous(), weight.contiguous()
         ctx.save_for_backward(x, weight)
-        return _multiply(x, weight, is_transposed=False)
+        return _multiply(x, weight, _PLAIN)
 
     @staticmethod
     @once_differentiable
@@ -51,24 +62,25 @@ class _Linear(torch.autograd.Function):
         ctx: Any, *gradients: Tensor
     ) -> tuple[Tensor | None, Tensor]:
         x, weight = ctx.saved_tensors
-        above = gradients[0].contiguous()
-        for_x = _multiply(above, weight, is_transposed=True) if ctx.needs_input_grad[0] else None
+        (above,) = gradients
+        for_x = _multiply(above, weight, _TRANSPOSED) if ctx.needs_input_grad[0] else None
         return for_x, above.flatten(0, -2).T @ x.flatten(0, -2)
 
 
-def _multiply(x: Tensor, weight: Tensor, *, is_transposed: bool) -> Tensor:
-    """Multiply (..., K) by the transpose of (N, K), or by (K, N) if `is_transposed`."""
-    outputs, inputs = weight.T.shape if is_transposed else weight.shape
+def _multiply(x: Tensor, weight: Tensor, kind: int) -> Tensor:
+    x, weight = x.contiguous(), weight.contiguous()
+    outputs, inputs = weight.T.shape if kind == _TRANSPOSED else weight.shape
     rows = x.flatten(0, -2)
     missing = max(0, _ROWS - len(rows))
     rows = F.pad(rows, (0, 0, 0, missing)) if missing else rows
-    out, packed = x.new_empty(len(rows), outputs), torch.empty_like(weight)
+    out = x.new_empty(len(rows), outputs // 2 if kind == _GATED else outputs)
+    packed = torch.empty_like(weight)
     compile_for(SOURCE, x.dtype).multiply(
         *map(pointer, (out, rows, weight, packed)),
         ctypes.c_int64(len(rows)),
         inputs,
         outputs,
-        is_transposed,
+        kind,
         torch.get_num_threads(),
     )
-    return out[: len(out) - missing].view(*x.shape[:-1], outputs)
+    return out[: len(out) - missing].view(*x.shape[:-1], out.shape[-1])

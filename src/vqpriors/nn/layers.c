@@ -57,10 +57,6 @@ void rms_norm_backward(Number *for_x, float *for_gain, const Number *gradient,
     }
 }
 
-INLINE Floats sigmoid(Floats x) {
-    return _mm512_div_ps(all(1), _mm512_add_ps(all(1), power(_mm512_mul_ps(x, all(-LOG2_E)))));
-}
-
 /* out (rows, width) = silu(gate) * up, for x (rows, 2 width) of gate and up. */
 void swiglu(Number *out, const Number *x, int64_t rows, int width, int threads) {
 #pragma omp parallel for num_threads(threads)
