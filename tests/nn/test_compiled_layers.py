@@ -123,6 +123,19 @@ def results(module, *, precision="bf16", is_compiled=False, rows=slice(None)):
     return [out.detach(), x.grad, *(p.grad.clone() for p in module.parameters())]
 
 
+@pytest.fixture
+def products(monkeypatch):
+    """Return a list of the products computed in C: kind and shape of the weights."""
+    noted, multiply = [], compiled_linear._multiply
+
+    def note(x, weight, kind):
+        noted.append((kind, *weight.shape))
+        return multiply(x, weight, kind)
+
+    monkeypatch.setattr(compiled_linear, "_multiply", note)
+    return noted
+
+
 every_layer = pytest.mark.parametrize("name", MODULES)
 both_precisions = pytest.mark.parametrize(
     "precision",
@@ -132,12 +145,15 @@ both_precisions = pytest.mark.parametrize(
 
 @both_precisions
 @every_layer
-def test_layers_in_c_are_as_exact_as_those_in_torch(name, precision):
+def test_layers_in_c_are_as_exact_as_those_in_torch(name, precision, products):
     module = build(name)
     plain = results(module, precision=precision)
+    assert not products
     found = results(module, precision=precision, is_compiled=True)
     exact = results(module.double(), precision="no")
-    if "linear" not in name:  # torch may compute the same sums in the same order
+    if "linear" in name:  # torch may compute the same sums in the same order
+        assert products
+    else:
         assert not torch.equal(plain[0], found[0])
     for own, other, each in zip(found, plain, exact, strict=True):
         assert own.dtype == other.dtype
@@ -301,18 +317,14 @@ def test_linear_layers_in_c_map_each_row_by_itself(precision):
 
 @both_precisions
 @pytest.mark.parametrize("width", [32, 96])
-def test_swiglu_without_gradients_is_as_exact(precision, width, monkeypatch):
-    kinds, multiply = [], compiled_linear._multiply
-    monkeypatch.setattr(
-        compiled_linear, "_multiply", lambda *given: kinds.append(given[-1]) or multiply(*given)
-    )
+def test_swiglu_without_gradients_is_as_exact(precision, width, products):
     layer = made(SwiGLU(width=width, dropout=0.0))
     x = torch.randn(3, 37, width).bfloat16().float()
     with torch.inference_mode(), autocast(precision, CPU):
         plain = layer(x)
         with compiling(True):
             found = layer(x)
-    assert kinds == [compiled_linear._GATED, compiled_linear._PLAIN]
+    assert [kind for kind, *_ in products] == [compiled_linear._GATED, compiled_linear._PLAIN]
     with torch.no_grad():
         exact = layer.double()(x.double())
     own, other = ((each - exact).norm() / exact.norm() for each in (found, plain))
@@ -320,38 +332,47 @@ def test_swiglu_without_gradients_is_as_exact(precision, width, monkeypatch):
 
 
 @needs_avx512
-def test_other_linear_layers_are_left_to_torch(monkeypatch):
-    monkeypatch.setattr(compiled_linear, "_multiply", lambda *_: pytest.fail("used"))
+def test_other_linear_layers_are_left_to_torch(products):
     with compiling(True):
         for inputs, outputs in [(40, 64), (64, 40)]:
             assert Linear(inputs, outputs)(torch.zeros(9, inputs)).shape == (9, outputs)
-        for shape in [(0, 64), (9, 1, 64)]:
+        for shape in [(64,), (0, 64), (9, 1, 64)]:
             assert Linear(64, 32)(torch.zeros(shape)).shape == (*shape[:-1], 32)
+        with pytest.raises(RuntimeError, match="dtype"):
+            Linear(64, 32)(torch.zeros(9, 64, dtype=torch.bfloat16))
         with pytest.raises(RuntimeError, match="shapes"):
             Linear(64, 32)(torch.zeros(9, 32))
     Linear(64, 32)(torch.zeros(9, 64))
+    assert not products
+
+
+@needs_avx512
+def test_frozen_linear_layers_in_c_get_no_gradient(products):
+    layer, x = made(Linear(64, 32)), torch.randn(9, 64, requires_grad=True)
+    with compiling(True):
+        layer.requires_grad_(False)
+        layer(x).sum().backward()
+        assert layer.weight.grad is None
+        torch.testing.assert_close(x.grad, layer.weight.sum(0).expand(9, -1))
+        layer.requires_grad_(True)
+        layer(x.detach()).sum().backward()
+        assert layer.weight.grad is not None
+    assert [kind for kind, *_ in products] == [0, 1, 0]
 
 
 @both_precisions
-def test_the_products_of_a_block_are_computed_in_c_if_wanted(precision, monkeypatch):
-    used, multiply = [], compiled_linear._multiply
-
-    def noted(x, weight, kind):
-        used.append((kind, *weight.shape))
-        return multiply(x, weight, kind)
-
-    monkeypatch.setattr(compiled_linear, "_multiply", noted)
+def test_the_products_of_a_block_are_computed_in_c_if_wanted(precision, products):
     block = Block(width=64, heads=2, dropout=0.0, has_text=True)
     with autocast(precision, CPU):
         for wanted in (False, True):
-            assert not used
+            assert not products
             with compiling(wanted):
                 x, caption = (torch.randn(2, n, 64, requires_grad=True) for n in (40, 9))
                 pair = block.cross_attention.keys_values(caption)
                 context = pair, torch.ones(2, 9, dtype=torch.bool)
                 block(x, is_causal=False, context=context).float().sum().backward()
     weights = [p.shape for p in block.parameters() if p.ndim == 2]
-    assert sorted(used) == sorted((kind, *shape) for kind in range(2) for shape in weights)
+    assert sorted(products) == sorted((kind, *shape) for kind in range(2) for shape in weights)
 
 
 @needs_fast_bfloat16

@@ -62,6 +62,16 @@ def test_codes_of_probability_0_are_never_drawn(dtype):
 
 
 @every_dtype
+def test_the_last_code_before_those_of_probability_0_is_the_highest(dtype):
+    logits = logits_of(600, dtype).repeat(20, 1) + torch.arange(20).repeat_interleave(ROWS)[:, None]
+    logits = logits.to(dtype)
+    logits[:, 512:] = -torch.inf
+    codes, _ = draw(logits, torch.full((len(logits),), HIGHEST), 1.3)
+    assert (codes > 400).all()
+    assert (codes < 512).all()
+
+
+@every_dtype
 def test_a_row_that_is_not_a_distribution_gives_no_code(dtype):
     logits = logits_of(100, dtype)
     logits[1, 30], logits[2, 99], logits[3] = torch.nan, torch.inf, -torch.inf

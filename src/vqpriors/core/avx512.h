@@ -59,7 +59,7 @@ INLINE void store_two(Number *numbers, Floats left, Floats right) {
 }
 
 /* Write GROUP rows of COLUMNS numbers as groups, one for each column. */
-INLINE void store_groups(uint32_t *groups, const Floats rows[GROUP][2]) {
+INLINE void store_groups(uint32_t *groups, Floats rows[GROUP][2]) {
 #pragma GCC unroll 2
     for (int j = 0; j < 2; j++) {
 #ifdef FLOAT32
@@ -94,8 +94,8 @@ INLINE Floats dot(Floats sum, uint32_t group, __m512i column) {
 #endif
 }
 
-/* sums += ROWS rows of `count` groups times COLUMNS columns, in two blocks of LANES. Group p of row r
-is rows[r * row_stride + p * step]. */
+/* sums += ROWS rows of `count` groups times COLUMNS columns, in two blocks of LANES. Group p of
+row r is rows[r * row_stride + p * step]. */
 INLINE void add_tile(Floats sums[ROWS][2], const uint32_t *rows, size_t row_stride, size_t step,
                      int count, const uint32_t *columns, size_t group_stride,
                      size_t block_stride) {
@@ -111,7 +111,7 @@ INLINE void add_tile(Floats sums[ROWS][2], const uint32_t *rows, size_t row_stri
     }
 }
 
-/* sums = as `add_tile` adds; the groups of a row are adjacent. */
+/* As `add_tile`, but sums start at 0, and the groups of a row are adjacent. */
 INLINE void tile(Floats sums[ROWS][2], const uint32_t *rows, size_t row_stride, int count,
                  const uint32_t *columns, size_t group_stride, size_t block_stride) {
 #pragma GCC unroll 8
@@ -119,8 +119,8 @@ INLINE void tile(Floats sums[ROWS][2], const uint32_t *rows, size_t row_stride, 
     add_tile(sums, rows, row_stride, 1, count, columns, group_stride, block_stride);
 }
 
-/* out = the groups of rows (length, width), LANES rows at a time: (length / LANES, groups, LANES), for
-products over the width. */
+/* out (length / LANES, width / GROUP, LANES) = the groups of rows (length, width), for products
+over the width. */
 INLINE void pack_columns(uint32_t *out, const Number *rows, int length, int width) {
     int groups = width / GROUP;
     for (int block = 0; block < length / LANES; block++, out += LANES * groups)
@@ -129,8 +129,8 @@ INLINE void pack_columns(uint32_t *out, const Number *rows, int length, int widt
                 memcpy(out + group * LANES + lane, rows + GROUP * group, 4);
 }
 
-/* out (length / GROUP, width) = the groups of rows (length, width), for products over the length; rows
-are `stride` apart. */
+/* out (length / GROUP, width) = the groups of rows (length, width), for products over the length;
+rows are `stride` apart. */
 INLINE void pack_groups(uint32_t *out, const Number *rows, size_t stride, int length, int width) {
     for (int n = 0; n < length; n += GROUP, rows += GROUP * stride, out += width) {
 #ifdef FLOAT32
@@ -160,3 +160,5 @@ INLINE Floats power(Floats x) {
 INLINE Floats sigmoid(Floats x) {
     return _mm512_div_ps(all(1), _mm512_add_ps(all(1), power(_mm512_mul_ps(x, all(-LOG2_E)))));
 }
+
+INLINE Floats silu(Floats x) { return _mm512_mul_ps(x, sigmoid(x)); }

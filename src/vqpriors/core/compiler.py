@@ -23,6 +23,7 @@ FLAGS = (
 INCLUDE = f"-I{Path(__file__).parent}"
 THREADS = "-fopenmp"  # not known to all compilers; without it, one thread computes
 TIMEOUT = 300  # seconds
+ROWS, COLUMNS = 8, 32  # of a tile, as in avx512.h
 
 _IS_WANTED = ContextVar("is_wanted", default=False)
 

@@ -2,20 +2,20 @@
 
 Compiled and called by compiled_attention.py. A thread computes a head of a picture at a time, and
 for each few queries all scores, their softmax and its product with the values; only the last is
-written to memory. Sums are in float32.
+written to memory. The backward pass computes the weights again, for QUERIES queries and KEYS keys
+at a time, and adds what they give to all three gradients. Sums are in float32.
 
 Reference:
     Dao et al. 2022, FlashAttention, arXiv:2205.14135. */
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "avx512.h"
 
 #define MAX_WIDTH 256 /* of a head */
-#define QUERIES 32 /* whose gradients are computed at a time, */
-#define KEYS 128   /* for this many keys */
+#define QUERIES 32    /* of a block whose gradients are computed at a time */
+#define KEYS 128      /* of such a block */
 
 typedef struct {
     int32_t batch;     /* B */
@@ -51,7 +51,7 @@ typedef struct {
     float scale;       /* log2(e) / sqrt(C) */
 } Softmax;
 
-/* Row n of a head. Rows are far apart, so those of the next tile are requested from memory. */
+/* Row n of a head. The row ROWS further is prefetched, since rows are far apart in memory. */
 static Number *row_of(const Rows *rows, int item, const Sizes *sizes, int n) {
     int heads = sizes->heads;
     Number *row =
@@ -162,14 +162,14 @@ INLINE void scores(Floats sums[ROWS][2], const Number *rows, const uint32_t *col
          columns + (size_t)k * groups, LANES, LANES * groups);
 }
 
-/* out (ROWS, W) = factors (ROWS) times columns `first` to `until` - 1 of ROWS weights, times rows,
-given as groups. */
-INLINE void mix(float *out, const Number *weights, size_t stride, int first, int until,
+/* out (ROWS, W) = factors (ROWS) times the first `until` columns of ROWS weights, times rows, given
+as groups. */
+INLINE void mix(float *out, const Number *weights, size_t stride, int until,
                 const uint32_t *groups, int width, const float factors[ROWS]) {
     for (int c = 0; c < width; c += COLUMNS) {
         Floats sums[ROWS][2];
-        tile(sums, (const uint32_t *)(weights + first), stride / GROUP, (until - first) / GROUP,
-             groups + (size_t)first / GROUP * width + c, width, LANES);
+        tile(sums, (const uint32_t *)weights, stride / GROUP, until / GROUP, groups + c, width,
+             LANES);
 #pragma GCC unroll 8
         for (int r = 0; r < ROWS; r++) {
             Floats factor = all(factors[r]);
@@ -179,12 +179,8 @@ INLINE void mix(float *out, const Number *weights, size_t stride, int first, int
     }
 }
 
-/* The lanes of columns k to k + 15 from `first` to `until` - 1. */
-INLINE __mmask16 lanes_between(int first, int until, int k) {
-    return lanes(until - k) & ~lanes(first - k);
-}
-
-/* Memory of which a part is taken; if `begin` is NULL, `used` says how much is needed. */
+/* Memory that is handed out in parts. If `begin` is NULL, nothing is handed out, and `used` counts
+the bytes needed. */
 typedef struct {
     char *begin;
     size_t used;
@@ -224,9 +220,9 @@ static ForwardWork take_forward(Memory *memory, int keys, int width) {
     return work;
 }
 
-/* work->mixed = the attention of the ROWS queries in `work`, from `first`, to keys before `until`;
+/* work->mixed = the attention of the ROWS queries in `work`, from `row`, to keys before `until`;
 sums (ROWS) as in `attend`, or NULL. */
-INLINE void attend_tile(const ForwardWork *work, float *sums, Softmax softmax, int first, int until,
+INLINE void attend_tile(const ForwardWork *work, float *sums, Softmax softmax, int row, int until,
                         int num_keys, int width, const Sizes *sizes) {
     size_t stride = padded(num_keys, COLUMNS);
     Floats most[ROWS];
@@ -234,7 +230,7 @@ INLINE void attend_tile(const ForwardWork *work, float *sums, Softmax softmax, i
     for (int k = 0; k < until; k += COLUMNS) {
         Floats found[ROWS][2];
         scores(found, work->query, work->key.columns, k, width, sizes->width);
-        int is_edge = k + COLUMNS > num_keys || (sizes->is_causal && k + COLUMNS > first);
+        int is_edge = k + COLUMNS > num_keys || (sizes->is_causal && k + COLUMNS > row);
 #pragma GCC unroll 8
         for (int r = 0; r < ROWS; r++)
 #pragma GCC unroll 2
@@ -243,8 +239,8 @@ INLINE void attend_tile(const ForwardWork *work, float *sums, Softmax softmax, i
                 Floats x = found[r][j];
                 if (softmax.bias != NULL) x = _mm512_add_ps(x, _mm512_loadu_ps(softmax.bias + at));
                 if (is_edge) {
-                    int last = sizes->is_causal ? least(first + r + 1, num_keys) : num_keys;
-                    x = _mm512_mask_blend_ps(lanes_between(0, last, at), all(-INFINITY), x);
+                    int last = sizes->is_causal ? least(row + r + 1, num_keys) : num_keys;
+                    x = _mm512_mask_blend_ps(lanes(last - at), all(-INFINITY), x);
                 }
                 _mm512_storeu_ps(work->scores + r * stride + at, x);
                 most[r] = _mm512_max_ps(most[r], x);
@@ -255,10 +251,10 @@ INLINE void attend_tile(const ForwardWork *work, float *sums, Softmax softmax, i
         float top = _mm512_reduce_max_ps(most[r]) * softmax.scale;
         Floats shift = all(-top), scale = all(softmax.scale);
         Floats left_sum = all(0), right_sum = left_sum;
-        const float *row = work->scores + r * stride;
+        const float *own = work->scores + r * stride;
         for (int k = 0; k < until; k += COLUMNS) {
-            Floats left = power(_mm512_fmadd_ps(_mm512_loadu_ps(row + k), scale, shift));
-            Floats right = power(_mm512_fmadd_ps(_mm512_loadu_ps(row + k + LANES), scale, shift));
+            Floats left = power(_mm512_fmadd_ps(_mm512_loadu_ps(own + k), scale, shift));
+            Floats right = power(_mm512_fmadd_ps(_mm512_loadu_ps(own + k + LANES), scale, shift));
             left_sum = _mm512_add_ps(left_sum, left), right_sum = _mm512_add_ps(right_sum, right);
             store_two(work->weights + r * stride + k, left, right);
         }
@@ -266,7 +262,7 @@ INLINE void attend_tile(const ForwardWork *work, float *sums, Softmax softmax, i
         factors[r] = 1 / sum;
         if (sums != NULL) sums[r] = top + log2f(sum);
     }
-    mix(work->mixed, work->weights, stride, 0, until, work->value.groups, width, factors);
+    mix(work->mixed, work->weights, stride, until, work->value.groups, width, factors);
 }
 
 /* out (ROWS, W) += weights times rows, given as `count` groups. Group p of row r of the weights is
@@ -289,8 +285,8 @@ INLINE void add_mix(float *out, const uint32_t *weights, size_t row_stride, size
     }
 }
 
-/* The softmax of the scores of ROWS queries from `row`, and the gradients of the scores, for keys
-`first` to `until` - 1. */
+/* weights = the softmax of the scores of ROWS queries from `row`, and gradients = those of the
+scores, for keys `first` to `until` - 1; both as groups of queries, the gradients also as rows. */
 INLINE void tile_gradients(Packed weights, Packed gradients, const Number *queries,
                            const Number *for_out, Packed keys, Packed values, Softmax softmax,
                            int row, int first, int until, int num_keys, int width,
@@ -310,7 +306,7 @@ INLINE void tile_gradients(Packed weights, Packed gradients, const Number *queri
                 x = power(_mm512_fmsub_ps(x, scale, all(softmax.sums[row + r])));
                 if (is_edge) {
                     int last = sizes->is_causal ? least(row + r + 1, num_keys) : num_keys;
-                    x = _mm512_maskz_mov_ps(lanes_between(0, last, at), x);
+                    x = _mm512_maskz_mov_ps(lanes(last - at), x);
                 }
                 own[r][j] = x;
             }
@@ -377,7 +373,7 @@ int attend(const Sizes *sizes, const Rows *query, const Rows *key, const Rows *v
     return is_lacking;
 }
 
-/* The gradients of rows of a head, given `factor` times them: (L, W) sums. */
+/* Write the gradients of a head's rows: `factor` times sums (L, W), which are changed. */
 static void write_gradients(const Rows *out, const Rows *rows, float *for_gain, float *sums,
                             float factor, int item, int width, const Sizes *sizes) {
     for (int n = 0; n < rows->count; n++, sums += width) {
@@ -440,7 +436,7 @@ static void add_gradients(const BackwardWork *work, Softmax softmax, int row, in
                 (end - first) / GROUP, work->key.groups + (size_t)first / GROUP * width, width);
     }
     for (int k = first; k < until; k += ROWS) {
-        /* the first query that attends to any of these keys, or whose weights are 0 */
+        /* if causal, the queries before `from` attend to none of these keys */
         int from = sizes->is_causal && k > row ? k / COLUMNS * COLUMNS : row;
         int count = (last - from) / GROUP, begin = (from - row) / GROUP * KEYS + k - first;
         size_t at = (size_t)k * width, rows = (size_t)from / GROUP * width;
@@ -455,7 +451,7 @@ static void add_gradients(const BackwardWork *work, Softmax softmax, int row, in
 /* The gradients of query, key and value, each (B, H, L, C), given that of `out`; and of the gains,
 (B, H, C) each, to be summed over pictures and heads. Arguments and result are those of `attend`. */
 int attend_backward(const Sizes *sizes, const Rows *query, const Rows *key, const Rows *value,
-                    const Rows *out, const Rows *gradient, const float *bias, const float *sums,
+                    const Rows *out, const Rows *for_out, const float *bias, const float *sums,
                     const Rows *for_query, const Rows *for_key, const Rows *for_value,
                     float *for_query_gain, float *for_key_gain) {
     int width = padded(sizes->width, COLUMNS), items = sizes->batch * sizes->heads;
@@ -479,7 +475,7 @@ int attend_backward(const Sizes *sizes, const Rows *query, const Rows *key, cons
             float *key_gain = for_key_gain + (size_t)item * sizes->width;
             pack(work.query, query, item, width, sizes), pack(work.key, key, item, width, sizes);
             pack(work.value, value, item, width, sizes);
-            pack(work.for_out, gradient, item, width, sizes);
+            pack(work.for_out, for_out, item, width, sizes);
             memset(work.for_query, 0, sizeof(float) * queries * width);
             memset(work.for_key, 0, sizeof(float) * keys * width);
             memset(work.for_value, 0, sizeof(float) * keys * width);

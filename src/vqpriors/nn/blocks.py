@@ -42,6 +42,7 @@ class SwiGLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., D) to (..., D)."""
         weight = self.gate_up.weight
+        # Only the backward pass needs gate and up, so here they are not written to memory.
         if not torch.is_grad_enabled() and compiled_linear.is_usable(x, weight):
             return self.dropout(self.down(compiled_linear.swiglu(x, weight)))
         return self.dropout(swiglu(x, self.gate_up, self.down))

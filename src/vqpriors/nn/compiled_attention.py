@@ -13,12 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from vqpriors.core.compiler import compile_for, pointer, precision_of, uses_avx512
+from vqpriors.core.compiler import COLUMNS, compile_for, pointer, precision_of, uses_avx512
 from vqpriors.nn.norm import EPSILON
 
 SOURCE = Path(__file__).with_name("attention.c")
 MAX_WIDTH = 256  # of a head, as in the source
-_COLUMNS = 32
 
 
 class _Sizes(ctypes.Structure):
@@ -72,7 +71,7 @@ def attend(
     """
     bias = None
     if padding_mask is not None:
-        mask = F.pad(padding_mask, (0, -padding_mask.shape[1] % _COLUMNS), value=False)
+        mask = F.pad(padding_mask, (0, -padding_mask.shape[1] % COLUMNS), value=False)
         bias = torch.zeros(mask.shape).masked_fill_(~mask, -torch.inf)
     return _Attention.apply(  # pyright: ignore[reportReturnType]
         query, key, value, query_gain, key_gain, rope, bias, is_causal, torch.is_grad_enabled()

@@ -3,8 +3,6 @@
 Compiled and called by compiled_layers.py. Each reads and writes its rows once, and computes in
 float32. */
 
-#include <string.h>
-
 #include "avx512.h"
 
 /* out (rows, width) = RMSNorm of x (rows, width), times the gain (width). */
@@ -65,8 +63,7 @@ void swiglu(Number *out, const Number *x, int64_t rows, int width, int threads) 
         for (int c = 0; c < width; c += LANES) {
             __mmask16 seen = lanes(width - c);
             Floats gate = load(in + c, seen), up = load(in + width + c, seen);
-            Floats silu = _mm512_mul_ps(gate, sigmoid(gate));
-            store(out + row * width + c, seen, _mm512_mul_ps(silu, up));
+            store(out + row * width + c, seen, _mm512_mul_ps(silu(gate), up));
         }
     }
 }
@@ -82,11 +79,11 @@ void swiglu_backward(Number *for_x, const Number *gradient, const Number *x, int
             __mmask16 seen = lanes(width - c);
             Floats above = load(gradient + row * width + c, seen);
             Floats gate = load(in + c, seen), up = load(in + width + c, seen);
-            Floats share = sigmoid(gate), silu = _mm512_mul_ps(gate, share);
-            /* silu' = share (1 + gate - silu) */
-            Floats slope = _mm512_mul_ps(share, _mm512_sub_ps(_mm512_add_ps(all(1), gate), silu));
+            Floats share = sigmoid(gate), by = _mm512_mul_ps(gate, share);
+            /* silu' = sigmoid (1 + x - silu) */
+            Floats slope = _mm512_mul_ps(share, _mm512_sub_ps(_mm512_add_ps(all(1), gate), by));
             store(out + c, seen, _mm512_mul_ps(_mm512_mul_ps(above, up), slope));
-            store(out + width + c, seen, _mm512_mul_ps(above, silu));
+            store(out + width + c, seen, _mm512_mul_ps(above, by));
         }
     }
 }

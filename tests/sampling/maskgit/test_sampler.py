@@ -18,6 +18,7 @@ from tests.tiny import NO_TEXT, no_captions
 from vqpriors.core.hardware import working_dtype
 from vqpriors.nn import compiled_attention
 from vqpriors.priors.base.cells import Cells
+from vqpriors.sampling.base import compiled_draw
 from vqpriors.sampling.base.logits import draw, guide
 from vqpriors.sampling.base.sampler import PictureRandom, no_callback, sample_codes
 from vqpriors.sampling.base.unmasking import UnmaskingSchedule, num_masked_after, unmask
@@ -438,13 +439,19 @@ def test_layers_in_c_draw_nearly_the_same_codes(prior, monkeypatch, caplog, prec
     monkeypatch.setattr(
         compiled_attention, "_call", lambda name, *given: used.append(name) or call(name, *given)
     )
+    draws, draw_in_c = [], compiled_draw.draw
+    monkeypatch.setattr(
+        compiled_draw, "draw", lambda *given: draws.append(given) or draw_in_c(*given)
+    )
     settings = {"guidance": guidance, "precision": precision, "names": NAMES * 8}
     # Without it, all cells of the first step are equally likely, and rounding would order them.
     settings["choice_temperature"] = 4.5
     expected = sample(prior, **settings)
     assert not used
+    assert not draws
     codes = sample(prior, **settings, compile=True)
     assert set(used) == {"attend"}
+    assert draws
     assert (codes == expected).mean() > (0.9 if precision == "bf16" else 0.99)
     assert (sample(prior, **settings, compile=True, batch_size=3) == codes).all()
     assert not caplog.messages

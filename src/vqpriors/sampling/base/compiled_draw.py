@@ -1,6 +1,7 @@
 """Draws of codes from logits in C, for CPUs with AVX-512; see draw.c.
 
-In torch, softmax, its cumulative sum and the log-probabilities each pass over memory, in float64.
+In torch, softmax and its cumulative sum, in float64, and the log-probabilities each pass over
+memory.
 """
 
 import ctypes
@@ -10,9 +11,9 @@ import torch
 from torch import Tensor
 
 from vqpriors.core.compiler import compile_for, pointer, precision_of, uses_avx512
+from vqpriors.sampling.base.logits import MAX_UNIFORM
 
 SOURCE = Path(__file__).with_name("draw.c")
-MAX_UNIFORM = 1 - 1e-12
 
 
 def is_usable(logits: Tensor) -> bool:
@@ -34,7 +35,8 @@ def draw(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, T
     """
     logits, uniform = logits.contiguous(), uniform.double().clamp(max=MAX_UNIFORM)
     rows, count = logits.shape
-    codes, log_probabilities = torch.empty(rows, dtype=torch.int64), torch.empty(rows)
+    codes = torch.empty(rows, dtype=torch.int64)
+    log_probabilities = torch.empty(rows, dtype=torch.float32)
     compile_for(SOURCE, logits.dtype).draw(
         *map(pointer, (codes, log_probabilities, logits, uniform)),
         ctypes.c_int64(rows),

@@ -1,7 +1,8 @@
 /* Codes drawn from logits in bfloat16 or float32, on CPUs with AVX-512; see avx512.h.
 
-Compiled and called by compiled_draw.py. A row is read from the processor's cache twice, and no
-probabilities are written. Weights are exponentials, in float32; sums of blocks of them in float64. */
+Compiled and called by compiled_draw.py. After the first pass, a row is read from the processor's
+cache. Probabilities are not written. Weights are exponentials in float32; the sums of blocks of
+them are added in float64. */
 
 #include "avx512.h"
 
@@ -46,9 +47,13 @@ static double row_sum(Row row, float scale) {
 /* The first code up to which the weights' sum is above `target`; never a code of weight 0. */
 static int find(Row row, float scale, double target) {
     int block = 0, found = 0;
-    for (double sum; block + BLOCK < row.count; block += BLOCK, target -= sum) {
-        sum = block_sum(row, block, scale);
+    double left = target; /* of the target, from `block` on */
+    for (int first = 0; first < row.count; first += BLOCK) {
+        double sum = block_sum(row, first, scale);
+        if (sum == 0) continue;
+        block = first, left = target;
         if (target < sum) break;
+        target -= sum;
     }
     for (int first = block; first < least(block + BLOCK, row.count); first += LANES) {
         float weights[LANES];
@@ -56,8 +61,8 @@ static int find(Row row, float scale, double target) {
         for (int lane = 0; lane < LANES; lane++) {
             if (weights[lane] == 0) continue;
             found = first + lane; /* also if rounding places the target beyond the block's last */
-            if (target < weights[lane]) return found;
-            target -= weights[lane];
+            if (left < weights[lane]) return found;
+            left -= weights[lane];
         }
     }
     return found;

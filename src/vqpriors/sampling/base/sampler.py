@@ -154,7 +154,7 @@ def sample_codes(
         precision: Precision of the prior; with "auto", stepwise priors use float32 on CPUs.
         seed: Seed of the run; a picture's numbers depend on it and on its place in `captions`.
         compile: Whether to compile parts from C on a CPU: steps of `transformer` for few pictures,
-            and layers of masked priors if the processor has AVX-512.
+            and layers and draws of masked priors if the processor has AVX-512.
         known: Codes of the pictures, (M, N) integers, and which of them to keep, (M, N) bool.
         callback: As in `Sampler`; called for each batch separately.
 
