@@ -13,9 +13,9 @@ Reference:
 
 #include "avx512.h"
 
-#define MAX_WIDTH 256 /* of a head */
-#define QUERIES 32    /* of a block whose gradients are computed at a time */
-#define KEYS 128      /* of such a block */
+#define MAX_WIDTH 256   /* of a head */
+#define QUERIES COLUMNS /* of a block whose gradients are computed at a time */
+#define KEYS 128        /* of such a block */
 
 typedef struct {
     int32_t batch;     /* B */
@@ -424,27 +424,24 @@ static BackwardWork take_backward(Memory *memory, int queries, int keys, int wid
 they get from each other. */
 static void add_gradients(const BackwardWork *work, Softmax softmax, int row, int last, int first,
                           int until, int num_keys, int width, const Sizes *sizes) {
+    size_t groups = (size_t)first / GROUP * width, row_groups = (size_t)row / GROUP * width;
+    if (sizes->is_causal) until = least(until, last);
     for (int n = row; n < last; n += ROWS) {
         size_t at = (size_t)n * width, begin = (size_t)(n - row) * KEYS;
         Packed weights = {NULL, NULL, work->weights.groups + begin / GROUP};
         Packed gradients = {work->gradients.rows + begin, NULL,
                             work->gradients.groups + begin / GROUP};
-        int end = sizes->is_causal ? least(padded(n + ROWS, COLUMNS), until) : until;
         tile_gradients(weights, gradients, work->query.rows + at, work->for_out.rows + at,
-                       work->key, work->value, softmax, n, first, end, num_keys, width, sizes);
+                       work->key, work->value, softmax, n, first, until, num_keys, width, sizes);
         add_mix(work->for_query + at, (const uint32_t *)gradients.rows, KEYS / GROUP, 1,
-                (end - first) / GROUP, work->key.groups + (size_t)first / GROUP * width, width);
+                (until - first) / GROUP, work->key.groups + groups, width);
     }
     for (int k = first; k < until; k += ROWS) {
-        /* if causal, the queries before `from` attend to none of these keys */
-        int from = sizes->is_causal && k > row ? k / COLUMNS * COLUMNS : row;
-        int count = (last - from) / GROUP, begin = (from - row) / GROUP * KEYS + k - first;
-        size_t at = (size_t)k * width, rows = (size_t)from / GROUP * width;
-        if (from >= last) break;
-        add_mix(work->for_key + at, work->gradients.groups + begin, 1, KEYS, count,
-                work->query.groups + rows, width);
-        add_mix(work->for_value + at, work->weights.groups + begin, 1, KEYS, count,
-                work->for_out.groups + rows, width);
+        size_t at = (size_t)k * width;
+        add_mix(work->for_key + at, work->gradients.groups + k - first, 1, KEYS,
+                (last - row) / GROUP, work->query.groups + row_groups, width);
+        add_mix(work->for_value + at, work->weights.groups + k - first, 1, KEYS,
+                (last - row) / GROUP, work->for_out.groups + row_groups, width);
     }
 }
 

@@ -433,8 +433,10 @@ def test_temperature_falls_to_0_where_few_codes_are_redrawn(order):
     "precision",
     [pytest.param("bf16", marks=needs_fast_bfloat16), pytest.param("no", marks=needs_avx512)],
 )
-@pytest.mark.parametrize("guidance", [1.0, 2.0])
-def test_layers_in_c_draw_nearly_the_same_codes(prior, monkeypatch, caplog, precision, guidance):
+@pytest.mark.parametrize(("guidance", "temperature"), [(1.0, 2.0), (2.0, 2.0), (1.0, 0.0)])
+def test_layers_in_c_draw_nearly_the_same_codes(
+    prior, monkeypatch, caplog, precision, guidance, temperature
+):
     used, call = [], compiled_attention._call
     monkeypatch.setattr(
         compiled_attention, "_call", lambda name, *given: used.append(name) or call(name, *given)
@@ -444,6 +446,7 @@ def test_layers_in_c_draw_nearly_the_same_codes(prior, monkeypatch, caplog, prec
         compiled_draw, "draw", lambda *given: draws.append(given) or draw_in_c(*given)
     )
     settings = {"guidance": guidance, "precision": precision, "names": NAMES * 8}
+    settings["temperature"] = temperature
     # Without it, all cells of the first step are equally likely, and rounding would order them.
     settings["choice_temperature"] = 4.5
     expected = sample(prior, **settings)
@@ -451,7 +454,7 @@ def test_layers_in_c_draw_nearly_the_same_codes(prior, monkeypatch, caplog, prec
     assert not draws
     codes = sample(prior, **settings, compile=True)
     assert set(used) == {"attend"}
-    assert draws
+    assert bool(draws) == (temperature > 0)
     assert (codes == expected).mean() > (0.9 if precision == "bf16" else 0.99)
     assert (sample(prior, **settings, compile=True, batch_size=3) == codes).all()
     assert not caplog.messages

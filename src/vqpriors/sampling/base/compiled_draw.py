@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from vqpriors.core.compiler import compile_for, pointer, precision_of, uses_avx512
-from vqpriors.sampling.base.logits import MAX_UNIFORM
 
 SOURCE = Path(__file__).with_name("draw.c")
 
@@ -33,7 +32,7 @@ def draw(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, T
         Codes, (M,) int64, never one of probability 0, but K for a row with NaN; and their
         log-probabilities at temperature 1, (M,) float32.
     """
-    logits, uniform = logits.contiguous(), uniform.double().clamp(max=MAX_UNIFORM)
+    logits, uniform = logits.contiguous(), uniform.double().contiguous()
     rows, count = logits.shape
     codes = torch.empty(rows, dtype=torch.int64)
     log_probabilities = torch.empty(rows, dtype=torch.float32)

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 MIN_TEMPERATURE = 1e-6  # lower ones count as 0: logits divided by them would overflow
-MAX_UNIFORM = 1 - 1e-12  # so that rounding can't place a draw beyond the last possible code
 MAX_PROBABILITIES = 2**20  # computed at a time, so that a processor's cache holds them
 
 
@@ -68,8 +67,8 @@ def draw(logits: Tensor, uniform: Tensor) -> Tensor:
 def _draw_rows(logits: Tensor, uniform: Tensor) -> Tensor:
     probabilities = logits.to(uniform.dtype).softmax(-1)
     cumulative = probabilities.cumsum(-1)
-    # Scaled by the last sum, for the same reason.
-    target = (uniform.clamp(max=MAX_UNIFORM) * cumulative[:, -1])[:, None]
+    # Scaled by the last sum, so that rounding can't place the draw beyond the last possible code.
+    target = (uniform.clamp(max=1 - 1e-12) * cumulative[:, -1])[:, None]
     return torch.searchsorted(cumulative, target, right=True)[:, 0]
 
 
